@@ -1,0 +1,1 @@
+"""What runs in Lambda: the event store, the projection engine and their thin entry points."""

@@ -1,0 +1,85 @@
+"""The message on its way from the table's stream to a projection (P1, P7, P8).
+
+A message is a hint, ``{"streamId": …, "eventId": …}``; the event itself rides along while it is small. The text is
+ASCII JSON: stream ids and data may hold any Unicode, SQS and SNS bodies may not (they refuse most control characters).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from handlers import exactjson
+from handlers.events import Event, EventId, StreamId
+
+# SNS and SQS take 256 KB a message and 256 KB a batch of ten; 64 KB leaves room for several large ones in a batch (P8).
+MAX_MESSAGE_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """"Stream S has event n."
+
+    Attributes
+    ----------
+    event
+        The event itself where it was small enough to ride along.
+    fresh
+        True for a nudge: the projector must look at the store's state rather than trust its warm copy.
+    """
+
+    stream_id: StreamId
+    event_id: EventId
+    event: Event | None = None
+    fresh: bool = False
+
+
+def stream_hash(stream_id: str) -> str:
+    """Return the hash that stands for a stream in group ids and filter policies: 64 hex digits."""
+    return hashlib.sha256(stream_id.encode()).hexdigest()
+
+
+def deduplication_id(stream_id: str, event_id: int, salt: str = "") -> str:
+    """Return the deduplication id of "event n of stream S": 64 hex digits.
+
+    A nudge adds a ``salt``, else the five-minute deduplication would swallow it.
+    """
+    return hashlib.sha256(f"{event_id}#{salt}#{stream_id}".encode()).hexdigest()
+
+
+def encode(hint: Hint) -> str:
+    """Write a hint as ASCII JSON; the event is left out when the text would be over 64 KB."""
+    message: dict[str, object] = {"streamId": hint.stream_id, "eventId": hint.event_id}
+    if hint.fresh:
+        message["fresh"] = True
+    event = hint.event
+    if event is None:
+        return exactjson.dumps(message, ascii_only=True)
+    inner = {"type": event.type, "data": event.data, "timeStamp": event.time_stamp}
+    if event.metadata is not None:
+        inner["metadata"] = event.metadata
+    # Escaping makes at most six bytes of one; an event that is too large even unescaped is not worth the attempt.
+    if len(event.data) < MAX_MESSAGE_BYTES:
+        text = exactjson.dumps({**message, "event": inner}, ascii_only=True)
+        if len(text) <= MAX_MESSAGE_BYTES:
+            return text
+    return exactjson.dumps(message, ascii_only=True)
+
+
+def decode(text: str) -> Hint:
+    """Read a message body.
+
+    Raises
+    ------
+    exactjson.NotJson, KeyError, TypeError, ValueError
+        When it is no message of ours.
+    """
+    message = exactjson.loads(text)
+    stream_id, event_id = StreamId(str(message["streamId"])), EventId(int(message["eventId"]))
+    inner = message.get("event")
+    event = None
+    if inner is not None:
+        event = Event(
+            stream_id, event_id, inner["type"], inner["data"], inner["timeStamp"], metadata=inner.get("metadata")
+        )
+    return Hint(stream_id, event_id, event, fresh=bool(message.get("fresh", False)))

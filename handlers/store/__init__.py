@@ -1,0 +1,5 @@
+"""The event store: append-only streams of events, with rules E1 to E8."""
+
+from handlers.store.port import Appended, EventPage, EventStore, IdempotencyKey, StreamPage
+
+__all__ = ["Appended", "EventPage", "EventStore", "IdempotencyKey", "StreamPage"]
