@@ -28,6 +28,8 @@ class NewEvent:
         A JSON object as text (correlationId, causationId, actor, ...), or None.
     time_stamp
         Only for an import: the time the event happened, RFC 3339; else the store's own clock decides.
+    schema_version
+        The version of its type's schema that the data has the form of.
     """
 
     stream_id: StreamId
@@ -36,6 +38,7 @@ class NewEvent:
     expected_version: int | None = None
     metadata: str | None = None
     time_stamp: str | None = None
+    schema_version: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,7 @@ class Event:
     data: str
     time_stamp: str
     metadata: str | None = None
+    schema_version: int = 1
 
     def payload(self) -> Any:
         """Return the data as Python values; numbers keep every digit."""

@@ -55,7 +55,9 @@ def encode(hint: Hint) -> str:
     event = hint.event
     if event is None:
         return exactjson.dumps(message, ascii_only=True)
-    inner = {"type": event.type, "data": event.data, "timeStamp": event.time_stamp}
+    inner: dict[str, object] = {"type": event.type, "data": event.data, "timeStamp": event.time_stamp}
+    if event.schema_version != 1:
+        inner["schemaVersion"] = event.schema_version
     if event.metadata is not None:
         inner["metadata"] = event.metadata
     # Escaping makes at most six bytes of one; an event that is too large even unescaped is not worth the attempt.
@@ -80,6 +82,12 @@ def decode(text: str) -> Hint:
     event = None
     if inner is not None:
         event = Event(
-            stream_id, event_id, inner["type"], inner["data"], inner["timeStamp"], metadata=inner.get("metadata")
+            stream_id,
+            event_id,
+            inner["type"],
+            inner["data"],
+            inner["timeStamp"],
+            metadata=inner.get("metadata"),
+            schema_version=int(inner.get("schemaVersion", 1)),
         )
     return Hint(stream_id, event_id, event, fresh=bool(message.get("fresh", False)))

@@ -63,7 +63,7 @@ class Projection:
         self.idempotent = idempotent
         self._handlers: dict[str, Handler] = {}
         # The file that defines the projection, for its fingerprint.
-        self._module = sys._getframe(1).f_globals.get("__name__", "")
+        self.module: str = sys._getframe(1).f_globals.get("__name__", "")
 
     def on(self, event_type: str) -> Callable[[_H], _H]:
         """Register the handler of one event type."""
@@ -96,7 +96,7 @@ class Projection:
 
     def fingerprint(self) -> str:
         """Return 16 hex digits that change when the projection's code changes, but not with comments or layout."""
-        module = sys.modules.get(self._module)
+        module = sys.modules.get(self.module)
         source = _essence(module) if module is not None else ""
         return hashlib.sha256(f"{self.name}\n{self.key}\n{source}".encode()).hexdigest()[:16]
 
