@@ -1,0 +1,280 @@
+"""The event store on DynamoDB.
+
+Calls per append in the steady state: one PutItem of one write unit a kilobyte (E7), or one transaction where there are
+several events or an idempotency key. Needs dynamodb:PutItem and dynamodb:Query on the Events table (Query on its index
+`streams` to list streams), dynamodb:PutItem and dynamodb:GetItem on the Idempotency table.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from handlers.backoff import attempts
+from handlers.clock import Clock, SystemClock, rfc3339
+from handlers.errors import Contended, IdempotencyMismatch, VersionConflict
+from handlers.events import NO_EVENTS, Event, EventId, NewEvent, StreamId
+from handlers.store.items import STREAM_INDEX, STREAM_SHARDS, Item, event_from_item, event_item
+from handlers.store.planning import AppendPlan, plan_append
+from handlers.store.port import Appended, EventPage, IdempotencyKey, StreamPage
+
+# Ten seconds of retries: far more than 16 writers on one stream need, far less than API Gateway's 29.
+CONTENTION_DEADLINE_S = 10.0
+# A warm copy of a head is 100 bytes or so; 10,000 of them are a megabyte.
+MAX_WARM_HEADS = 10_000
+# How long a repeat is recognised. Long enough for an import that is taken up again after a week's pause.
+GUARD_TTL_S = 30 * 24 * 3600
+
+_RETRYABLE_REASONS = {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
+
+
+class _Lost(Exception):
+    """Another writer took the place; ``existing`` is what stands there, where DynamoDB said it."""
+
+    def __init__(self, guard: Item | None = None) -> None:
+        super().__init__()
+        self.guard = guard
+
+
+class DynamoDbEventStore:
+    """An `EventStore` on an Events table and, for idempotency keys, an Idempotency table.
+
+    Parameters
+    ----------
+    client
+        A boto3 DynamoDB client.
+    idempotency_table
+        None where no idempotency keys are used (read-only functions).
+    retries
+        Yields once per attempt and waits in between; injectable for tests.
+    """
+
+    def __init__(
+        self,
+        client: Any,
+        *,
+        events_table: str,
+        idempotency_table: str | None = None,
+        clock: Clock | None = None,
+        retries: Callable[[float], Iterator[int]] = attempts,
+    ) -> None:
+        self._client = client
+        self._events = events_table
+        self._guards = idempotency_table
+        self._clock = clock or SystemClock()
+        self._retries = retries
+        self._warm_heads: OrderedDict[StreamId, EventId] = OrderedDict()
+
+    def append(self, events: Sequence[NewEvent], idempotency: IdempotencyKey | None = None) -> Appended:
+        plan = plan_append(events, guarded=idempotency is not None)
+        write_id = secrets.token_urlsafe(9)
+        for _ in self._retries(CONTENTION_DEADLINE_S):
+            try:
+                heads = self._base_heads(plan)
+                placed = plan.place(heads, rfc3339(self._clock.now()))
+                self._write(placed, write_id, plan, idempotency)
+            except _Lost as lost:
+                for stream in plan.expected:
+                    self._warm_heads.pop(stream, None)
+                if lost.guard:
+                    return self._repeat(plan, idempotency, lost.guard)
+            except VersionConflict:
+                # The conflict may be our own first try: a repeat answers what the first one did (E4).
+                guard = self._guard(idempotency)
+                if guard is None:
+                    raise
+                return self._repeat(plan, idempotency, guard)
+            else:
+                for event in placed:
+                    self._remember(event.stream_id, event.event_id)
+                return Appended(placed)
+        raise Contended(f"other writers won for {CONTENTION_DEADLINE_S:g} seconds; nothing was written, try again")
+
+    def read(
+        self, stream_id: StreamId, first: int = 0, *, limit: int | None = None, backwards: bool = False
+    ) -> EventPage:
+        query: dict[str, Any] = {
+            "TableName": self._events,
+            "KeyConditionExpression": f"streamId = :stream AND eventId {'<=' if backwards else '>='} :first",
+            "ExpressionAttributeValues": {":stream": {"S": stream_id}, ":first": {"N": str(first)}},
+            "ConsistentRead": True,
+            "ScanIndexForward": not backwards,
+        }
+        if limit is not None:
+            query["Limit"] = limit
+        answer = self._client.query(**query)
+        return EventPage(tuple(map(event_from_item, answer["Items"])), more="LastEvaluatedKey" in answer)
+
+    def head(self, stream_id: StreamId) -> EventId:
+        answer = self._client.query(
+            TableName=self._events,
+            KeyConditionExpression="streamId = :stream",
+            ExpressionAttributeValues={":stream": {"S": stream_id}},
+            ProjectionExpression="eventId",
+            ConsistentRead=True,
+            ScanIndexForward=False,
+            Limit=1,
+        )
+        items = answer["Items"]
+        return EventId(int(items[0]["eventId"]["N"])) if items else NO_EVENTS
+
+    def streams(self, *, limit: int = 100, after: str | None = None) -> StreamPage:
+        shard, last = json.loads(after) if after else (0, None)
+        found: list[StreamId] = []
+        while shard < STREAM_SHARDS and len(found) < limit:
+            query: dict[str, Any] = {
+                "TableName": self._events,
+                "IndexName": STREAM_INDEX,
+                "KeyConditionExpression": "streamShard = :shard" + (" AND streamId > :last" if last else ""),
+                "ExpressionAttributeValues": {":shard": {"S": str(shard)}} | ({":last": {"S": last}} if last else {}),
+                "Limit": limit - len(found),
+            }
+            answer = self._client.query(**query)
+            found += [StreamId(item["streamId"]["S"]) for item in answer["Items"]]
+            if "LastEvaluatedKey" in answer:
+                last = found[-1]
+            else:
+                shard, last = shard + 1, None
+        return StreamPage(tuple(found), json.dumps([shard, last]) if shard < STREAM_SHARDS else None)
+
+    # -- appending ---------------------------------------------------------------------------------------------------
+
+    def _base_heads(self, plan: AppendPlan) -> Mapping[StreamId, int]:
+        """Return, for each stream, a head that is known to exist (E1) and is the expected one where one is (E2)."""
+        heads: dict[StreamId, int] = {}
+        for stream, expected in plan.expected.items():
+            warm = self._warm_heads.get(stream)
+            if expected == NO_EVENTS:
+                head: int = NO_EVENTS  # needs no proof: event 0 has no predecessor, and the put itself shows the rest
+            elif warm is not None and expected in (None, warm):
+                head = warm
+            else:
+                head = self._read_head(stream)
+            if expected is not None and head != expected:
+                raise VersionConflict(stream, expected, head)
+            heads[stream] = head
+        return heads
+
+    def _write(
+        self, placed: Sequence[Event], write_id: str, plan: AppendPlan, idempotency: IdempotencyKey | None
+    ) -> None:
+        try:
+            if len(placed) == 1 and idempotency is None:
+                self._put(placed[0], write_id)
+            else:
+                self._transact(placed, write_id, idempotency)
+        except _Lost as lost:
+            if not lost.guard:
+                self._refuse_unexpected(plan)
+            raise
+
+    def _put(self, event: Event, write_id: str) -> None:
+        try:
+            self._client.put_item(
+                TableName=self._events,
+                Item=event_item(event, write_id),
+                ConditionExpression="attribute_not_exists(streamId)",
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+            )
+        except ClientError as error:
+            code = error.response["Error"]["Code"]
+            if code == "TransactionConflictException":  # another writer's transaction holds the place right now
+                raise _Lost from error
+            if code != "ConditionalCheckFailedException":
+                raise
+            # boto3 repeats a call whose answer was lost; then what stands there is our own.
+            standing: Item = error.response.get("Item") or {}
+            if standing.get("writeId", {}).get("S") != write_id:
+                raise _Lost from error
+
+    def _transact(self, placed: Sequence[Event], write_id: str, idempotency: IdempotencyKey | None) -> None:
+        """Write all or none; boto3's ClientRequestToken makes its own repeats of the call safe for ten minutes."""
+        writes = [self._conditional_put(self._events, event_item(event, write_id), "streamId") for event in placed]
+        if idempotency:
+            writes.append(
+                self._conditional_put(self._guard_table(), self._guard_item(idempotency, placed), "idempotencyKey")
+            )
+        try:
+            self._client.transact_write_items(TransactItems=writes)
+        except ClientError as error:
+            code = error.response["Error"]["Code"]
+            if code in {"TransactionInProgressException", "TransactionConflictException"}:
+                raise _Lost from error
+            if code != "TransactionCanceledException":
+                raise
+            reasons: list[dict[str, Any]] = error.response.get("CancellationReasons", [])
+            codes = {reason.get("Code") for reason in reasons} - {"None", None}
+            if not codes <= _RETRYABLE_REASONS | {"ConditionalCheckFailed"}:
+                raise
+            guard_failed = idempotency is not None and reasons[-1].get("Code") == "ConditionalCheckFailed"
+            raise _Lost(self._guard(idempotency) if guard_failed else None) from error
+
+    @staticmethod
+    def _conditional_put(table: str, item: Item, key: str) -> dict[str, Any]:
+        return {"Put": {"TableName": table, "Item": item, "ConditionExpression": f"attribute_not_exists({key})"}}
+
+    def _refuse_unexpected(self, plan: AppendPlan) -> None:
+        """After a lost race: where a version was expected, it is gone for good, and another try is no use."""
+        for stream, expected in plan.expected.items():
+            if expected is not None:
+                head = self._read_head(stream)
+                if head != expected:
+                    raise VersionConflict(stream, expected, head)
+
+    def _read_head(self, stream: StreamId) -> EventId:
+        head = self.head(stream)
+        if head != NO_EVENTS:
+            self._remember(stream, head)
+        return head
+
+    def _remember(self, stream: StreamId, head: EventId) -> None:
+        if head < self._warm_heads.get(stream, NO_EVENTS):
+            return
+        self._warm_heads[stream] = head
+        self._warm_heads.move_to_end(stream)
+        if len(self._warm_heads) > MAX_WARM_HEADS:
+            self._warm_heads.popitem(last=False)
+
+    # -- idempotency -------------------------------------------------------------------------------------------------
+
+    def _guard_table(self) -> str:
+        if self._guards is None:
+            raise ValueError("this event store was made without an idempotency table")
+        return self._guards
+
+    def _guard_item(self, idempotency: IdempotencyKey, placed: Sequence[Event]) -> Item:
+        # The rest of the answer is in the request itself, which the payload hash pins: eventIds and times are enough.
+        first_ids: dict[str, int] = {}
+        for event in placed:
+            first_ids.setdefault(event.stream_id, event.event_id)
+        now = self._clock.now()
+        answer = json.dumps({"first": list(first_ids.values()), "at": rfc3339(now)}, separators=(",", ":"))
+        return {
+            "idempotencyKey": {"S": idempotency.key},
+            "payloadHash": {"S": idempotency.payload_hash},
+            "answer": {"S": answer},
+            "expiresAt": {"N": str(int(now.timestamp()) + GUARD_TTL_S)},
+        }
+
+    def _guard(self, idempotency: IdempotencyKey | None) -> Item | None:
+        if idempotency is None:
+            return None
+        answer = self._client.get_item(
+            TableName=self._guard_table(), Key={"idempotencyKey": {"S": idempotency.key}}, ConsistentRead=True
+        )
+        item: Item | None = answer.get("Item")
+        return item
+
+    @staticmethod
+    def _repeat(plan: AppendPlan, idempotency: IdempotencyKey | None, guard: Item) -> Appended:
+        """Return the first answer again."""
+        if idempotency is None or guard["payloadHash"]["S"] != idempotency.payload_hash:
+            raise IdempotencyMismatch("this Idempotency-Key was used for another request")
+        answer = json.loads(guard["answer"]["S"])
+        heads = {stream: first - 1 for stream, first in zip(plan.expected, answer["first"], strict=True)}
+        return Appended(plan.place(heads, answer["at"]), replayed=True)

@@ -1,0 +1,61 @@
+"""The event store in memory: the model that the real adapter is held against, and what tests run on."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+from handlers.clock import Clock, SystemClock, rfc3339
+from handlers.errors import IdempotencyMismatch, VersionConflict
+from handlers.events import NO_EVENTS, Event, EventId, NewEvent, StreamId
+from handlers.store.planning import plan_append
+from handlers.store.port import Appended, EventPage, IdempotencyKey, StreamPage
+
+
+class MemoryEventStore:
+    """An `EventStore` of plain lists; safe to share between threads."""
+
+    def __init__(self, clock: Clock | None = None, *, page_events: int = 1000) -> None:
+        self._clock = clock or SystemClock()
+        self._page_events = page_events
+        self._streams: dict[StreamId, list[Event]] = {}
+        self._guards: dict[str, tuple[str, tuple[Event, ...]]] = {}
+        self._lock = threading.Lock()
+
+    def append(self, events: Sequence[NewEvent], idempotency: IdempotencyKey | None = None) -> Appended:
+        plan = plan_append(events, guarded=idempotency is not None)
+        with self._lock:
+            if idempotency and idempotency.key in self._guards:
+                payload_hash, first = self._guards[idempotency.key]
+                if payload_hash != idempotency.payload_hash:
+                    raise IdempotencyMismatch("this Idempotency-Key was used for another request")
+                return Appended(first, replayed=True)
+            heads = {stream: len(self._streams.get(stream, ())) - 1 for stream in plan.expected}
+            for stream, expected in plan.expected.items():
+                if expected is not None and expected != heads[stream]:
+                    raise VersionConflict(stream, expected, heads[stream])
+            placed = plan.place(heads, rfc3339(self._clock.now()))
+            for event in placed:
+                self._streams.setdefault(event.stream_id, []).append(event)
+            if idempotency:
+                self._guards[idempotency.key] = (idempotency.payload_hash, placed)
+            return Appended(placed)
+
+    def read(
+        self, stream_id: StreamId, first: int = 0, *, limit: int | None = None, backwards: bool = False
+    ) -> EventPage:
+        events = self._streams.get(stream_id, [])
+        size = min(limit or self._page_events, self._page_events)
+        if backwards:
+            chosen = events[max(0, first + 1 - size) : first + 1][::-1]
+            return EventPage(tuple(chosen), more=bool(chosen) and chosen[-1].event_id > 0)
+        chosen = events[first : first + size]
+        return EventPage(tuple(chosen), more=first + size < len(events))
+
+    def head(self, stream_id: StreamId) -> EventId:
+        return EventId(len(self._streams.get(stream_id, ())) - 1) if stream_id in self._streams else NO_EVENTS
+
+    def streams(self, *, limit: int = 100, after: str | None = None) -> StreamPage:
+        names = sorted(stream for stream in self._streams if after is None or stream > after)
+        chosen = names[:limit]
+        return StreamPage(tuple(chosen), chosen[-1] if len(names) > limit else None)
