@@ -1,0 +1,1 @@
+"""One file per command group: each parses, calls, renders."""

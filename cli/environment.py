@@ -1,0 +1,93 @@
+"""Everything that the commands read from the world, in one object, so that tests need no patching."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TextIO
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """The surroundings of one run of ``esctl``.
+
+    Attributes
+    ----------
+    stdin, stdout, stderr
+        Text streams; only data goes to ``stdout``.
+    variables
+        The environment variables.
+    directory
+        The working directory; ``.env`` is looked for here.
+    stdin_is_terminal, stdout_is_terminal, stderr_is_terminal
+        Whether a person is at the other end.
+    width
+        Columns of the terminal, where it is known.
+    sleep, monotonic
+        The clock that waiting loops use, in seconds.
+    """
+
+    stdin: TextIO
+    stdout: TextIO
+    stderr: TextIO
+    variables: Mapping[str, str]
+    directory: Path
+    stdin_is_terminal: bool = False
+    stdout_is_terminal: bool = False
+    stderr_is_terminal: bool = False
+    width: int | None = None
+    sleep: Callable[[float], None] = field(default=time.sleep)
+    monotonic: Callable[[], float] = field(default=time.monotonic)
+
+    @classmethod
+    def of_process(cls) -> Environment:
+        """The environment of this very process."""
+        for stream in (sys.stdout, sys.stderr):
+            reconfigure = getattr(stream, "reconfigure", None)
+            if reconfigure is not None:  # a terminal that can't show a character shows its code instead of failing
+                reconfigure(errors="backslashreplace")
+        return cls(
+            stdin=sys.stdin,
+            stdout=sys.stdout,
+            stderr=sys.stderr,
+            variables=os.environ,
+            directory=Path.cwd(),
+            stdin_is_terminal=_is_terminal(sys.stdin),
+            stdout_is_terminal=_is_terminal(sys.stdout),
+            stderr_is_terminal=_is_terminal(sys.stderr),
+            width=_width(),
+        )
+
+    def variable(self, name: str) -> str | None:
+        """The variable's value without surrounding space; None where it is missing or blank."""
+        return (self.variables.get(name) or "").strip() or None
+
+    @property
+    def interactive(self) -> bool:
+        """Whether a question can be asked: somebody types, and sees the question on stderr."""
+        return self.stdin_is_terminal and self.stderr_is_terminal
+
+    @property
+    def colour(self) -> bool:
+        """Whether colour is wanted: see https://no-color.org."""
+        return not self.variables.get("NO_COLOR") and self.variables.get("TERM") != "dumb"
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    try:
+        return stream is not None and stream.isatty()
+    except ValueError:  # closed
+        return False
+
+
+def _width() -> int | None:
+    for descriptor in (1, 2, 0):
+        try:
+            return os.get_terminal_size(descriptor).columns or None
+        except (OSError, ValueError):
+            continue
+    return None

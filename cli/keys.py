@@ -1,0 +1,64 @@
+"""The API key: decided at deployment, found again for calls, never shown unless asked for."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+from cli.errors import AccessError
+from cli.settings import Settings
+from cli.state import State
+from cli.targets import Target
+
+if TYPE_CHECKING:
+    from cli.aws import Clients
+
+_FOLDER = "keys"
+_RANDOM_BYTES = 20  # 40 hexadecimal characters; API Gateway wants 20 to 128
+
+
+def key_for_deployment(target: Target, settings: Settings, state: State) -> str:
+    """The key to give the stack: ``API_KEY``; on the local target else the one kept, else a new one.
+
+    On the local target the key is kept in the state directory.
+
+    Raises
+    ------
+    SettingError
+        It can't be used, or is missing on AWS.
+    """
+    if not target.is_local:
+        return settings.required_api_key()
+    key = settings.checked_api_key() or kept_key(target, state) or secrets.token_hex(_RANDOM_BYTES)
+    state.write_text(key + "\n", _FOLDER, target.record)
+    return key
+
+
+def key_for_calls(target: Target, settings: Settings, state: State, clients: Clients) -> str:
+    """The key that the deployed API wants.
+
+    Raises
+    ------
+    AccessError
+        It can't be found out.
+    """
+    key = kept_key(target, state) if target.is_local else settings.api_key or _asked_for(target, clients)
+    if key is None:
+        again = f"esctl deploy {target.flags}" if target.is_local else "set API_KEY to the key it was deployed with"
+        raise AccessError(f"the API key of {target.label} is not known here", f"Make it known:  {again}")
+    return key
+
+
+def kept_key(target: Target, state: State) -> str | None:
+    """The key kept for a local stack."""
+    return (state.read_text(_FOLDER, target.record) or "").strip() or None
+
+
+def _asked_for(target: Target, clients: Clients) -> str | None:
+    identifier = target.outputs.get("ApiKeyId")
+    if identifier is None:
+        return None
+    from cli.aws import errors
+
+    with errors():
+        return clients.client("apigateway").get_api_key(apiKey=identifier, includeValue=True).get("value")

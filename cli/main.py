@@ -1,0 +1,125 @@
+"""The outermost shell: runs the app, and turns whatever happens into plain lines and an exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from cli.environment import Environment
+from cli.errors import CliError, ExitCode, UsageError
+from cli.output import Output
+
+_CRASH_LOG = "crash.log"
+
+
+def main() -> None:
+    """Entry point of ``esctl``."""
+    sys.exit(run(Environment.of_process(), sys.argv[1:]))
+
+
+def run(environment: Environment, arguments: Sequence[str]) -> int:
+    """Run one command line.
+
+    Returns
+    -------
+    The exit code; no exception leaves this function.
+    """
+    try:
+        code = _run(environment, arguments)
+        environment.stdout.flush()
+        return code
+    except BrokenPipeError:
+        return _quietly_closed()
+    except KeyboardInterrupt:
+        with contextlib.suppress(OSError, ValueError):
+            Output(environment).message("\ninterrupted")
+        return ExitCode.INTERRUPTED
+
+
+def _run(environment: Environment, arguments: Sequence[str]) -> int:
+    from cli.app import make
+
+    with _streams(environment):
+        try:
+            code = make().main(
+                args=list(arguments) or ["--help"], prog_name="esctl", standalone_mode=False, obj=environment
+            )
+            return code if isinstance(code, int) else ExitCode.DONE
+        except (BrokenPipeError, KeyboardInterrupt):
+            raise
+        except SystemExit as exit_:  # shell completion ends like this
+            return exit_.code if isinstance(exit_.code, int) else ExitCode.DONE
+        except Exception as error:  # noqa: BLE001 - the one place where no traceback may pass
+            found = _explain(environment, error)
+            if found is None:
+                return ExitCode.USAGE
+            Output(environment).error(found)
+            return found.exit_code
+
+
+def _explain(environment: Environment, error: Exception) -> CliError | None:
+    """The error in an operator's words; None where everything was said already."""
+    if isinstance(error, CliError):
+        return error
+    from typer import Abort
+    from typer.exceptions import TyperException
+
+    if isinstance(error, Abort):
+        return CliError("cancelled", exit_code=ExitCode.INTERRUPTED)
+    if isinstance(error, TyperException):
+        return _usage_error(error)
+    if "botocore" in sys.modules:
+        from cli.aws import translate
+
+        translated = translate(error)
+        if translated is not None:
+            return translated
+    if isinstance(error, OSError):
+        where = f" ({error.filename})" if error.filename else ""
+        return CliError(f"{error.strerror or error}{where}")
+    return _crash(environment, error)
+
+
+def _usage_error(error: Any) -> CliError | None:
+    message = error.format_message()
+    if type(error).__name__ == "NoArgsIsHelpError":  # help was printed while the error was made
+        return None
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "esctl"
+    return UsageError(message.rstrip("."), f"See:  {path} --help")
+
+
+def _crash(environment: Environment, error: Exception) -> CliError:
+    """A fault of esctl itself: the details go to a file, one line to the reader."""
+    import traceback
+
+    from cli.state import State
+
+    summary = f"esctl failed unexpectedly: {type(error).__name__}: {error}".splitlines()[0]
+    try:
+        path = State.of(environment).write_text("".join(traceback.format_exception(error)), _CRASH_LOG)
+    except CliError:
+        return CliError(summary)
+    return CliError(summary, f"Details are in {path}; please report them.")
+
+
+@contextlib.contextmanager
+def _streams(environment: Environment) -> Any:
+    """Let what Typer itself prints (help, version, completion) go to the environment's streams."""
+    if environment.stdout is sys.stdout and environment.stderr is sys.stderr:
+        yield
+        return
+    with contextlib.redirect_stdout(environment.stdout), contextlib.redirect_stderr(environment.stderr):
+        yield
+
+
+def _quietly_closed() -> int:
+    """The reader of our output has gone (``esctl list | head -1``): not our failure, and nothing to say."""
+    with contextlib.suppress(OSError, ValueError, io.UnsupportedOperation):
+        # else the interpreter complains when it flushes at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return ExitCode.DONE

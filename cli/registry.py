@@ -1,0 +1,46 @@
+"""The table of commands. A line here is all that a new command needs; its module is imported when it is called."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+START = "Start here"
+WORK = "Events and read models"
+LOCAL = "Local target"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One command.
+
+    Attributes
+    ----------
+    name
+        What is typed.
+    target
+        ``module:attribute``: a function made by `cli.command.command`, or a `typer.Typer` with subcommands.
+    help
+        One full sentence.
+    panel
+        The heading it stands under in ``esctl --help``.
+    hidden
+        An alias: works, but is not listed.
+    """
+
+    name: str
+    target: str
+    help: str
+    panel: str
+    hidden: bool = False
+
+
+COMMANDS: tuple[Entry, ...] = (
+    Entry("deploy", "cli.commands.deploy:deploy", "Deploy the stack, to AWS or with --local to this machine.", START),
+    Entry("walkthrough", "cli.commands.walkthrough:walkthrough", "Show the whole system at work, step by step.", START),
+    Entry("outputs", "cli.commands.outputs:outputs", "Show the deployed stack's addresses and names.", START),
+    Entry("destroy", "cli.commands.deploy:destroy", "Remove the stack.", START),
+    Entry("add-event", "cli.commands.add_event:add_event", "Append an event to a stream.", WORK),
+    Entry("list", "cli.commands.list_items:list_items", "List the items of the read model.", WORK),
+    Entry("list-items", "cli.commands.list_items:list_items", "The same as list.", WORK, hidden=True),
+    Entry("local", "cli.commands.local:app", "Start, stop and empty the emulator behind the local target.", LOCAL),
+)

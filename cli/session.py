@@ -1,0 +1,102 @@
+"""What a command is given: its surroundings, its output, and the target it talks to, each made when first needed."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from cli.environment import Environment
+from cli.output import Output
+from cli.settings import Settings, load
+from cli.state import State
+from cli.targets import Choice, Target, Targets
+
+if TYPE_CHECKING:
+    from cli.api import Api
+    from cli.aws import Clients
+    from cli.emulator import Emulator
+
+
+class Session:
+    """One run of one command.
+
+    Attributes
+    ----------
+    environment, output
+        The surroundings, and what writes to them.
+    choice
+        The flags that choose a target.
+    """
+
+    def __init__(self, environment: Environment, output: Output, choice: Choice | None = None) -> None:
+        self.environment = environment
+        self.output = output
+        self.choice = choice or Choice()
+
+    @cached_property
+    def settings(self) -> Settings:
+        return load(self.environment)
+
+    @cached_property
+    def state(self) -> State:
+        return State.of(self.environment)
+
+    @cached_property
+    def targets(self) -> Targets:
+        return Targets(self.state)
+
+    @cached_property
+    def emulator(self) -> Emulator:
+        from cli.emulator import Emulator
+
+        return Emulator(self.state, self.environment)
+
+    @cached_property
+    def target(self) -> Target:
+        """The deployed stack that this command talks to.
+
+        Raises
+        ------
+        NoTargetError, NotDeployedError, UsageError, AccessError
+        """
+        target = self.targets.resolve(self.choice, self.settings)
+        if target.is_local:
+            return self.on_emulator(target)
+        return target if target.outputs else self._looked_up(target)
+
+    @cached_property
+    def clients(self) -> Clients:
+        """boto3 clients for the target."""
+        return self.clients_for(self.target)
+
+    @cached_property
+    def api(self) -> Api:
+        """The deployed API."""
+        from cli.api import Api
+        from cli.keys import key_for_calls
+
+        key = key_for_calls(self.target, self.settings, self.state, self.clients)
+        return Api(self.target, key, self.clients.credentials, sleep=self.environment.sleep)
+
+    def clients_for(self, target: Target) -> Clients:
+        from cli.aws import Clients
+
+        return Clients(target)
+
+    def on_emulator(self, target: Target) -> Target:
+        """The local target with the address that the emulator has now, or had last."""
+        from cli.emulator.record import last_endpoint
+
+        return target.with_endpoint(last_endpoint(self.state))
+
+    def _looked_up(self, target: Target) -> Target:
+        """A stack on AWS that was not deployed from here: its outputs are asked for once, and kept."""
+        from dataclasses import replace
+
+        from cli.aws import account_of, region_of, stack_outputs
+
+        target = replace(target, region=region_of(target))
+        clients = self.clients_for(target)
+        found = target.with_outputs(stack_outputs(clients, target.stack_name)).with_account(account_of(clients))
+        self.targets.remember(found, current=False)
+        return found
