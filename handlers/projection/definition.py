@@ -50,9 +50,7 @@ class Projection:
     True
     """
 
-    def __init__(
-        self, name: str, *, key: str, streams: Sequence[str] | None = None, idempotent: bool = False
-    ) -> None:
+    def __init__(self, name: str, *, key: str, streams: Sequence[str] | None = None, idempotent: bool = False) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or len(name) > 40:
             raise ValueError(f"projection name {name!r}: lower-case words joined by hyphens, 40 characters at most")
         if not key or key == PARTITION_ATTRIBUTE:

@@ -1,0 +1,101 @@
+"""A projection's storage in memory: the model that the DynamoDB adapter is held against."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from handlers.events import StreamId
+from handlers.projection.definition import Row
+from handlers.projection.port import MAX_COMMIT_ROWS, Outdated, RowPage, Snapshot
+from handlers.projection.state import DEFAULTS, Document, StreamState
+from handlers.projection.transitions import StateChange
+
+SWEEP_ROWS = 25
+
+
+class MemoryReadModel:
+    """A `ReadModel` of plain dictionaries; safe to share between threads."""
+
+    def __init__(self) -> None:
+        self.documents: dict[StreamId, Document] = {}
+        self.rows: dict[tuple[StreamId, int], dict[str, Row]] = {}
+        self._lock = threading.Lock()
+
+    def load(self, stream_id: StreamId, keys: Sequence[str] = (), generation: int = 0) -> Snapshot:
+        with self._lock:
+            state = StreamState.from_document(stream_id, copy.deepcopy(self.documents.get(stream_id, {})))
+            held = self.rows.get((stream_id, generation), {})
+            return Snapshot(state, {key: copy.deepcopy(held.get(key)) for key in keys}, generation)
+
+    def commit(self, change: StateChange, rows: Mapping[str, Row | None] | None = None, generation: int = 0) -> None:
+        if rows and len(rows) > MAX_COMMIT_ROWS:
+            raise ValueError(f"a commit holds at most {MAX_COMMIT_ROWS} rows, not {len(rows)}")
+        with self._lock:
+            document = self.documents.get(change.stream_id, {})
+            for path, expected in change.expect.items():
+                if _at(document, path) != expected:
+                    raise Outdated(f"{path} of stream {change.stream_id!r} is not {expected!r} any more")
+            document = copy.deepcopy(document)
+            for path in change.remove:
+                _remove(document, path)
+            for path, value in change.put.items():
+                _put(document, path, copy.deepcopy(value))
+            self.documents[change.stream_id] = document
+            held = self.rows.setdefault((change.stream_id, generation), {})
+            for key, row in (rows or {}).items():
+                if row is None:
+                    held.pop(key, None)
+                else:
+                    held[key] = copy.deepcopy(row)
+
+    def page(
+        self, stream_id: StreamId, generation: int, *, after: str | None = None, limit: int | None = None
+    ) -> RowPage:
+        with self._lock:
+            held = self.rows.get((stream_id, generation), {})
+            # DynamoDB orders string keys by their UTF-8 bytes.
+            keys = sorted(
+                (key for key in held if after is None or key.encode() > after.encode()), key=lambda key: key.encode()
+            )
+            chosen = keys[: limit or len(keys)]
+            rows = tuple((key, copy.deepcopy(held[key])) for key in chosen)
+            return RowPage(rows, chosen[-1] if len(keys) > len(chosen) else None)
+
+    def sweep(self, stream_id: StreamId, generation: int) -> bool:
+        with self._lock:
+            held = self.rows.get((stream_id, generation), {})
+            for key in list(held)[:SWEEP_ROWS]:
+                del held[key]
+            return not held
+
+    def states(self) -> Iterator[StreamState]:
+        with self._lock:
+            documents = copy.deepcopy(self.documents)
+        for stream_id, document in documents.items():
+            yield StreamState.from_document(stream_id, document)
+
+
+def _at(document: Document, path: str) -> Any:
+    value: Any = document
+    for name in path.split("."):
+        if not isinstance(value, dict) or name not in value:
+            return DEFAULTS.get(path)
+        value = value[name]
+    return value
+
+
+def _put(document: Document, path: str, value: Any) -> None:
+    *parents, last = path.split(".")
+    for name in parents:
+        document = document[name]
+    document[last] = value
+
+
+def _remove(document: Document, path: str) -> None:
+    *parents, last = path.split(".")
+    for name in parents:
+        document = document.get(name, {})
+    document.pop(last, None)
