@@ -1,0 +1,152 @@
+"""The code asset: one zip with ``handlers/`` and what it imports, the same for every function.
+
+The same sources give the same bytes, whatever the path of the checkout, the umask, the clock or the Python that
+packs them; so its hash names it in the bucket, and a deployment without changes uploads nothing. It is made of the
+installed (locked) distributions: no network, no Docker, and nothing compiled, because the same zip runs on Graviton
+and on the operator's machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+import handlers
+import stack
+
+REQUIRED = ("aws-lambda-powertools", "aws-xray-sdk", "fastjsonschema", "simplejson")
+"""The distributions that ``handlers`` imports by name; what they need comes along."""
+
+IN_RUNTIME = frozenset({"boto3", "botocore", "s3transfer", "urllib3", "python-dateutil", "six"})
+"""Part of the Lambda runtime, and of the machine that runs the local target."""
+
+LEFT_OUT = re.compile(
+    r"""
+    (^|/)(__pycache__|tests?)/            # caches and test suites
+    | \.(pyc|so|pyd|dylib|c|h|pyi)$       # compiled, or of no use at run time
+    | (^|/)py\.typed$
+    | (^|/)[^/]+\.(dist-info|data)/
+    | (^|/)\.                             # .DS_Store, editors' files
+    | ^aws_lambda_powertools/event_handler/       # 2.2 MB; our API layer is handlers/api
+    | ^aws_lambda_powertools/utilities/(?!(__init__|serialization)\.py|batch/|data_classes/|jmespath_utils/|typing/)
+    """,
+    re.VERBOSE,
+)
+"""Paths inside the zip that are not packed. The test of the asset imports every function from what is left."""
+
+EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can express
+REGULAR_FILE = 0o100644 << 16  # readable by the function's user whatever the umask here
+UNIX = 3
+
+
+@dataclass(frozen=True, slots=True)
+class CodeAsset:
+    """A packed asset: the zip, the SHA-256 of its bytes (hex), and its size."""
+
+    path: Path
+    sha256: str
+    size_bytes: int
+
+
+def build_asset(outdir: Path) -> CodeAsset:
+    """Pack the code asset into ``outdir``, or find it there when nothing it holds has changed.
+
+    Raises
+    ------
+    importlib.metadata.PackageNotFoundError
+        A distribution of the lock is not installed.
+    """
+    path = outdir / f"code-{_contents_key()[:16]}.zip"
+    if not path.exists():
+        outdir.mkdir(parents=True, exist_ok=True)
+        partial = outdir / f"{path.name}.{os.getpid()}"
+        _pack(partial)
+        partial.replace(path)  # in one step: whoever packs at the same time sees all of it or nothing
+    packed = path.read_bytes()
+    return CodeAsset(path=path, sha256=hashlib.sha256(packed).hexdigest(), size_bytes=len(packed))
+
+
+def source_fingerprint() -> str:
+    """Say in one hash what the assembly depends on besides its settings: our sources and the installed versions.
+
+    Reads some hundred small files (a few milliseconds) and never imports the CDK, so that a deployment with nothing
+    changed can skip the synthesis.
+    """
+    digest = hashlib.sha256(_contents_key().encode())
+    for name, content in _files_of(_package_root(stack), "stack"):
+        _add(digest, name, content.read_bytes())
+    for distribution in ("aws-cdk-lib", "constructs"):
+        _add(digest, distribution, metadata.version(distribution).encode())
+    return digest.hexdigest()
+
+
+def _contents_key() -> str:
+    """Identify what the asset will hold: our files by content, the vendored ones by version."""
+    digest = hashlib.sha256(LEFT_OUT.pattern.encode())
+    for name, path in _files_of(_package_root(handlers), "handlers"):
+        _add(digest, name, path.read_bytes())
+    for distribution in vendored():
+        _add(digest, distribution, metadata.version(distribution).encode())
+    return digest.hexdigest()
+
+
+def _add(digest: hashlib._Hash, name: str, content: bytes) -> None:
+    digest.update(f"{name}\0{len(content)}\0".encode())
+    digest.update(content)
+
+
+@cache
+def vendored() -> tuple[str, ...]:
+    """Name the distributions in the asset: those required and all that they require, but for the runtime's own."""
+    found: set[str] = set()
+    waiting = list(REQUIRED)
+    while waiting:
+        name = waiting.pop()
+        if name in found or name in IN_RUNTIME:
+            continue
+        found.add(name)
+        waiting += [_name_of(line) for line in metadata.requires(name) or () if "extra ==" not in line]
+    return tuple(sorted(found))
+
+
+def _name_of(requirement: str) -> str:
+    """``'typing-extensions<5,>=4.11'`` → ``'typing-extensions'``, in the form that the index uses."""
+    name = re.match(r"[A-Za-z0-9._-]+", requirement)
+    assert name is not None, requirement  # noqa: S101 - the metadata of an installed distribution is well-formed
+    return re.sub(r"[-_.]+", "-", name.group()).lower()
+
+
+def _package_root(package: object) -> Path:
+    return Path(str(getattr(package, "__file__", ""))).resolve().parent
+
+
+def _files_of(root: Path, prefix: str) -> list[tuple[str, Path]]:
+    """List a package's files as (path in the zip, path here), sorted."""
+    files = ((f"{prefix}/{path.relative_to(root).as_posix()}", path) for path in root.rglob("*") if path.is_file())
+    return sorted((name, path) for name, path in files if not LEFT_OUT.search(name))
+
+
+def _vendored_files() -> Iterator[tuple[str, Path]]:
+    for distribution in vendored():
+        for file in metadata.files(distribution) or ():
+            name = file.as_posix()
+            if not name.startswith("..") and not LEFT_OUT.search(name):
+                yield name, Path(str(file.locate()))
+
+
+def _pack(path: Path) -> None:
+    """Write the zip, stored and not deflated: other versions of zlib deflate to other bytes, so to another hash."""
+    members = dict([*_vendored_files(), *_files_of(_package_root(handlers), "handlers")])
+    with zipfile.ZipFile(path, "w", compression=zipfile.ZIP_STORED) as archive:
+        for name in sorted(members):
+            entry = zipfile.ZipInfo(name, date_time=EPOCH)
+            entry.create_system = UNIX
+            entry.external_attr = REGULAR_FILE
+            archive.writestr(entry, members[name].read_bytes())

@@ -1,0 +1,67 @@
+"""The event store: the Events table, its sparse index of streams, and the guards of idempotency keys."""
+
+from __future__ import annotations
+
+from aws_cdk import RemovalPolicy
+from aws_cdk import aws_dynamodb as dynamodb
+from constructs import Construct
+
+from stack.function import EsFunction, pin_logical_id
+from stack.nag import suppress
+
+STREAMS_INDEX = "streams"
+
+
+class EventStore(Construct):
+    """The tables that hold what cannot be derived from anything else."""
+
+    def __init__(self, scope: Construct) -> None:
+        super().__init__(scope, "EventStore")
+        self.events = dynamodb.Table(
+            self,
+            "Events",
+            partition_key=dynamodb.Attribute(name="streamId", type=dynamodb.AttributeType.STRING),
+            sort_key=dynamodb.Attribute(name="eventId", type=dynamodb.AttributeType.NUMBER),
+            billing_mode=dynamodb.BillingMode.PAY_PER_REQUEST,
+            stream=dynamodb.StreamViewType.NEW_IMAGE,
+            point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
+                point_in_time_recovery_enabled=True
+            ),
+            removal_policy=RemovalPolicy.RETAIN,
+            deletion_protection=True,
+        )
+        pin_logical_id(self.events, "Events")
+        # Only events 0 have a streamShard, so the index costs a write when a stream is born and never again (E6).
+        self.events.add_global_secondary_index(
+            index_name=STREAMS_INDEX,
+            partition_key=dynamodb.Attribute(name="streamShard", type=dynamodb.AttributeType.STRING),
+            sort_key=dynamodb.Attribute(name="streamId", type=dynamodb.AttributeType.STRING),
+            projection_type=dynamodb.ProjectionType.KEYS_ONLY,
+        )
+        self.idempotency = dynamodb.Table(
+            self,
+            "Idempotency",
+            partition_key=dynamodb.Attribute(name="idempotencyKey", type=dynamodb.AttributeType.STRING),
+            billing_mode=dynamodb.BillingMode.PAY_PER_REQUEST,
+            time_to_live_attribute="expiresAt",
+            removal_policy=RemovalPolicy.DESTROY,
+        )
+        pin_logical_id(self.idempotency, "Idempotency")
+        suppress(
+            self.idempotency,
+            "AwsSolutions-DDB3",
+            "Guards of retries expire within days (TTL); a restored one would guard nothing.",
+        )
+
+    def allow_append(self, function: EsFunction) -> None:
+        """Let a function append: read the head, put events, alone or in a transaction with a guard."""
+        function.allow(["dynamodb:PutItem", "dynamodb:Query", "dynamodb:ConditionCheckItem"], self.events.table_arn)
+        function.allow(["dynamodb:GetItem", "dynamodb:PutItem"], self.idempotency.table_arn)
+
+    def allow_reading(self, function: EsFunction) -> None:
+        """Let a function read the history of any stream."""
+        function.allow(["dynamodb:GetItem", "dynamodb:Query"], self.events.table_arn)
+
+    def allow_listing_streams(self, function: EsFunction) -> None:
+        """Let a function list the streams."""
+        function.allow(["dynamodb:Query"], f"{self.events.table_arn}/index/{STREAMS_INDEX}")

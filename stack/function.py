@@ -1,0 +1,120 @@
+"""The one way a function is declared: runtime, code, role, log group, environment, tracing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from aws_cdk import CfnResource, Duration, RemovalPolicy
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
+from constructs import Construct
+
+from stack.nag import suppress
+
+NAMESPACE = "esctl"
+"""The namespace of our own metrics."""
+
+VCPU_MB = 1769  # the memory at which a function has one full vCPU (Lambda, "Configure function memory")
+API_TIMEOUT_S = 28  # API Gateway gives up after 29 s: the function is to answer, or to fail, before that
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """What all functions share: the code asset and the settings that concern them."""
+
+    code: lambda_.Code
+    tracing: bool
+    strict: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionSpec:
+    """What makes one function differ from the next.
+
+    Parameters
+    ----------
+    logical_id
+        Its logical id in the template, exactly; the command line finds functions by it.
+    module
+        The entry module below ``handlers.functions``.
+    service
+        The name in its logs and metrics.
+    timeout_s, memory_mb
+        Limits of one invocation.
+    """
+
+    logical_id: str
+    module: str
+    service: str
+    description: str
+    timeout_s: int = API_TIMEOUT_S
+    memory_mb: int = 512
+
+
+class EsFunction(Construct):
+    """A function with a role and a log group of its own; it may do nothing but log until it is allowed more."""
+
+    def __init__(
+        self, scope: Construct, spec: FunctionSpec, platform: Platform, environment: Mapping[str, str]
+    ) -> None:
+        super().__init__(scope, spec.logical_id)
+        self.spec = spec
+        self.log_group = logs.LogGroup(
+            self, "Logs", retention=logs.RetentionDays.ONE_MONTH, removal_policy=RemovalPolicy.DESTROY
+        )
+        pin_logical_id(self.log_group, f"{spec.logical_id}Logs")
+        self.role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
+        pin_logical_id(self.role, f"{spec.logical_id}Role")
+        # Its own streams only; the group is declared above, so it never needs CreateLogGroup.
+        self.allow(["logs:CreateLogStream", "logs:PutLogEvents"], f"{self.log_group.log_group_arn}")
+        self.resource = lambda_.Function(
+            self,
+            "Function",
+            description=spec.description,
+            runtime=lambda_.Runtime.PYTHON_3_13,
+            architecture=lambda_.Architecture.ARM_64,
+            code=platform.code,
+            handler=f"handlers.functions.{spec.module}.handler",
+            memory_size=spec.memory_mb,
+            timeout=Duration.seconds(spec.timeout_s),
+            role=self.role,
+            log_group=self.log_group,
+            tracing=lambda_.Tracing.ACTIVE if platform.tracing else lambda_.Tracing.DISABLED,
+            environment={
+                "POWERTOOLS_SERVICE_NAME": spec.service,
+                "POWERTOOLS_METRICS_NAMESPACE": NAMESPACE,
+                "STRICT": _text(platform.strict),
+                "TRACING": _text(platform.tracing),
+                **environment,
+            },
+        )
+        pin_logical_id(self.resource, spec.logical_id)
+        self._explain(platform)
+
+    def allow(self, actions: Iterable[str], *resources: str) -> None:
+        """Add one statement to the role's policy."""
+        self.role.add_to_principal_policy(iam.PolicyStatement(actions=list(actions), resources=list(resources)))
+
+    def _explain(self, platform: Platform) -> None:
+        suppress(
+            self.role.node.find_child("DefaultPolicy"),
+            "AwsSolutions-IAM5",
+            "Log streams have no names in advance, so the function may write to any stream of its own log group"
+            + (", and X-Ray has no resources to name (PutTraceSegments takes '*' only)." if platform.tracing else "."),
+        )
+
+
+def pin_logical_id(construct: Construct, logical_id: str) -> None:
+    """Give the resource behind a construct a logical id that doesn't depend on where it is in the tree.
+
+    So moving code around never replaces a table, and tools know the names.
+    """
+    resource = construct.node.default_child
+    assert isinstance(resource, CfnResource), construct.node.path  # noqa: S101 - every L2 of ours has one
+    resource.override_logical_id(logical_id)
+
+
+def _text(value: bool) -> str:
+    return "true" if value else "false"

@@ -1,0 +1,163 @@
+"""One projection: its queues, its read model, the function that projects and the one that lists."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from aws_cdk import RemovalPolicy
+from aws_cdk import aws_dynamodb as dynamodb
+from aws_cdk import aws_sns as sns
+from aws_cdk import aws_sns_subscriptions as subscriptions
+from constructs import Construct
+
+from handlers.messages import stream_hash
+from stack.event_store import EventStore
+from stack.function import EsFunction, FunctionSpec, Platform, pin_logical_id
+from stack.nag import suppress
+from stack.queues import FifoQueue
+
+BATCH_SIZE = 10  # the most for a FIFO queue
+PROJECTOR_TIMEOUT_S = 30  # short, since a message whose delivery failed comes back only after six times this
+
+
+class ProjectionDefinition(Protocol):
+    """What the stack reads of a projection of the registry."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def pascal_name(self) -> str: ...
+    @property
+    def key(self) -> str: ...
+    @property
+    def streams(self) -> tuple[str, ...] | None: ...
+
+
+class ProjectionStack(Construct):
+    """Everything that exists once per projection."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        definition: ProjectionDefinition,
+        platform: Platform,
+        store: EventStore,
+        topic: sns.ITopic,
+    ) -> None:
+        super().__init__(scope, f"{definition.pascal_name}Projection")
+        self.definition = definition
+        self.queue = FifoQueue(self, definition.pascal_name, consumer_timeout_s=PROJECTOR_TIMEOUT_S)
+        self.state = self._table("State", "streamId")
+        self.rows = self._table("Rows", "streamGeneration", sort_key=definition.key)
+        self._subscribe(topic)
+        self.projector = self._projector(platform, store)
+        self.lister = self._lister(platform)
+
+    @property
+    def where(self) -> dict[str, str]:
+        """Return its entry in the environment variable PROJECTIONS."""
+        return {
+            "state": self.state.table_name,
+            "rows": self.rows.table_name,
+            "queue": self.queue.queue.queue_url,
+        }
+
+    def allow_reading_state(self, function: EsFunction) -> None:
+        """Let a function read checkpoints, of one stream or of all."""
+        function.allow(["dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Scan"], self.state.table_arn)
+
+    def allow_changing_state(self, function: EsFunction) -> None:
+        """Let a function start a replay, resume or skip: conditional writes of the state item."""
+        function.allow(["dynamodb:PutItem", "dynamodb:UpdateItem"], self.state.table_arn)
+
+    def allow_projecting(self, function: EsFunction) -> None:
+        """Let a function fold events into rows: rows and checkpoint in one transaction (P2)."""
+        function.allow(
+            [
+                "dynamodb:GetItem",
+                "dynamodb:BatchGetItem",
+                "dynamodb:PutItem",
+                "dynamodb:UpdateItem",
+                "dynamodb:ConditionCheckItem",
+            ],
+            self.state.table_arn,
+        )
+        function.allow(
+            ["dynamodb:BatchGetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:DeleteItem"], self.rows.table_arn
+        )
+
+    def allow_sweeping(self, function: EsFunction) -> None:
+        """Let a function delete the rows of a past generation."""
+        function.allow(["dynamodb:BatchWriteItem"], self.rows.table_arn)
+
+    def _table(self, suffix: str, partition_key: str, sort_key: str | None = None) -> dynamodb.Table:
+        table = dynamodb.Table(
+            self,
+            suffix,
+            partition_key=dynamodb.Attribute(name=partition_key, type=dynamodb.AttributeType.STRING),
+            sort_key=sort_key and dynamodb.Attribute(name=sort_key, type=dynamodb.AttributeType.STRING),  # type: ignore[arg-type]
+            billing_mode=dynamodb.BillingMode.PAY_PER_REQUEST,
+            removal_policy=RemovalPolicy.DESTROY,
+        )
+        pin_logical_id(table, f"{self.definition.pascal_name}{suffix}")
+        suppress(table, "AwsSolutions-DDB3", "Derived from the events: a replay restores it, and better.")
+        return table
+
+    def _subscribe(self, topic: sns.ITopic) -> None:
+        streams = self.definition.streams
+        topic.add_subscription(
+            subscriptions.SqsSubscription(
+                self.queue.queue,
+                raw_message_delivery=True,
+                filter_policy=None if streams is None else {"stream": only(streams)},
+            )
+        )
+
+    def _projector(self, platform: Platform, store: EventStore) -> EsFunction:
+        name = self.definition.name
+        function = EsFunction(
+            self,
+            FunctionSpec(
+                logical_id=f"Projector{self.definition.pascal_name}",
+                module="projector",
+                service=f"projector-{name}",
+                description=f"Folds events into the read model of {name}",
+                timeout_s=PROJECTOR_TIMEOUT_S,
+            ),
+            platform,
+            {"EVENTS_TABLE": store.events.table_name, "PROJECTION": name, "PROJECTIONS": described([self])},
+        )
+        store.allow_reading(function)
+        self.allow_projecting(function)
+        self.queue.feed(function, batch_size=BATCH_SIZE)
+        return function
+
+    def _lister(self, platform: Platform) -> EsFunction:
+        name = self.definition.name
+        function = EsFunction(
+            self,
+            FunctionSpec(
+                logical_id=f"List{self.definition.pascal_name}",
+                module="list_items",
+                service=f"list-{name}",
+                description=f"Lists the read model of {name}",
+            ),
+            platform,
+            {"PROJECTION": name, "PROJECTIONS": described([self])},
+        )
+        function.allow(["dynamodb:GetItem"], self.state.table_arn)
+        function.allow(["dynamodb:Query"], self.rows.table_arn)
+        return function
+
+
+def only(streams: Iterable[str]) -> sns.SubscriptionFilter:
+    """Filter messages by the attribute that the publisher sets: hashes, since stream ids may hold any Unicode."""
+    return sns.SubscriptionFilter.string_filter(allowlist=[stream_hash(stream) for stream in streams])
+
+
+def described(projections: Iterable[ProjectionStack]) -> str:
+    """Render the environment variable PROJECTIONS: where each projection's tables and queue are."""
+    places: Mapping[str, dict[str, str]] = {each.definition.name: each.where for each in projections}
+    return json.dumps(places, separators=(",", ":"))

@@ -1,0 +1,87 @@
+"""Replays: the job table, the queue of slices and the worker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from aws_cdk import RemovalPolicy
+from aws_cdk import aws_dynamodb as dynamodb
+from constructs import Construct
+
+from stack.event_store import EventStore
+from stack.function import VCPU_MB, EsFunction, FunctionSpec, Platform, pin_logical_id
+from stack.nag import suppress
+from stack.projection import ProjectionStack, described
+from stack.queues import FifoQueue
+
+RECENT_INDEX = "recent"
+
+WORKER_TIMEOUT_S = 120
+"""Two minutes, though a function may run for fifteen: after a crash the slice's message comes back after six times
+this, and the next slice costs one message."""
+
+
+class Replay(Construct):
+    """Rebuilds generations of read models, slice after slice (DESIGN section 5)."""
+
+    def __init__(
+        self, scope: Construct, platform: Platform, store: EventStore, projections: Sequence[ProjectionStack]
+    ) -> None:
+        super().__init__(scope, "Replaying")
+        self.queue = FifoQueue(self, "Replay", consumer_timeout_s=WORKER_TIMEOUT_S)
+        self.jobs = self._job_table()
+        self.worker = EsFunction(
+            self,
+            FunctionSpec(
+                logical_id="ReplayWorker",
+                module="replay_worker",
+                service="replay-worker",
+                description="Folds history into a new generation of a read model, then switches to it",
+                timeout_s=WORKER_TIMEOUT_S,
+                memory_mb=VCPU_MB,  # folding is bound by the processor
+            ),
+            platform,
+            {
+                "EVENTS_TABLE": store.events.table_name,
+                "JOBS_TABLE": self.jobs.table_name,
+                "REPLAY_QUEUE_URL": self.queue.queue.queue_url,
+                "PROJECTIONS": described(projections),
+            },
+        )
+        store.allow_reading(self.worker)
+        for projection in projections:
+            projection.allow_projecting(self.worker)
+            projection.allow_sweeping(self.worker)
+        self.allow_reading_jobs(self.worker)
+        self.allow_writing_jobs(self.worker)
+        self.queue.allow_sending(self.worker)
+        self.queue.feed(self.worker, batch_size=1)  # a slice takes as long as it may
+
+    def allow_reading_jobs(self, function: EsFunction) -> None:
+        """Let a function read one job, and list the recent ones."""
+        function.allow(["dynamodb:GetItem"], self.jobs.table_arn)
+        function.allow(["dynamodb:Query"], f"{self.jobs.table_arn}/index/{RECENT_INDEX}")
+
+    def allow_writing_jobs(self, function: EsFunction) -> None:
+        """Let a function record a job and its progress."""
+        function.allow(["dynamodb:PutItem", "dynamodb:UpdateItem"], self.jobs.table_arn)
+
+    def _job_table(self) -> dynamodb.Table:
+        jobs = dynamodb.Table(
+            self,
+            "Jobs",
+            partition_key=dynamodb.Attribute(name="replayId", type=dynamodb.AttributeType.STRING),
+            billing_mode=dynamodb.BillingMode.PAY_PER_REQUEST,
+            time_to_live_attribute="expiresAt",
+            removal_policy=RemovalPolicy.DESTROY,
+        )
+        jobs.add_global_secondary_index(
+            index_name=RECENT_INDEX,
+            partition_key=dynamodb.Attribute(name="kind", type=dynamodb.AttributeType.STRING),
+            sort_key=dynamodb.Attribute(name="startedAt", type=dynamodb.AttributeType.STRING),
+        )
+        pin_logical_id(jobs, "Jobs")
+        suppress(
+            jobs, "AwsSolutions-DDB3", "Progress reports that expire (TTL); what a job decides is in the state items."
+        )
+        return jobs

@@ -1,0 +1,157 @@
+"""Wires the boxes of the picture into one stack."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from aws_cdk import CfnOutput, CfnParameter, Stack, Tags
+from aws_cdk import aws_lambda as lambda_
+from constructs import Construct
+
+from stack.api import Api, Route
+from stack.event_store import EventStore
+from stack.function import EsFunction, FunctionSpec, Platform
+from stack.observability import Observability
+from stack.projection import ProjectionDefinition, ProjectionStack, described
+from stack.publisher import Publisher
+from stack.reconciler import Reconciler
+from stack.replay import Replay
+from stack.settings import StackSettings
+
+KEY_MIN_LENGTH = 20  # API Gateway takes no shorter key, and none longer than 128
+KEY_MAX_LENGTH = 128
+
+
+class EsStack(Stack):
+    """The event store, its projections and their API."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        settings: StackSettings,
+        asset: Path,
+        projections: Mapping[str, ProjectionDefinition],
+        **options: object,
+    ) -> None:
+        super().__init__(scope, settings.stack_name, stack_name=settings.stack_name, **options)  # type: ignore[arg-type]
+        code = lambda_.Code.from_asset(str(asset))
+        self.platform = Platform(code=code, tracing=settings.tracing, strict=settings.strict)
+        self.store = EventStore(self)
+        self.publisher = Publisher(self, self.platform, self.store)
+        self.projections = [
+            ProjectionStack(self, definition, self.platform, self.store, self.publisher.topic)
+            for definition in projections.values()
+        ]
+        self.replay = Replay(self, self.platform, self.store, self.projections)
+        self.reconciler = Reconciler(self, self.platform, self.store, self.projections, self.replay)
+        self.api = Api(self, settings, self._routes(), self._api_key())
+        Observability(self)
+        self._outputs()
+        Tags.of(self).add("application", "esctl")
+
+    def _api_key(self) -> str:
+        parameter = CfnParameter(
+            self,
+            "ApiKey",
+            description="The API key that clients send as x-api-key",
+            no_echo=True,
+            min_length=KEY_MIN_LENGTH,
+            max_length=KEY_MAX_LENGTH,
+        )
+        return parameter.value_as_string
+
+    def _routes(self) -> list[Route]:
+        append, replay, mend, browse = self._add_event(), self._trigger_replay(), self._mend(), self._browse()
+        return [
+            Route("POST", "/addEvent", append),
+            Route("POST", "/addEvents", append),
+            *(Route("GET", f"/list{each.definition.pascal_name}", each.lister) for each in self.projections),
+            Route("POST", "/triggerReplay", replay),
+            Route("POST", "/projections/{name}/rollback", replay),
+            Route("POST", "/projections/{name}/resume", mend),
+            Route("POST", "/projections/{name}/skip", mend),
+            Route("GET", "/projections", browse),
+            Route("GET", "/streams", browse),
+            Route("GET", "/streams/{streamId}/events", browse),
+            Route("GET", "/replays", browse),
+            Route("GET", "/replays/{replayId}", browse),
+            Route("GET", "/openapi.json", browse),
+        ]
+
+    def _add_event(self) -> EsFunction:
+        spec = FunctionSpec("AddEvent", "add_event", "add-event", "Appends events")
+        environment = {
+            "EVENTS_TABLE": self.store.events.table_name,
+            "IDEMPOTENCY_TABLE": self.store.idempotency.table_name,
+        }
+        function = EsFunction(self, spec, self.platform, environment)
+        self.store.allow_append(function)
+        return function
+
+    def _trigger_replay(self) -> EsFunction:
+        spec = FunctionSpec("TriggerReplay", "trigger_replay", "trigger-replay", "Starts replays and roll-backs")
+        environment = {**self._reading(), "REPLAY_QUEUE_URL": self.replay.queue.queue.queue_url}
+        function = EsFunction(self, spec, self.platform, environment)
+        self.store.allow_reading(function)
+        self.store.allow_listing_streams(function)
+        self.replay.allow_reading_jobs(function)
+        self.replay.allow_writing_jobs(function)
+        self.replay.queue.allow_sending(function)
+        for projection in self.projections:
+            projection.allow_reading_state(function)
+            projection.allow_changing_state(function)
+        return function
+
+    def _mend(self) -> EsFunction:
+        spec = FunctionSpec("Mend", "mend", "mend", "Resumes halted streams and skips events")
+        environment = {
+            "EVENTS_TABLE": self.store.events.table_name,
+            "PROJECTIONS": described(self.projections),
+        }
+        function = EsFunction(self, spec, self.platform, environment)
+        self.store.allow_reading(function)
+        for projection in self.projections:
+            projection.allow_reading_state(function)
+            projection.allow_changing_state(function)
+            projection.queue.allow_sending(function)
+        return function
+
+    def _browse(self) -> EsFunction:
+        spec = FunctionSpec("Browse", "browse", "browse", "Answers questions about streams, projections and replays")
+        function = EsFunction(self, spec, self.platform, self._reading())
+        self.store.allow_reading(function)
+        self.store.allow_listing_streams(function)
+        self.replay.allow_reading_jobs(function)
+        for projection in self.projections:
+            projection.allow_reading_state(function)
+        return function
+
+    def _reading(self) -> dict[str, str]:
+        return {
+            "EVENTS_TABLE": self.store.events.table_name,
+            "JOBS_TABLE": self.replay.jobs.table_name,
+            "PROJECTIONS": described(self.projections),
+        }
+
+    def _outputs(self) -> None:
+        values = {
+            "ApiUrl": self.api.url,
+            "ApiId": self.api.rest.rest_api_id,
+            "ApiKeyId": self.api.key.key_id,
+            "EventsTable": self.store.events.table_name,
+            "IdempotencyTable": self.store.idempotency.table_name,
+            "JobsTable": self.replay.jobs.table_name,
+            "TopicArn": self.publisher.topic.topic_arn,
+            "FailureQueueUrl": self.publisher.failures.queue_url,
+            "ReplayQueueUrl": self.replay.queue.queue.queue_url,
+            "ReplayDeadLetterQueueUrl": self.replay.queue.dead_letters.queue_url,
+        }
+        for projection in self.projections:
+            name = projection.definition.pascal_name
+            values[f"{name}StateTable"] = projection.state.table_name
+            values[f"{name}RowsTable"] = projection.rows.table_name
+            values[f"{name}QueueUrl"] = projection.queue.queue.queue_url
+            values[f"{name}DeadLetterQueueUrl"] = projection.queue.dead_letters.queue_url
+        for name, value in values.items():
+            CfnOutput(self, f"{name}Output", value=value).override_logical_id(name)
