@@ -68,16 +68,20 @@ def advance(state: StreamState, to: int, fingerprint: str | None) -> StateChange
     put: dict[str, Any] = {"checkpoint": to}
     if state.fingerprint is None and fingerprint is not None:
         put["fingerprint"] = fingerprint
-    remove = ["halted"] if state.halted else []
+    remove = ["halted"]  # also one that a warm copy does not know of: it has been overtaken
     if state.rewound_from is not None and to >= state.rewound_from:
         remove.append("rewoundFrom")
     return StateChange(state.stream_id, _live(state), put, tuple(remove))
 
 
 def halt(state: StreamState, event_id: int, error: str, at: str) -> StateChange:
-    """The handler of the next event raised: the stream stands before it (P5)."""
+    """The handler of the next event raised: the stream stands before it (P5).
+
+    Expects the record of a halt that was read, or none: who did not know of it looks again and leaves the message be.
+    """
+    known = {"halted": None} if state.halted is None else {"halted.eventId": state.halted.event_id}
     return StateChange(
-        state.stream_id, _live(state), {"halted": {"eventId": event_id, "error": error, "at": at}}
+        state.stream_id, {**_live(state), **known}, {"halted": {"eventId": event_id, "error": error, "at": at}}
     )
 
 
@@ -180,9 +184,7 @@ def advance_replay(state: StreamState, to: int, at: str) -> StateChange:
 
 def advance_chunk(state: StreamState, chunk: Chunk, at: str) -> StateChange:
     """Some more rows of the chunk are written; the replay's checkpoint moves when all are."""
-    return StateChange(
-        state.stream_id, _replaying(state), {"replay.chunk": chunk_document(chunk), "replay.at": at}
-    )
+    return StateChange(state.stream_id, _replaying(state), {"replay.chunk": chunk_document(chunk), "replay.at": at})
 
 
 def switch(state: StreamState, at: str) -> StateChange:
@@ -227,9 +229,7 @@ def give_up_replay(state: StreamState, at: str) -> StateChange:
             "fingerprint": replay.fingerprint,
         }
         return StateChange(state.stream_id, expect, {"previous": without_nones(previous)}, ("replay",))
-    return StateChange(
-        state.stream_id, expect, {"sweep": _with(state.sweep, replay.generation)}, ("replay",)
-    )
+    return StateChange(state.stream_id, expect, {"sweep": _with(state.sweep, replay.generation)}, ("replay",))
 
 
 def retire_previous(state: StreamState) -> StateChange:
@@ -237,9 +237,7 @@ def retire_previous(state: StreamState) -> StateChange:
     if state.previous is None:
         raise ValueError(f"stream {state.stream_id!r} has no previous generation")
     expect = {"previous.generation": state.previous.generation, **_sweeping(state)}
-    return StateChange(
-        state.stream_id, expect, {"sweep": _with(state.sweep, state.previous.generation)}, ("previous",)
-    )
+    return StateChange(state.stream_id, expect, {"sweep": _with(state.sweep, state.previous.generation)}, ("previous",))
 
 
 def swept(state: StreamState, generation: int) -> StateChange:

@@ -11,6 +11,7 @@ import json
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -34,11 +35,11 @@ _RETRYABLE_REASONS = {"TransactionConflict", "ThrottlingError", "ProvisionedThro
 
 
 class _Lost(Exception):
-    """Another writer took the place; ``existing`` is what stands there, where DynamoDB said it."""
+    """Another writer took the place; ``guard_stands`` when the idempotency key was there already."""
 
-    def __init__(self, guard: Item | None = None) -> None:
+    def __init__(self, *, guard_stands: bool = False) -> None:
         super().__init__()
-        self.guard = guard
+        self.guard_stands = guard_stands
 
 
 class DynamoDbEventStore:
@@ -73,26 +74,29 @@ class DynamoDbEventStore:
     def append(self, events: Sequence[NewEvent], idempotency: IdempotencyKey | None = None) -> Appended:
         plan = plan_append(events, guarded=idempotency is not None)
         write_id = secrets.token_urlsafe(9)
-        for _ in self._retries(CONTENTION_DEADLINE_S):
+        for attempt in self._retries(CONTENTION_DEADLINE_S):
             try:
                 heads = self._base_heads(plan)
-                placed = plan.place(heads, rfc3339(self._clock.now()))
-                self._write(placed, write_id, plan, idempotency)
+                now = self._clock.now()
+                placed = plan.place(heads, rfc3339(now))
+                guard = self._guard_item(idempotency, heads, now) if idempotency else None
+                self._write(placed, write_id, plan, guard)
             except _Lost as lost:
                 for stream in plan.expected:
                     self._warm_heads.pop(stream, None)
-                if lost.guard:
-                    return self._repeat(plan, idempotency, lost.guard)
+                standing = self._guard(idempotency) if lost.guard_stands else None
+                if standing is not None:
+                    return self._repeat(plan, idempotency, standing)
             except VersionConflict:
                 # The conflict may be our own first try: a repeat answers what the first one did (E4).
-                guard = self._guard(idempotency)
-                if guard is None:
+                standing = self._guard(idempotency)
+                if standing is None:
                     raise
-                return self._repeat(plan, idempotency, guard)
+                return self._repeat(plan, idempotency, standing)
             else:
                 for event in placed:
                     self._remember(event.stream_id, event.event_id)
-                return Appended(placed)
+                return Appended(placed, conflicts=attempt)
         raise Contended(f"other writers won for {CONTENTION_DEADLINE_S:g} seconds; nothing was written, try again")
 
     def read(
@@ -160,16 +164,14 @@ class DynamoDbEventStore:
             heads[stream] = head
         return heads
 
-    def _write(
-        self, placed: Sequence[Event], write_id: str, plan: AppendPlan, idempotency: IdempotencyKey | None
-    ) -> None:
+    def _write(self, placed: Sequence[Event], write_id: str, plan: AppendPlan, guard: Item | None) -> None:
         try:
-            if len(placed) == 1 and idempotency is None:
+            if len(placed) == 1 and guard is None:
                 self._put(placed[0], write_id)
             else:
-                self._transact(placed, write_id, idempotency)
+                self._transact(placed, write_id, guard)
         except _Lost as lost:
-            if not lost.guard:
+            if not lost.guard_stands:
                 self._refuse_unexpected(plan)
             raise
 
@@ -188,17 +190,15 @@ class DynamoDbEventStore:
             if code != "ConditionalCheckFailedException":
                 raise
             # boto3 repeats a call whose answer was lost; then what stands there is our own.
-            standing: Item = error.response.get("Item") or {}
+            standing: Any = error.response.get("Item") or {}
             if standing.get("writeId", {}).get("S") != write_id:
                 raise _Lost from error
 
-    def _transact(self, placed: Sequence[Event], write_id: str, idempotency: IdempotencyKey | None) -> None:
+    def _transact(self, placed: Sequence[Event], write_id: str, guard: Item | None) -> None:
         """Write all or none; boto3's ClientRequestToken makes its own repeats of the call safe for ten minutes."""
         writes = [self._conditional_put(self._events, event_item(event, write_id), "streamId") for event in placed]
-        if idempotency:
-            writes.append(
-                self._conditional_put(self._guard_table(), self._guard_item(idempotency, placed), "idempotencyKey")
-            )
+        if guard is not None:
+            writes.append(self._conditional_put(self._guard_table(), guard, "idempotencyKey"))
         try:
             self._client.transact_write_items(TransactItems=writes)
         except ClientError as error:
@@ -207,12 +207,12 @@ class DynamoDbEventStore:
                 raise _Lost from error
             if code != "TransactionCanceledException":
                 raise
-            reasons: list[dict[str, Any]] = error.response.get("CancellationReasons", [])
+            reasons: Any = error.response.get("CancellationReasons", [])
             codes = {reason.get("Code") for reason in reasons} - {"None", None}
             if not codes <= _RETRYABLE_REASONS | {"ConditionalCheckFailed"}:
                 raise
-            guard_failed = idempotency is not None and reasons[-1].get("Code") == "ConditionalCheckFailed"
-            raise _Lost(self._guard(idempotency) if guard_failed else None) from error
+            guard_stands = guard is not None and reasons[-1].get("Code") == "ConditionalCheckFailed"
+            raise _Lost(guard_stands=guard_stands) from error
 
     @staticmethod
     def _conditional_put(table: str, item: Item, key: str) -> dict[str, Any]:
@@ -247,13 +247,10 @@ class DynamoDbEventStore:
             raise ValueError("this event store was made without an idempotency table")
         return self._guards
 
-    def _guard_item(self, idempotency: IdempotencyKey, placed: Sequence[Event]) -> Item:
-        # The rest of the answer is in the request itself, which the payload hash pins: eventIds and times are enough.
-        first_ids: dict[str, int] = {}
-        for event in placed:
-            first_ids.setdefault(event.stream_id, event.event_id)
-        now = self._clock.now()
-        answer = json.dumps({"first": list(first_ids.values()), "at": rfc3339(now)}, separators=(",", ":"))
+    @staticmethod
+    def _guard_item(idempotency: IdempotencyKey, heads: Mapping[StreamId, int], now: datetime) -> Item:
+        # The rest of the answer is in the request itself, which the payload hash pins: eventIds and the time are enough.
+        answer = json.dumps({"heads": list(heads.values()), "at": rfc3339(now)}, separators=(",", ":"))
         return {
             "idempotencyKey": {"S": idempotency.key},
             "payloadHash": {"S": idempotency.payload_hash},
@@ -276,5 +273,5 @@ class DynamoDbEventStore:
         if idempotency is None or guard["payloadHash"]["S"] != idempotency.payload_hash:
             raise IdempotencyMismatch("this Idempotency-Key was used for another request")
         answer = json.loads(guard["answer"]["S"])
-        heads = {stream: first - 1 for stream, first in zip(plan.expected, answer["first"], strict=True)}
+        heads = dict(zip(plan.expected, answer["heads"], strict=True))
         return Appended(plan.place(heads, answer["at"]), replayed=True)

@@ -1,0 +1,191 @@
+"""Folding events into rows: pure, and the same for live events, replay, time travel and dry runs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from handlers import catalogue
+from handlers.errors import HandlerFailed
+from handlers.events import Event
+from handlers.projection.definition import PARTITION_ATTRIBUTE, Projection, Row
+from handlers.projection.port import MAX_COMMIT_BYTES, MAX_COMMIT_ROWS
+from handlers.projection.rows import Unstorable, check_key, check_row
+
+
+@dataclass(slots=True)
+class Folded:
+    """What a fold leads to.
+
+    Attributes
+    ----------
+    checkpoint
+        The last event that is in it.
+    changed
+        Key to row for every row that an event was about; None where the row is gone.
+    sizes
+        Key to bytes for the changed rows that are there.
+    applied
+        How many events a handler took.
+    failure
+        The event whose handler raised, right after ``checkpoint``; None when none did.
+    """
+
+    checkpoint: int
+    changed: dict[str, Row | None] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
+    applied: int = 0
+    failure: HandlerFailed | None = None
+
+
+def row_key(projection: Projection, event: Event) -> str | None:
+    """Return the key of the row that an event is about; None when the projection does not handle it, or it has none."""
+    if not projection.handles(event.type):
+        return None
+    data = _data(event)
+    key = data.get(projection.key) if isinstance(data, dict) else None
+    try:
+        return check_key(key)
+    except Unstorable:
+        return None
+
+
+def keys_of(projection: Projection, events: Iterable[Event], limit: int = MAX_COMMIT_ROWS) -> list[str]:
+    """Return the keys of the first ``limit`` different rows that events are about, in the order they come up."""
+    keys: dict[str, None] = {}
+    for event in events:
+        key = row_key(projection, event)
+        if key is not None and key not in keys:
+            if len(keys) == limit:
+                break
+            keys[key] = None
+    return list(keys)
+
+
+def fold(
+    projection: Projection,
+    events: Sequence[Event],
+    rows: Mapping[str, Row | None],
+    checkpoint: int,
+    *,
+    skipped: Collection[str] = (),
+    max_bytes: int = MAX_COMMIT_BYTES,
+) -> Folded:
+    """Apply events, in order, to the rows they are about.
+
+    Stops before an event whose row is not in ``rows`` (so that the caller decides how many rows a commit has), before
+    one that would make the changed rows larger than ``max_bytes``, and before one whose handler raises.
+
+    Parameters
+    ----------
+    events
+        Contiguous, the first being ``checkpoint + 1``.
+    rows
+        The rows as they are; None where there is none. Not changed.
+    skipped
+        eventIds (as text) that an operator stepped over: where their handler still raises, they change nothing.
+    """
+    folded = Folded(checkpoint)
+    total = 0
+    for event in events:
+        if projection.handles(event.type):
+            try:
+                key, row, size = _apply(projection, event, rows, folded.changed)
+            except HandlerFailed as failure:
+                if str(event.event_id) not in skipped:
+                    folded.failure = failure
+                    return folded
+            except _NotLoaded:
+                return folded
+            else:
+                grown = total + size - folded.sizes.get(key, 0)
+                if folded.changed and grown > max_bytes:
+                    return folded
+                total = grown
+                folded.changed[key] = row
+                folded.sizes[key] = size
+                folded.applied += 1
+        folded.checkpoint = event.event_id
+    return folded
+
+
+def fold_all(
+    projection: Projection, events: Iterable[Event], rows: MutableMapping[str, Row], *, skipped: Collection[str] = ()
+) -> int:
+    """Apply every event to rows in memory, for time travel and dry runs; returns the last eventId (-1: no events).
+
+    Raises
+    ------
+    HandlerFailed
+        A handler raised; ``rows`` hold the events before.
+    """
+    checkpoint = -1
+    everything = _Everything(rows)
+    for event in events:
+        if projection.handles(event.type):
+            try:
+                key, row, _ = _apply(projection, event, everything, {})
+            except HandlerFailed:
+                if str(event.event_id) not in skipped:
+                    raise
+            else:
+                if row is None:
+                    rows.pop(key, None)
+                else:
+                    rows[key] = row
+        checkpoint = event.event_id
+    return checkpoint
+
+
+class _NotLoaded(Exception):
+    """The event's row was not loaded."""
+
+
+class _Everything(Mapping[str, Any]):
+    """Rows of which those that are missing are known not to exist."""
+
+    def __init__(self, rows: Mapping[str, Row]) -> None:
+        self._rows = rows
+
+    def __getitem__(self, key: str) -> Row | None:
+        return self._rows.get(key)
+
+    def __contains__(self, key: object) -> bool:
+        return True
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+
+def _apply(
+    projection: Projection, event: Event, rows: Mapping[str, Row | None], changed: Mapping[str, Row | None]
+) -> tuple[str, Row | None, int]:
+    try:
+        data = _data(event)
+        key = check_key(data.get(projection.key) if isinstance(data, dict) else None)
+        if key not in changed and key not in rows:
+            raise _NotLoaded
+        before = changed[key] if key in changed else rows[key]
+        # Read-only, so that a handler which changes its row in place fails here instead of spoiling a warm copy.
+        row = projection.handlers[event.type](None if before is None else MappingProxyType(before), data)
+        size = check_row(row, (PARTITION_ATTRIBUTE, projection.key)) if row is not None else 0
+    except _NotLoaded:
+        raise
+    except Exception as error:
+        raise HandlerFailed(event.event_id, event.type, _describe(error)) from error
+    return key, None if row is None else dict(row), size
+
+
+def _data(event: Event) -> Any:
+    return catalogue.upcast(event.type, event.schema_version, event.payload())
+
+
+def _describe(error: Exception) -> str:
+    if isinstance(error, Unstorable):
+        return str(error)
+    return f"{type(error).__name__}: {error}"
