@@ -1,0 +1,88 @@
+"""Answers: JSON documents and problem documents (RFC 9457)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from handlers import exactjson
+from handlers.errors import EsError, Fault, InvalidInput
+
+JSON = "application/json"
+PROBLEM = "application/problem+json"
+PROBLEM_TYPES = "urn:esctl:problem:"
+
+# A body of a megabyte can hold as many faults; the first hundred are enough to mend it by.
+MAX_FAULTS = 100
+# A key of the client's own making may be as long as the body; a pointer need not repeat all of it a hundred times.
+MAX_POINTER_CHARACTERS = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An answer: status, text of the body, headers."""
+
+    status: int
+    body: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def to_gateway(self) -> dict[str, Any]:
+        """Return it in the form that API Gateway's proxy integration expects."""
+        return {
+            "statusCode": self.status,
+            "headers": {"Content-Type": JSON, **self.headers},
+            "body": self.body,
+            "isBase64Encoded": False,
+        }
+
+
+def json_response(status: int, value: object, headers: Mapping[str, str] | None = None) -> Response:
+    """Answer with a JSON value; numbers keep every digit."""
+    return Response(status, exactjson.dumps(value), headers or {})
+
+
+def problem(error: EsError, request_id: str) -> Response:
+    """Answer with the problem document of an error: every fault, each with its place."""
+    document: dict[str, object] = {
+        "type": PROBLEM_TYPES + error.type,
+        "title": error.title,
+        "status": error.status,
+        "detail": error.detail,
+        "instance": request_id,
+    }
+    if isinstance(error, InvalidInput):
+        document["detail"] = _summary(error.faults)
+        document["errors"] = [_fault(each) for each in error.faults[:MAX_FAULTS]]
+        if len(error.faults) > MAX_FAULTS:
+            document["errorsOmitted"] = len(error.faults) - MAX_FAULTS
+    for name, value in error.extra.items():
+        document.setdefault(name, value)
+    headers = {"Content-Type": PROBLEM}
+    if error.status == 503:
+        headers["Retry-After"] = "1"
+    return json_response(error.status, document, headers)
+
+
+def distinct(faults: Iterable[Fault]) -> list[Fault]:
+    """Return the first fault of each place, in their order: what a schema and a limit both found is one fault."""
+    first: dict[str, Fault] = {}
+    for each in faults:
+        first.setdefault(each.pointer, each)
+    return list(first.values())
+
+
+def _summary(faults: tuple[Fault, ...]) -> str:
+    shown = "; ".join(f"{_shortened(each.pointer) or 'the body'} {each.detail}" for each in faults[:3])
+    return shown if len(faults) <= 3 else f"{shown}; and {len(faults) - 3} more"
+
+
+def _fault(fault: Fault) -> dict[str, str]:
+    place, separator, name = fault.pointer.partition(":")
+    if separator and place in {"query", "header", "path"}:
+        return {"in": place, "name": _shortened(name), "detail": fault.detail}
+    return {"pointer": _shortened(fault.pointer), "detail": fault.detail}
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= MAX_POINTER_CHARACTERS else text[: MAX_POINTER_CHARACTERS - 1] + "…"

@@ -1,0 +1,216 @@
+"""What may be stored (E8): every limit in one place, checked before anything is written. Pure.
+
+The checks return faults, so that a request learns all that is wrong with it at once; only sizes raise, because a
+request that is too large is answered with its size rather than looked into.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from handlers.errors import Fault, TooLarge
+from handlers.events import NewEvent
+
+if TYPE_CHECKING:
+    from handlers.projection.definition import Projection
+
+# 256 code points are 1,024 bytes of UTF-8 at most: what a sort key holds, and the id is one in the index of streams.
+MAX_STREAM_ID_CHARACTERS = 256
+MAX_TYPE_CHARACTERS = 128
+# DynamoDB nests attributes 32 levels deep, and a projection may make any part of the data an attribute.
+MAX_DEPTH = 32
+# A sort key, which a row's key is, has 1 to 1,024 bytes.
+MAX_ROW_KEY_BYTES = 1024
+# DynamoDB's numbers: 38 significant digits, at least 1E-130 (or zero) and below 1E+126, either sign.
+MAX_DIGITS = 38
+SMALLEST_EXPONENT, LARGEST_EXPONENT = -130, 125
+# An item has 400 KB, names of attributes included (https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/
+# Constraints.html). The margin is for attributes that later versions may add to an event.
+ITEM_BYTES = 400 * 1024
+ITEM_MARGIN_BYTES = 1024
+MAX_EVENT_BYTES = ITEM_BYTES - ITEM_MARGIN_BYTES
+# A transaction has 4 MB. The idempotency guard is in it too: a key, a hash and up to 99 heads, 4 KB at most.
+MAX_APPEND_BYTES = 4 * 1024 * 1024 - 16 * 1024
+# Metadata is for a handful of ids; it is read whenever the event is.
+MAX_METADATA_BYTES = 16 * 1024
+MAX_METADATA_ID_CHARACTERS = 256
+# Larger integers lose digits in JavaScript and other readers of JSON (RFC 8259, section 6).
+MAX_SAFE_INTEGER = 2**53 - 1
+# One event of 400 KB fits with room for escapes; whatever is larger is not read at all.
+MAX_EVENT_BODY_BYTES = 1024 * 1024
+# What a transaction holds. Lambda's own limit is 6 MB for the call, in which this text is escaped once more.
+MAX_EVENTS_BODY_BYTES = 4 * 1024 * 1024
+
+# Names of attributes, eventId, timeStamp, writeId, streamShard and schemaVersion of an event item, rounded up; the
+# tests hold it against the items that the store makes.
+_ITEM_OVERHEAD_BYTES = 192
+
+# Types are names in code, commands, log queries and filters: visible ASCII compares the same everywhere, and has no
+# look-alikes, no blanks to trim and no letters whose case depends on the locale. Names of CloudEvents and URIs fit.
+_TYPE = re.compile(r"[!-~]{1,128}")
+
+
+def pointer(*parts: object) -> str:
+    """Return the JSON pointer (RFC 6901) of a place given by keys and indexes."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
+
+
+def stream_id_faults(value: Any, place: str) -> list[Fault]:
+    """Check a stream id: 1 to 256 characters of any Unicode text that is not all blank."""
+    if not isinstance(value, str):
+        return [Fault(place, "is not a string")]
+    if not 1 <= len(value) <= MAX_STREAM_ID_CHARACTERS:
+        return [Fault(place, f"has {len(value):,} characters, not 1 to {MAX_STREAM_ID_CHARACTERS}")]
+    if value.isspace():
+        return [Fault(place, "is blank")]
+    return _text_faults(value, place)
+
+
+def type_faults(value: Any, place: str) -> list[Fault]:
+    """Check an event type: 1 to 128 visible ASCII characters, kept as sent."""
+    if not isinstance(value, str):
+        return [Fault(place, "is not a string")]
+    if not 1 <= len(value) <= MAX_TYPE_CHARACTERS:
+        return [Fault(place, f"has {len(value):,} characters, not 1 to {MAX_TYPE_CHARACTERS}")]
+    if not _TYPE.fullmatch(value):
+        return [Fault(place, "holds something other than visible ASCII characters")]
+    return []
+
+
+def data_faults(value: Any, place: str) -> list[Fault]:
+    """Check an event's data: a JSON object, nested 32 levels deep at most."""
+    if not isinstance(value, dict):
+        return [Fault(place, "is not a JSON object")]
+    if depth(value) > MAX_DEPTH:
+        return [Fault(place, f"is nested more than {MAX_DEPTH} levels deep")]
+    return []
+
+
+def metadata_faults(value: Any, place: str) -> list[Fault]:
+    """Check metadata: a JSON object; correlationId, causationId and actor are strings of 1 to 256 characters."""
+    faults = data_faults(value, place)
+    if faults:
+        return faults
+    for name in ("correlationId", "causationId", "actor"):
+        given = value.get(name, "-")
+        if not isinstance(given, str) or not 1 <= len(given) <= MAX_METADATA_ID_CHARACTERS:
+            faults.append(
+                Fault(place + pointer(name), f"is not a string of 1 to {MAX_METADATA_ID_CHARACTERS} characters")
+            )
+    return faults
+
+
+def row_faults(
+    projections: Iterable[Projection], stream_id: str, event_type: str, data: dict[str, Any], place: str
+) -> list[Fault]:
+    """Check what projections would make of an event: the key of its row, and numbers that become attributes.
+
+    An event that no projection handles is stored as text and may hold any numbers.
+    """
+    handling = [each for each in projections if each.follows(stream_id) and each.handles(event_type)]
+    if not handling:
+        return []
+    faults: list[Fault] = []
+    for key in dict.fromkeys(each.key for each in handling):
+        faults += _row_key_faults(data, key, place)
+    faults += (Fault(place + where, why) for where, why in _unfit_numbers(data))
+    return faults
+
+
+def _row_key_faults(data: dict[str, Any], key: str, place: str) -> list[Fault]:
+    place += pointer(key)
+    if key not in data:
+        return [Fault(place, "is missing")]
+    value = data[key]
+    if not isinstance(value, str):
+        return [Fault(place, "is not a string")]
+    size = len(value.encode(errors="replace"))
+    if not 1 <= size <= MAX_ROW_KEY_BYTES:
+        return [Fault(place, f"has {size:,} bytes, not 1 to {MAX_ROW_KEY_BYTES:,}")]
+    return []
+
+
+def number_fault(value: int | Decimal) -> str | None:
+    """Tell why DynamoDB cannot hold a number exactly; None when it can."""
+    number = Decimal(value)
+    if not number.is_finite():
+        return "is not a number"
+    if not number:
+        return None
+    digits = "".join(map(str, number.as_tuple().digits)).strip("0")
+    if len(digits) > MAX_DIGITS:
+        return f"has {len(digits):,} significant digits; the read model holds {MAX_DIGITS}"
+    if not SMALLEST_EXPONENT <= number.adjusted() <= LARGEST_EXPONENT:
+        return "is beyond the numbers that the read model holds (1E-130 to below 1E+126, either sign)"
+    return None
+
+
+def _unfit_numbers(value: Any) -> Iterator[tuple[str, str]]:
+    for where, each in walk(value):
+        if isinstance(each, int | Decimal) and not isinstance(each, bool):
+            why = number_fault(each)
+            if why:
+                yield where, why
+
+
+def walk(value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield every value inside a JSON value, itself included, with its pointer; without recursion."""
+    waiting: list[tuple[str, Any]] = [("", value)]
+    while waiting:
+        place, each = waiting.pop()
+        yield place, each
+        if isinstance(each, dict):
+            waiting.extend((place + pointer(key), inner) for key, inner in reversed(each.items()))
+        elif isinstance(each, list):
+            waiting.extend((f"{place}/{index}", each[index]) for index in reversed(range(len(each))))
+
+
+def depth(value: Any) -> int:
+    """Return how many objects and arrays are nested: 0 for a scalar, 1 for ``{}``; counts to 33 and no further."""
+    level, inside = 0, [value]
+    while level <= MAX_DEPTH:
+        containers = [each for each in inside if isinstance(each, dict | list)]
+        if not containers:
+            return level
+        level += 1
+        inside = [inner for each in containers for inner in (each.values() if isinstance(each, dict) else each)]
+    return level
+
+
+def _text_faults(value: str, place: str) -> list[Fault]:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return [Fault(place, "holds an unpaired surrogate, which is not Unicode text")]
+    return []
+
+
+def event_size_bytes(event: NewEvent) -> int:
+    """Return the size of an event as DynamoDB counts it, in bytes: all texts as UTF-8, and the names around them."""
+    texts = (event.stream_id, event.type, event.data, event.metadata or "")
+    return _ITEM_OVERHEAD_BYTES + sum(len(text.encode()) for text in texts)
+
+
+def check_sizes(events: Sequence[NewEvent]) -> None:
+    """Check the sizes of the events of one append.
+
+    Raises
+    ------
+    TooLarge
+        Metadata over 16 KB, an event over 399 KB, or all of them together over what a transaction holds.
+    """
+    total = 0
+    for index, event in enumerate(events):
+        name = "the event" if len(events) == 1 else f"event {index} of the request"
+        metadata_bytes = len(event.metadata.encode()) if event.metadata else 0
+        if metadata_bytes > MAX_METADATA_BYTES:
+            raise TooLarge(f"the metadata of {name}", metadata_bytes, MAX_METADATA_BYTES)
+        size = event_size_bytes(event)
+        if size > MAX_EVENT_BYTES:
+            raise TooLarge(name, size, MAX_EVENT_BYTES)
+        total += size
+    if total > MAX_APPEND_BYTES:
+        raise TooLarge("the events together", total, MAX_APPEND_BYTES)
