@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
+import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from cli.emulator import paths, process
+from cli.emulator.record import FOLDER, ProcessRecord, last_endpoint, read_process, remove_process
+from cli.emulator.surroundings import emulator_variables
 from cli.environment import Environment
+from cli.errors import EmulatorError
 from cli.state import State
+
+_HEALTH_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +33,8 @@ class Status:
         Where its messages are.
     data
         The folder with what is stored.
+    started
+        This very call has started it.
     """
 
     running: bool
@@ -30,6 +42,7 @@ class Status:
     endpoint_url: str | None
     log: Path
     data: Path
+    started: bool = False
 
 
 class Emulator:
@@ -51,15 +64,91 @@ class Emulator:
         ------
         EmulatorError
         """
-        raise NotImplementedError
+        with self._exclusively():
+            record = self._answering()
+            if record is None:
+                self._end_remains()
+                process.spawn(self._state, port, emulator_variables(self._state, self._environment.variables))
+                return self._status(started=True)
+            if port and port != record.port:
+                raise EmulatorError(
+                    f"the local target already runs, on port {record.port}", "Stop it first:  esctl local stop"
+                )
+            return self._status()
 
     def stop(self) -> bool:
         """Stop it and wait until nothing of it is left; False where it didn't run."""
-        raise NotImplementedError
+        with self._exclusively():
+            return self._stop()
 
     def status(self) -> Status:
-        raise NotImplementedError
+        return self._status()
 
     def reset(self) -> None:
-        """Remove everything that is stored, whether it runs or not."""
-        raise NotImplementedError
+        """Remove everything that is stored; where it runs, it is stopped and comes back empty at the same address."""
+        with self._exclusively():
+            ran = self._stop()
+            shutil.rmtree(paths.data(self._state), ignore_errors=True)
+            if paths.data(self._state).exists():
+                raise EmulatorError(f"can't remove what is stored: look at {paths.data(self._state)}")
+            if ran:
+                process.spawn(self._state, None, emulator_variables(self._state, self._environment.variables))
+
+    def _stop(self) -> bool:
+        record = read_process(self._state)
+        ran = process.is_alive(self._state)
+        if ran and record is not None:
+            process.ask_to_end(self._state, record.pid)
+            if process.is_alive(self._state):
+                raise EmulatorError(f"the local target does not end (pid {record.pid})")
+        self._end_remains()
+        return ran
+
+    def _end_remains(self) -> None:
+        """End the workers of an emulator that was killed, and remove its temporary files."""
+        record = read_process(self._state)
+        if record is not None:
+            process.end_group(record.pid, leader_is_ours=process.is_alive(self._state))
+        shutil.rmtree(paths.temporary(self._state), ignore_errors=True)
+        remove_process(self._state)
+
+    def _answering(self) -> ProcessRecord | None:
+        """The record of the process where it lives and answers; one that lives and doesn't is no use."""
+        if not process.is_alive(self._state):
+            return None
+        record = read_process(self._state)
+        deadline = self._environment.monotonic() + _HEALTH_TIMEOUT_S
+        while process.is_alive(self._state) and self._environment.monotonic() < deadline:
+            if record is not None and _answers(record.port):
+                return record
+            self._environment.sleep(0.05)
+            record = read_process(self._state)
+        return None
+
+    def _status(self, *, started: bool = False) -> Status:
+        alive = process.is_alive(self._state)
+        record = read_process(self._state) if alive else None
+        return Status(
+            running=record is not None and _answers(record.port),
+            pid=None if record is None else record.pid,
+            endpoint_url=last_endpoint(self._state) if record is None else record.endpoint_url,
+            log=paths.log(self._state),
+            data=paths.data(self._state),
+            started=started,
+        )
+
+    @contextlib.contextmanager
+    def _exclusively(self) -> Iterator[None]:
+        with self._state.lock(FOLDER, paths.START_LOCK):
+            yield
+
+
+def _answers(port: int) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/_ministack/health")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()

@@ -1,9 +1,8 @@
-"""What is written down about the emulator: cheap to read, no heavy import."""
+"""What is written down about the emulator's process: cheap to read, no heavy import."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from cli.state import State
 
@@ -14,20 +13,17 @@ _PORT = "port.json"
 
 @dataclass(frozen=True, slots=True)
 class ProcessRecord:
-    """The background process.
+    """The background process; written by itself. Whether it lives, only its lock tells.
 
     Attributes
     ----------
     pid
         Also the id of its session and process group.
-    born
-        When the process began, as the system counts it: a pid alone may be somebody else's by now.
     port
         Where it listens on 127.0.0.1.
     """
 
     pid: int
-    born: str
     port: int
 
     @property
@@ -42,7 +38,7 @@ def endpoint_url(port: int) -> str:
 def read_process(state: State) -> ProcessRecord | None:
     document = state.read_json(FOLDER, _PROCESS)
     try:
-        return None if document is None else ProcessRecord(**_typed(document))
+        return None if document is None else ProcessRecord(int(document["pid"]), int(document["port"]))
     except (KeyError, TypeError, ValueError):
         return None
 
@@ -66,7 +62,3 @@ def last_endpoint(state: State) -> str | None:
     """The address that the emulator has, or had when it last ran; whether it answers is not looked at."""
     port = last_port(state)
     return None if port is None else endpoint_url(port)
-
-
-def _typed(document: dict[str, Any]) -> dict[str, Any]:
-    return {"pid": int(document["pid"]), "born": str(document["born"]), "port": int(document["port"])}

@@ -1,0 +1,164 @@
+"""The emulator's own process: ``python -m cli.emulator.launcher STATE_DIRECTORY PORT READY_DESCRIPTOR``.
+
+It is started with a bare environment (see ``surroundings.py``), holds a lock as long as it lives, and saves what is
+stored every couple of seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import logging.handlers
+import os
+import shutil
+import signal
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from cli.emulator import paths
+from cli.emulator.record import FOLDER, ProcessRecord, endpoint_url, last_port, remove_process, write_process
+from cli.state import State
+
+_LOCK_ATTEMPTS = 20  # somebody who looks whether we live holds the lock for an instant
+_LOG_BYTES_MAX = 1_000_000
+_BACKLOG = 512
+
+
+def main(arguments: list[str]) -> None:
+    os.umask(0o077)
+    state, port, ready = State(Path(arguments[0])), int(arguments[1]), int(arguments[2])
+    lock = _hold_alive_lock(state)
+    listener = _listen(port or None, last_port(state))
+    port = listener.getsockname()[1]
+    _set_up_logging(state)
+    _prepare(state, port)
+    write_process(state, ProcessRecord(os.getpid(), port))
+    try:
+        asyncio.run(_serve(listener, ready))
+    finally:
+        _clean_up(state)
+        os.close(lock)
+        logging.shutdown()
+        # Threads of the emulator that wait for functions would hold the interpreter back.
+        os._exit(0)
+
+
+def _hold_alive_lock(state: State) -> int:
+    path = state.directory(FOLDER) / paths.ALIVE_LOCK
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    for _ in range(_LOCK_ATTEMPTS):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return descriptor
+        except BlockingIOError:
+            time.sleep(0.05)
+    sys.exit(paths.EXIT_ALREADY_RUNNING)
+
+
+def _listen(wanted: int | None, last: int | None) -> socket.socket:
+    """Listen on the port asked for; else on the last one where it is free, else on any free one."""
+    for port in [wanted] if wanted else [last or 0, 0]:
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", port))
+            listener.listen(_BACKLOG)
+        except OSError:
+            listener.close()
+            continue
+        return listener
+    sys.exit(paths.EXIT_PORT_TAKEN)
+
+
+def _set_up_logging(state: State) -> None:
+    """Warnings go to one bounded file; whatever is printed goes nowhere once we run."""
+    handler = logging.handlers.RotatingFileHandler(paths.log(state), maxBytes=_LOG_BYTES_MAX, backupCount=1)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s [%(name)s] %(message)s"))
+    # As there is a handler now, the emulator's own basicConfig does nothing.
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    logger = logging.getLogger("esctl")
+
+    def log_thread(hook: threading.ExceptHookArgs) -> None:
+        if hook.exc_value is not None:
+            logger.error("a thread failed", exc_info=hook.exc_value)
+
+    threading.excepthook = log_thread
+
+
+def _prepare(state: State, port: int) -> None:
+    from cli.emulator.restore import adapt_saved_state
+
+    shutil.rmtree(paths.temporary(state), ignore_errors=True)
+    state.directory(FOLDER, "tmp")
+    for name in ("services", "s3"):
+        state.directory(FOLDER, "data", name)
+    adapt_saved_state(paths.services(state), endpoint_url(port))
+    # The emulator reads these when it is imported.
+    os.environ["GATEWAY_PORT"] = str(port)
+
+
+async def _serve(listener: socket.socket, ready: int) -> None:
+    from hypercorn.asyncio import serve
+    from hypercorn.config import Config
+    from ministack import app as emulator
+    from ministack.core.persistence import save_all
+
+    from cli.emulator.gateway import Gateway
+    from cli.emulator.saving import Saver
+
+    config = Config()
+    config.bind = [f"fd://{listener.detach()}"]
+    config.keep_alive_timeout = 75
+    config.graceful_timeout = 1
+    config.loglevel = "WARNING"
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+
+    started = asyncio.Event()
+    gateway = Gateway(emulator.app, started)
+    saver = Saver(lambda: save_all(emulator._build_persistence_save_dict()), gateway.activity)
+
+    async def run_until_stopped() -> None:
+        await started.wait()
+        _report_ready(ready)
+        saving = asyncio.create_task(saver.run())
+        await stop.wait()
+        saving.cancel()
+        # The emulator saves once more when it stops: a snapshot under way must not come after that.
+        saver.finish()
+
+    application: Any = gateway
+    await serve(application, config, shutdown_trigger=run_until_stopped)
+
+
+def _report_ready(descriptor: int) -> None:
+    """Tell the one who waits; from now on printing goes nowhere."""
+    with contextlib.suppress(OSError):
+        os.write(descriptor, b"ready\n")
+        os.close(descriptor)
+    null = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(null, stream)
+    os.close(null)
+
+
+def _clean_up(state: State) -> None:
+    """Leave no function worker and no temporary folder."""
+    runtime: Any = sys.modules.get("ministack.core.lambda_runtime")
+    if runtime is not None:
+        with runtime._lock:
+            workers = [worker for pool in runtime._workers.values() for worker in pool]
+        runtime.kill_workers(workers)
+    shutil.rmtree(paths.temporary(state), ignore_errors=True)
+    remove_process(state)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
