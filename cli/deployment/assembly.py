@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +50,20 @@ class Assembly:
         """The assets that functions are made of."""
         return tuple(each for each in self.assets if not each.is_template)
 
+    @property
+    def template_asset(self) -> Asset:
+        """Where the template itself goes when it is too large to be sent along.
+
+        Raises
+        ------
+        DeploymentError
+            The assembly names no place for it.
+        """
+        found = next((each for each in self.assets if each.is_template), None)
+        if found is None:
+            raise DeploymentError("the template is too large to send, and the assembly names no bucket for it")
+        return found
+
 
 def fingerprint(sources: str, settings: StackSettings, *, validate: bool) -> str:
     """What an assembly depends on, in one hash: sources (see `stack.asset.source_fingerprint`) and settings."""
@@ -82,10 +96,15 @@ class Assemblies:
         return folder / mark
 
     def _prune(self, folder: Path, keep: str) -> None:
-        made = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
-        made.sort(key=lambda path: path.stat().st_mtime, reverse=True)
-        for path in [each for each in made if each.name != keep][KEPT - 1 :]:
+        def newest_first(paths: Iterable[Path]) -> list[Path]:
+            return sorted(paths, key=lambda path: path.stat().st_mtime, reverse=True)
+
+        made = newest_first(path.parent for path in folder.glob("[!.]*/manifest.json") if path.parent.name != keep)
+        for path in made[KEPT - 1 :]:
             shutil.rmtree(path, ignore_errors=True)
+        # The packed code, which the synthesis keeps beside the assemblies.
+        for path in newest_first((folder / "assets").glob("*.zip"))[KEPT:]:
+            path.unlink(missing_ok=True)
 
 
 def load(directory: Path, target: Target) -> Assembly:

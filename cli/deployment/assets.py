@@ -12,9 +12,12 @@ from botocore.exceptions import ClientError
 from cli.deployment.assembly import Asset, partition_of
 from cli.deployment.ports import AssetStore, BucketState
 from cli.errors import AccessError, DeploymentError
+from cli.targets import Target
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+    from cli.aws import Clients
 
 BUCKET_PREFIX = "esctl-assets-"
 NONCURRENT_DAYS = 30
@@ -71,11 +74,16 @@ def _prepare(bucket: str, store: AssetStore) -> None:
 class S3AssetStore:
     """The adapter of `AssetStore`. Every call names the account that must own the bucket."""
 
-    def __init__(self, client: S3Client, account: str, region: str, endpoint_url: str | None = None) -> None:
-        self._client = client
-        self._account = account
-        self._region = region
-        self._endpoint_url = endpoint_url
+    def __init__(self, clients: Clients, target: Target) -> None:
+        self._clients = clients
+        self._account = target.account or ""
+        self._region = target.region
+        self._endpoint_url = target.endpoint_url
+
+    @property
+    def _client(self) -> S3Client:
+        # Made when first used: a deployment with nothing to upload never needs it, and a client takes 25 ms and more.
+        return self._clients.client("s3")
 
     def state(self, bucket: str) -> BucketState:
         try:

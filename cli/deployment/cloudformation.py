@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
     from mypy_boto3_cloudformation.type_defs import ParameterTypeDef, StackEventTypeDef, StackTypeDef
 
-CAPABILITIES = ("CAPABILITY_IAM", "CAPABILITY_NAMED_IAM")
-
 
 class CloudFormationStacks:
     """Stacks of one account and region."""
@@ -80,7 +78,7 @@ class CloudFormationChangeSets:
             StackName=request.stack_name,
             ChangeSetName=request.name,
             ChangeSetType="CREATE" if request.creating else "UPDATE",
-            Capabilities=list(CAPABILITIES),
+            Capabilities=["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM"],
             Parameters=[_parameter(each) for each in request.parameters],
             Tags=[{"Key": key, "Value": value} for key, value in request.tags.items()],
             **template,
@@ -108,7 +106,12 @@ class CloudFormationChangeSets:
         self._client.execute_change_set(ChangeSetName=change_set_id, ClientRequestToken=token)
 
     def delete(self, change_set_id: str) -> None:
-        self._client.delete_change_set(ChangeSetName=change_set_id)
+        try:
+            self._client.delete_change_set(ChangeSetName=change_set_id)
+        except ClientError as error:
+            # One that is being made can't be deleted yet; it is no harm, and no reason to hide why we are here.
+            if error.response.get("Error", {}).get("Code") not in ("InvalidChangeSetStatus", "ChangeSetNotFound"):
+                raise
 
 
 def _does_not_exist(error: ClientError) -> bool:

@@ -1,18 +1,17 @@
-"""The API key of a deployment: the operator's own, or for the local target one that is made up and kept."""
+"""Which API key a deployment gives to the stack, and when none has to be given."""
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import dataclass, field
 
 from cli.deployment.model import Parameter, Stack
 from cli.deployment.records import Deployed
+from cli.keys import key_for_deployment
 from cli.settings import Settings
 from cli.state import State
 from cli.targets import Target
 
 PARAMETER = "ApiKey"
-_FOLDER = "keys"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,23 +27,7 @@ class KeyChoice:
         return Parameter(PARAMETER, self.value if self.changed else None)
 
 
-class KeptKeys:
-    """Keys kept on this machine, in files that only their owner may read."""
-
-    def __init__(self, state: State) -> None:
-        self._state = state
-
-    def of(self, target: Target) -> str | None:
-        """The key kept for the target."""
-        return (self._state.read_text(_FOLDER, target.record) or "").strip() or None
-
-    def keep(self, target: Target, key: str) -> None:
-        """Keep the key for the target."""
-        if self.of(target) != key:
-            self._state.write_text(key + "\n", _FOLDER, target.record)
-
-
-def choose_key(settings: Settings, target: Target, stack: Stack | None, last: Deployed, kept: KeptKeys) -> KeyChoice:
+def choose_key(settings: Settings, target: Target, stack: Stack | None, last: Deployed, state: State) -> KeyChoice:
     """Decide with which key to deploy.
 
     Parameters
@@ -59,9 +42,15 @@ def choose_key(settings: Settings, target: Target, stack: Stack | None, last: De
     """
     key = settings.checked_api_key()
     updating = stack is not None and PARAMETER in stack.parameters
-    if key is None and target.is_local:
-        key = kept.of(target) or secrets.token_urlsafe(24)
-    if key is None:
-        return KeyChoice(None, changed=False) if updating else KeyChoice(settings.required_api_key())
+    if key is None and updating and not target.is_local:
+        return KeyChoice(None, changed=False)
+    if key is None or not updating:
+        key = key_for_deployment(target, settings, state)
     same = updating and stack is not None and last.stack_id == stack.id and last.has_key(key)
     return KeyChoice(key, changed=not same)
+
+
+def keep_key(settings: Settings, target: Target, state: State) -> None:
+    """Keep the key that the local stack has now; only after a deployment that succeeded, so that it is the right one."""
+    if target.is_local:
+        key_for_deployment(target, settings, state)

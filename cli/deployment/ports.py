@@ -81,11 +81,8 @@ class AssetStore(Protocol):
 class Tables(Protocol):
     """Tables that a stack left behind."""
 
-    def unprotect(self, table: str) -> None:
-        """Allow the table to be deleted."""
-
     def delete(self, table: str) -> bool:
-        """Delete the table and wait until it is gone; False if it wasn't there."""
+        """Lift the table's deletion protection, delete it, and wait until it is gone; False if it wasn't there."""
 
 
 class EventView(AbstractContextManager["EventView"], Protocol):
@@ -110,8 +107,8 @@ class Reporter(Protocol):
     def watching(self, title: str, expected: int) -> EventView:
         """A view of the operation that runs now; `expected` resources will be touched (0: unknown)."""
 
-    def confirm(self, question: str, *, why: str) -> bool:
-        """Ask. `why` is what the refusal says where nobody can be asked.
+    def confirm(self, question: str) -> bool:
+        """Ask for a yes.
 
         Raises
         ------

@@ -1,0 +1,96 @@
+"""The deployment as a person sees it: the adapter of the port `Reporter`. Everything goes to stderr."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from cli.deployment.changes import HOLDS_DATA, counted
+from cli.deployment.model import Action, Change
+from cli.deployment.ports import EventView
+from cli.deployment.progress import LiveView, PlainView
+from cli.deployment.widening import Widening
+from cli.errors import UsageError
+from cli.output import Output
+from cli.targets import Target
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+_SIGNS: Mapping[Action, str] = {
+    Action.ADD: "+",
+    Action.IMPORT: "+",
+    Action.CHANGE: "~",
+    Action.MAY_REPLACE: "±",
+    Action.REPLACE: "±",
+    Action.REMOVE: "-",
+}
+_STYLES: Mapping[Action, str] = {
+    Action.ADD: "green",
+    Action.IMPORT: "green",
+    Action.CHANGE: "",
+    Action.MAY_REPLACE: "yellow",
+    Action.REPLACE: "yellow",
+    Action.REMOVE: "yellow",
+}
+_WIDENINGS_SHOWN = 40
+
+
+class OutputReporter:
+    """Says and asks through `Output`."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+
+    def say(self, text: str) -> None:
+        self._output.message(text)
+
+    def names(self, doing: str, target: Target) -> None:
+        if target.is_local:
+            self._output.message(f"{doing} stack {target.stack_name} on the local target ({target.endpoint_url})")
+        else:
+            where = f"account {target.account}, region {target.region}"
+            self._output.message(f"{doing} stack {target.stack_name} in {where}")
+
+    def plan(self, changes: Sequence[Change], widenings: Sequence[Widening]) -> None:
+        rows = [self._row(change) for change in changes]
+        self._output.message_table(["", "change", "resource", "type", "what of it"], rows)
+        self._output.message(f"{counted(changes)}.")
+        if widenings:
+            self._output.message_table(
+                ["who", "newly may", "on"],
+                [[_who(each), each.may, each.on] for each in widenings[:_WIDENINGS_SHOWN]],
+                title="Permissions that widen",
+            )
+            if len(widenings) > _WIDENINGS_SHOWN:
+                self._output.message(f"... and {len(widenings) - _WIDENINGS_SHOWN} more (all of them: -o json)")
+
+    def watching(self, title: str, expected: int) -> EventView:
+        if self._output.environment.stderr_is_terminal:
+            return LiveView(self._output.console("stderr"), title, expected)
+        return PlainView(self._output.message, title)
+
+    def confirm(self, question: str) -> bool:
+        return self._output.confirm(question)
+
+    def type_in(self, question: str) -> str:
+        if not self._output.environment.interactive:
+            raise UsageError(f"can't ask “{question}”: there is no terminal", "Add --yes if you mean it.")
+        return self._output.ask(question)
+
+    def _row(self, change: Change) -> list[str | Text]:
+        grave = change.resource_type in HOLDS_DATA and change.action in (Action.REPLACE, Action.REMOVE)
+        # Red on a terminal, and a word for it everywhere: colour is never the only signal.
+        word = change.action.value + (" (DATA!)" if grave else "")
+        what = ", ".join(change.properties) + (" (the old one stays)" if change.keeps_old else "")
+        cells: list[str] = [_SIGNS[change.action], word, change.logical_id, change.resource_type, what.strip()]
+        style = "bold red" if grave else _STYLES[change.action]
+        if not (style and self._output.environment.stderr_is_terminal):
+            return list(cells)
+        from rich.text import Text
+
+        return [Text(cell, style=style) for cell in cells[:3]] + list(cells[3:])
+
+
+def _who(widening: Widening) -> str:
+    return f"{widening.who} (PUBLIC)" if widening.public else widening.who
