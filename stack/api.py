@@ -12,7 +12,7 @@ from constructs import Construct
 
 from stack.function import EsFunction, pin_logical_id
 from stack.gateway_responses import add_gateway_responses
-from stack.nag import suppress
+from stack.nag import accept
 from stack.settings import StackSettings
 
 STAGE = "v1"
@@ -56,7 +56,7 @@ class Api(Construct):
         pin_logical_id(self.access_logs, "ApiAccessLogs")
         self.rest = self._rest_api(settings)
         self._add_routes(routes, settings)
-        add_gateway_responses(self.rest)
+        add_gateway_responses(self.rest, settings.auth)
         self.key = self._key(api_key)
         self._explain(settings)
 
@@ -102,8 +102,8 @@ class Api(Construct):
                 route.method, integrations[name], api_key_required=True, authorization_type=authorization
             )
 
-    def _key(self, value: str) -> apigateway.IApiKey:
-        key = self.rest.add_api_key("Key", value=value)
+    def _key(self, value: str) -> apigateway.ApiKey:
+        key = apigateway.ApiKey(self, "Key", value=value)
         pin_logical_id(key, "ApiClientKey")  # the parameter has the name ApiKey
         plan = self.rest.add_usage_plan(
             "UsagePlan",
@@ -114,18 +114,14 @@ class Api(Construct):
         return key
 
     def _explain(self, settings: StackSettings) -> None:
-        suppress(
-            self.rest, "AwsSolutions-APIG2", "The functions validate: they name every fault and its place at once."
-        )
-        stage = self.rest.deployment_stage
-        suppress(stage, "AwsSolutions-APIG3", "A firewall costs more than all the rest here; the key and its throttle.")
-        suppress(stage, "AwsSolutions-APIG6", "Access logs hold every call and its error; the functions log the rest.")
-        role = self.rest.node.find_child("CloudWatchRole")
-        suppress(role, "AwsSolutions-IAM4", "API Gateway accepts no role with less than this policy of AWS.")
-        for method in self.rest.methods:
-            suppress(method, "AwsSolutions-COG4", "The callers are operators and services, not users of a pool.")
-            if settings.auth == "key":
-                suppress(method, "AwsSolutions-APIG4", "AUTH=key was chosen: the API key; AUTH=iam adds signatures.")
+        accept(self, "AwsSolutions-APIG2", "The functions validate: they name every fault and its place at once.")
+        accept(self, "AwsSolutions-APIG3", "A firewall costs more than all the rest here; the key and its throttle do.")
+        accept(self, "AwsSolutions-APIG6", "Access logs hold every call and its error; the functions log the rest.")
+        accept(self, "AwsSolutions-COG4", "The callers are operators and services, not users of a pool.")
+        if settings.auth == "key":
+            accept(self, "AwsSolutions-APIG4", "AUTH=key was chosen: the API key; AUTH=iam adds signatures.")
+        policy = "arn:<AWS::Partition>:iam::aws:policy/service-role/AmazonAPIGatewayPushToCloudWatchLogs"
+        accept(self, f"AwsSolutions-IAM4[Policy::{policy}]", "API Gateway accepts no role with less than this policy.")
 
 
 def _json_object(fields: dict[str, str]) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stack.asset import build_asset
+from stack.cache import cache_folder
 from stack.jsii import prepare_jsii
 from stack.settings import StackSettings
 
@@ -67,7 +68,7 @@ def synthesize(
     jsii.errors.JavaScriptError
         The CDK refuses the construct tree or, with ``validate``, the template; the message says where.
     """
-    asset = build_asset(outdir.parent / "assets")
+    asset = build_asset(cache_folder("assets"))
     prepare_jsii()
     # The CDK is loaded here and not above: `esctl` imports this module for commands that never synthesize.
     import aws_cdk as cdk

@@ -7,7 +7,7 @@ from aws_cdk import aws_dynamodb as dynamodb
 from constructs import Construct
 
 from stack.function import EsFunction, pin_logical_id
-from stack.nag import suppress
+from stack.nag import accept
 
 STREAMS_INDEX = "streams"
 
@@ -47,7 +47,7 @@ class EventStore(Construct):
             removal_policy=RemovalPolicy.DESTROY,
         )
         pin_logical_id(self.idempotency, "Idempotency")
-        suppress(
+        accept(
             self.idempotency,
             "AwsSolutions-DDB3",
             "Guards of retries expire within days (TTL); a restored one would guard nothing.",

@@ -11,7 +11,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from stack.nag import suppress
+from stack.nag import accept
 
 NAMESPACE = "esctl"
 """The namespace of our own metrics."""
@@ -98,12 +98,11 @@ class EsFunction(Construct):
         self.role.add_to_principal_policy(iam.PolicyStatement(actions=list(actions), resources=list(resources)))
 
     def _explain(self, platform: Platform) -> None:
-        suppress(
-            self.role.node.find_child("DefaultPolicy"),
-            "AwsSolutions-IAM5",
-            "Log streams have no names in advance, so the function may write to any stream of its own log group"
-            + (", and X-Ray has no resources to name (PutTraceSegments takes '*' only)." if platform.tracing else "."),
-        )
+        own_logs = f"AwsSolutions-IAM5[Resource::<{self.spec.logical_id}Logs.Arn>]"
+        accept(self, own_logs, "Log streams have no names in advance: any stream, but of its own log group only.")
+        if platform.tracing:
+            accept(self, "AwsSolutions-IAM5[Resource::*]", "X-Ray has no resources: PutTraceSegments takes '*' only.")
+        accept(self, "AwsSolutions-L1", "Python 3.13 is what the whole project is tested for; newer comes with a test.")
 
 
 def pin_logical_id(construct: Construct, logical_id: str) -> None:

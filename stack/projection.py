@@ -15,7 +15,7 @@ from constructs import Construct
 from handlers.messages import stream_hash
 from stack.event_store import EventStore
 from stack.function import EsFunction, FunctionSpec, Platform, pin_logical_id
-from stack.nag import suppress
+from stack.nag import accept
 from stack.queues import FifoQueue
 
 BATCH_SIZE = 10  # the most for a FIFO queue
@@ -102,7 +102,7 @@ class ProjectionStack(Construct):
             removal_policy=RemovalPolicy.DESTROY,
         )
         pin_logical_id(table, f"{self.definition.pascal_name}{suffix}")
-        suppress(table, "AwsSolutions-DDB3", "Derived from the events: a replay restores it, and better.")
+        accept(table, "AwsSolutions-DDB3", "Derived from the events: a replay restores it, and better.")
         return table
 
     def _subscribe(self, topic: sns.ITopic) -> None:

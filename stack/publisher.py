@@ -11,7 +11,7 @@ from constructs import Construct
 
 from stack.event_store import EventStore
 from stack.function import EsFunction, FunctionSpec, Platform, pin_logical_id
-from stack.nag import suppress
+from stack.nag import accept
 from stack.queues import DEAD_LETTER_DAYS
 
 BATCH_SIZE = 100  # ten PublishBatch calls of ten; larger ones make a retry dearer and save nothing
@@ -65,7 +65,7 @@ class Publisher(Construct):
             retention_period=Duration.days(DEAD_LETTER_DAYS),
         )
         pin_logical_id(queue, "FailureQueue")
-        suppress(queue, "AwsSolutions-SQS3", "It is itself where what failed ends up; an alarm watches it.")
+        accept(queue, "AwsSolutions-SQS3", "It is itself where what failed ends up; an alarm watches it.")
         return queue
 
     def _follow(self, store: EventStore) -> None:
@@ -74,7 +74,6 @@ class Publisher(Construct):
             ["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator", "dynamodb:ListStreams"],
             stream_arn,
         )
-        self.function.allow(["sqs:SendMessage"], self.failures.queue_arn)
         self.function.resource.add_event_source_mapping(
             "Stream",
             event_source_arn=stream_arn,
@@ -85,5 +84,6 @@ class Publisher(Construct):
             max_record_age=Duration.minutes(MAX_RECORD_AGE_MIN),
             # Events are never changed; what isn't an insert is TTL or an operator's repair, and no news.
             filters=[lambda_.FilterCriteria.filter({"eventName": lambda_.FilterRule.is_equal("INSERT")})],
+            # This also lets the function send to it.
             on_failure=sources.SqsDlq(self.failures),
         )

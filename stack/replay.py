@@ -10,7 +10,7 @@ from constructs import Construct
 
 from stack.event_store import EventStore
 from stack.function import VCPU_MB, EsFunction, FunctionSpec, Platform, pin_logical_id
-from stack.nag import suppress
+from stack.nag import accept
 from stack.projection import ProjectionStack, described
 from stack.queues import FifoQueue
 
@@ -81,7 +81,7 @@ class Replay(Construct):
             sort_key=dynamodb.Attribute(name="startedAt", type=dynamodb.AttributeType.STRING),
         )
         pin_logical_id(jobs, "Jobs")
-        suppress(
+        accept(
             jobs, "AwsSolutions-DDB3", "Progress reports that expire (TTL); what a job decides is in the state items."
         )
         return jobs

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from aws_cdk import CfnOutput, CfnParameter, Stack, Tags
+from aws_cdk import CfnOutput, CfnParameter, Stack
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
@@ -22,6 +22,8 @@ from stack.settings import StackSettings
 KEY_MIN_LENGTH = 20  # API Gateway takes no shorter key, and none longer than 128
 KEY_MAX_LENGTH = 128
 
+TAGS = {"application": "esctl"}  # of the stack; CloudFormation passes them on to what it makes
+
 
 class EsStack(Stack):
     """The event store, its projections and their API."""
@@ -34,7 +36,7 @@ class EsStack(Stack):
         projections: Mapping[str, ProjectionDefinition],
         **options: object,
     ) -> None:
-        super().__init__(scope, settings.stack_name, stack_name=settings.stack_name, **options)  # type: ignore[arg-type]
+        super().__init__(scope, settings.stack_name, stack_name=settings.stack_name, tags=TAGS, **options)  # type: ignore[arg-type]
         code = lambda_.Code.from_asset(str(asset))
         self.platform = Platform(code=code, tracing=settings.tracing, strict=settings.strict)
         self.store = EventStore(self)
@@ -48,7 +50,6 @@ class EsStack(Stack):
         self.api = Api(self, settings, self._routes(), self._api_key())
         Observability(self)
         self._outputs()
-        Tags.of(self).add("application", "esctl")
 
     def _api_key(self) -> str:
         parameter = CfnParameter(
