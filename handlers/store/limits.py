@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from handlers.errors import Fault, TooLarge
 from handlers.events import NewEvent
+from handlers.projection import rows
 
 if TYPE_CHECKING:
     from handlers.projection.definition import Projection
@@ -22,11 +23,6 @@ MAX_STREAM_ID_CHARACTERS = 256
 MAX_TYPE_CHARACTERS = 128
 # DynamoDB nests attributes 32 levels deep, and a projection may make any part of the data an attribute.
 MAX_DEPTH = 32
-# A sort key, which a row's key is, has 1 to 1,024 bytes.
-MAX_ROW_KEY_BYTES = 1024
-# DynamoDB's numbers: 38 significant digits, at least 1E-130 (or zero) and below 1E+126, either sign.
-MAX_DIGITS = 38
-SMALLEST_EXPONENT, LARGEST_EXPONENT = -130, 125
 # An item has 400 KB, names of attributes included (https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/
 # Constraints.html). The margin is for attributes that later versions may add to an event.
 ITEM_BYTES = 400 * 1024
@@ -124,36 +120,20 @@ def _row_key_faults(data: dict[str, Any], key: str, place: str) -> list[Fault]:
     place += pointer(key)
     if key not in data:
         return [Fault(place, "is missing")]
-    value = data[key]
-    if not isinstance(value, str):
-        return [Fault(place, "is not a string")]
-    size = len(value.encode(errors="replace"))
-    if not 1 <= size <= MAX_ROW_KEY_BYTES:
-        return [Fault(place, f"has {size:,} bytes, not 1 to {MAX_ROW_KEY_BYTES:,}")]
+    try:
+        rows.check_key(data[key])
+    except rows.Unstorable as error:
+        return [Fault(place, f"cannot be a row's key: {error}")]
     return []
-
-
-def number_fault(value: int | Decimal) -> str | None:
-    """Tell why DynamoDB cannot hold a number exactly; None when it can."""
-    number = Decimal(value)
-    if not number.is_finite():
-        return "is not a number"
-    if not number:
-        return None
-    digits = "".join(map(str, number.as_tuple().digits)).strip("0")
-    if len(digits) > MAX_DIGITS:
-        return f"has {len(digits):,} significant digits; the read model holds {MAX_DIGITS}"
-    if not SMALLEST_EXPONENT <= number.adjusted() <= LARGEST_EXPONENT:
-        return "is beyond the numbers that the read model holds (1E-130 to below 1E+126, either sign)"
-    return None
 
 
 def _unfit_numbers(value: Any) -> Iterator[tuple[str, str]]:
     for where, each in walk(value):
         if isinstance(each, int | Decimal) and not isinstance(each, bool):
-            why = number_fault(each)
-            if why:
-                yield where, why
+            try:
+                rows.check_number(each)
+            except rows.Unstorable as error:
+                yield where, f"does not fit the read model: {error}"
 
 
 def walk(value: Any) -> Iterator[tuple[str, Any]]:

@@ -1,0 +1,110 @@
+"""``GET /streams`` and ``GET /streams/{streamId}/events``: reading the event store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from handlers import exactjson
+from handlers.api import http
+from handlers.api.query import Query, page_token
+from handlers.api.request import Request
+from handlers.api.response import Response, json_response
+from handlers.errors import NotFound
+from handlers.events import NO_EVENTS, Event, EventId, StreamId
+from handlers.store import EventStore, limits
+
+DEFAULT_LIMIT = 100
+MAX_LIMIT = 1000
+# Lambda answers with 6 MB at most, and the text is escaped on its way: at worst two bytes of UTF-8 (or one quote) become
+# six (or two), so three times this still fits. One event of 400 KB always does.
+MAX_ANSWER_BYTES = 1_500_000
+
+FORWARD, BACKWARD = "forward", "backward"
+_EVENTS, _STREAMS = "events", "streams"
+
+
+@dataclass(frozen=True, slots=True)
+class Streams:
+    """What the routes need: the event store, asked at the first request."""
+
+    store: Callable[[], EventStore]
+
+    def routes(self) -> http.Routes:
+        return {"GET /streams": self.list_streams, "GET /streams/{streamId}/events": self.list_events}
+
+    def list_streams(self, request: Request) -> Response:
+        """List the streams; a new one shows up within about a second."""
+        query = Query(request, ("limit", "nextToken"))
+        limit = query.integer("limit", DEFAULT_LIMIT, low=1, high=MAX_LIMIT)
+        token = query.token("nextToken", _STREAMS, str)
+        query.check()
+        page = self.store().streams(limit=limit, after=token[0] if token else None)
+        return json_response(
+            200,
+            {
+                "streams": [{"streamId": stream_id} for stream_id in page.stream_ids],
+                "nextToken": page.next_position and page_token(_STREAMS, page.next_position),
+            },
+        )
+
+    def list_events(self, request: Request) -> Response:
+        """List events of one stream in the order asked for."""
+        stream_id = StreamId(request.path_value("streamId"))
+        query = Query(request, ("from", "limit", "direction", "nextToken"))
+        query.faults += limits.stream_id_faults(stream_id, "path:streamId")
+        limit = query.integer("limit", DEFAULT_LIMIT, low=1, high=MAX_LIMIT)
+        first: int | None = query.integer("from", 0) if query.text("from") is not None else None
+        direction = query.choice("direction", (FORWARD, BACKWARD))
+        token = query.token("nextToken", _EVENTS, str, int, str)
+        if token and (token[0] != stream_id or direction not in (None, token[2])):
+            query.fault("nextToken", "belongs to another list; begin without one")
+        elif token:
+            first, direction = token[1], token[2]
+        query.check()
+        return self._page(stream_id, first, limit, backwards=direction == BACKWARD)
+
+    def _page(self, stream_id: StreamId, first: int | None, limit: int, *, backwards: bool) -> Response:
+        store = self.store()
+        if backwards:
+            head = self._known_head(stream_id)
+            first = head if first is None else min(first, head)
+        page = store.read(stream_id, first or 0, limit=limit, backwards=backwards)
+        if not page.events:
+            self._known_head(stream_id)
+        texts = list(_fitting(page.events))
+        following = None
+        if page.more or len(texts) < len(page.events):
+            last = page.events[len(texts) - 1].event_id
+            if not backwards:
+                following = page_token(_EVENTS, stream_id, last + 1, FORWARD)
+            elif last > 0:
+                following = page_token(_EVENTS, stream_id, last - 1, BACKWARD)
+        body = f'{{"events":[{",".join(texts)}],"nextToken":{exactjson.dumps(following)}}}'
+        return Response(200, body)
+
+    def _known_head(self, stream_id: StreamId) -> EventId:
+        head = self.store().head(stream_id)
+        if head == NO_EVENTS:
+            raise NotFound(f"there is no stream {stream_id!r}")
+        return head
+
+
+def _fitting(events: Iterable[Event]) -> Iterable[str]:
+    """Yield the JSON texts of the events that one answer holds: the first, and more while they fit."""
+    total = 0
+    for event in events:
+        text = event_json(event)
+        size = len(text.encode())
+        if total and total + size > MAX_ANSWER_BYTES:
+            return
+        total += size
+        yield text
+
+
+def event_json(event: Event) -> str:
+    """Return an event in the contract's form; data and metadata are the stored texts, digit for digit."""
+    head = {"streamId": event.stream_id, "eventId": event.event_id, "type": event.type}
+    tail = {"timeStamp": event.time_stamp, "schemaVersion": event.schema_version}
+    metadata = "" if event.metadata is None else f',"metadata":{event.metadata}'
+    return f'{exactjson.dumps(head)[:-1]},"data":{event.data},{exactjson.dumps(tail)[1:-1]}{metadata}}}'
