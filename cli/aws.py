@@ -204,7 +204,8 @@ def region_of(target: Target) -> str:
     UsageError
         There is none.
     """
-    region = target.region or Clients(target).session.region_name
+    # botocore itself reads AWS_DEFAULT_REGION only; the other AWS SDKs, and the AWS CLI's documentation, say AWS_REGION
+    region = target.region or os.environ.get("AWS_REGION") or Clients(target).session.region_name
     if not region:
         raise UsageError("no AWS region is chosen", "Name one:  --region eu-central-1  (or set AWS_REGION)")
     return region

@@ -62,7 +62,7 @@ def command(
 
     def decorate(function: Callable[Concatenate[Session, P], R]) -> Callable[..., R]:
         @functools.wraps(function)
-        def run(context: typer.Context, /, **options: Any) -> R:
+        def run(context: typer.Context, **options: Any) -> R:
             common = {name: options.pop(name) for name in _COMMON}
             form = _format(common.pop("output"), allowed)
             environment: Environment = context.find_object(Environment) or Environment.of_process()

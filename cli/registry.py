@@ -36,6 +36,7 @@ class Entry:
 
 COMMANDS: tuple[Entry, ...] = (
     Entry("deploy", "cli.commands.deploy:deploy", "Deploy the stack, to AWS or with --local to this machine.", START),
+    Entry("diff", "cli.commands.deploy:diff", "Show what a deployment would change.", START),
     Entry("walkthrough", "cli.commands.walkthrough:walkthrough", "Show the whole system at work, step by step.", START),
     Entry("outputs", "cli.commands.outputs:outputs", "Show the deployed stack's addresses and names.", START),
     Entry("destroy", "cli.commands.deploy:destroy", "Remove the stack.", START),
