@@ -1,0 +1,61 @@
+"""Fixtures for all tests: nothing here touches the user's own environment, credentials or state."""
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.aws import client
+from tests.support.emulator import REGION, running_emulator
+
+# Variables that esctl, boto3 or the emulator would read as the user's wishes.
+_FOREIGN_PREFIXES = ("AWS_", "ESCTL_", "MINISTACK_")
+_FOREIGN = {"API_KEY", "TRACING", "STACK_NAME", "AUTH", "STRICT", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "LOG_LEVEL"}
+_FOREIGN |= {name for name in os.environ if name.lower().endswith("_proxy")}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the user's settings out and everything that is written in a temporary folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name in _FOREIGN or name.startswith(_FOREIGN_PREFIXES):
+                patch.delenv(name)
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        patch.setenv("AWS_CONFIG_FILE", os.devnull)
+        patch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        patch.setenv("AWS_ACCESS_KEY_ID", "testing")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+        patch.setenv("AWS_DEFAULT_REGION", REGION)
+        yield
+
+
+@pytest.fixture(scope="session")
+def emulator_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of the emulator, which runs once for all tests: tests share it, so each makes things of its own names."""
+    with running_emulator(tmp_path_factory.mktemp("emulator")) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(scope="session")
+def emulator_client(emulator_endpoint: str) -> Callable[[str], Any]:
+    """``emulator_client("dynamodb")`` is a boto3 client of the emulator; one per service for all tests."""
+    made: dict[str, Any] = {}
+
+    def factory(service: str) -> Any:
+        if service not in made:
+            made[service] = client(service, emulator_endpoint)
+        return made[service]
+
+    return factory
+
+
+@pytest.fixture
+def moto_client() -> Iterator[Callable[[str], Any]]:
+    """``moto_client("dynamodb")`` is a client of an AWS in memory that is empty at the start of each test."""
+    from moto import mock_aws
+
+    with mock_aws():
+        yield client

@@ -1,0 +1,1 @@
+"""What the tests share: the emulator, tables, fakes, and ports that count, fail or wait."""
