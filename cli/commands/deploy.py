@@ -116,7 +116,7 @@ def _job(session: Session, target: Target, *, yes: bool, creates: bool) -> Job:
             assets=S3AssetStore(clients, target),
             tables=DynamoTables(clients, poll_s),
         ),
-        reporter=OutputReporter(session.output),
+        reporter=OutputReporter(session.output, brief=target.is_local),
         pace=Pace(session.environment.sleep, session.environment.monotonic, poll_s, stall_s),
         state=session.state,
         assemblies=Assemblies(session.state, _synthesize),
@@ -218,6 +218,7 @@ def _document(job: Job, result: Result) -> dict[str, Any]:
                 "type": each.resource_type,
                 "properties": list(each.properties),
                 "keepsOld": each.keeps_old,
+                "follows": each.follows,
             }
             for each in result.changes
         ],

@@ -78,7 +78,6 @@ class S3AssetStore:
         self._clients = clients
         self._account = target.account or ""
         self._region = target.region
-        self._endpoint_url = target.endpoint_url
 
     @property
     def _client(self) -> S3Client:
@@ -147,8 +146,9 @@ class S3AssetStore:
             raise error.__cause__ or error.__context__ or DeploymentError(f"can't upload: {error}") from error
 
     def url(self, bucket: str, key: str) -> str:
-        if self._endpoint_url:
-            return f"{self._endpoint_url}/{bucket}/{key}"
+        endpoint = self._client.meta.endpoint_url
+        if "amazonaws.com" not in endpoint:  # the local target, or AWS_ENDPOINT_URL
+            return f"{endpoint}/{bucket}/{key}"
         suffix = "amazonaws.com.cn" if partition_of(self._region) == "aws-cn" else "amazonaws.com"
         return f"https://{bucket}.s3.{self._region}.{suffix}/{key}"
 

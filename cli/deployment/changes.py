@@ -27,14 +27,24 @@ def change_of(entry: Mapping[str, Any]) -> Change | None:
     resource = entry.get("ResourceChange")
     if not resource:
         return None
-    details = [each.get("Target", {}) for each in resource.get("Details", [])]
-    names = {str(target.get("Name") or target.get("Attribute", "")) for target in details} - {""}
+    details = resource.get("Details", [])
+    targets = [each.get("Target", {}) for each in details]
+    names = {str(target.get("Name") or target.get("Attribute", "")) for target in targets} - {""}
     return Change(
         action=_action(resource),
         logical_id=resource.get("LogicalResourceId", ""),
         resource_type=resource.get("ResourceType", ""),
         properties=tuple(sorted(names)),
         keeps_old=resource.get("PolicyAction") in ("Retain", "ReplaceAndRetain"),
+        follows=bool(details) and all(_is_echo(each) for each in details),
+    )
+
+
+def _is_echo(detail: Mapping[str, Any]) -> bool:
+    """True for a detail that says: a value that I refer to may be another one afterwards."""
+    return detail.get("Evaluation") == "Dynamic" and detail.get("ChangeSource") in (
+        "ResourceAttribute",
+        "ResourceReference",
     )
 
 
@@ -78,8 +88,8 @@ def losing_data(changes: Sequence[Change]) -> tuple[Change, ...]:
 
 
 def counted(changes: Sequence[Change]) -> str:
-    """`3 to add, 1 to replace`."""
-    counts = {action: sum(each.action is action for each in changes) for action in _ORDER}
+    """`3 to add, 1 to replace`: what changes by itself, without what only refers to it."""
+    counts = {action: sum(each.action is action and not each.follows for each in changes) for action in _ORDER}
     return ", ".join(f"{count} to {_infinitive(action)}" for action, count in counts.items() if count) or "nothing"
 
 

@@ -76,6 +76,8 @@ class Change:
     """What of it changes: property names, or attributes like `Tags`."""
     keeps_old: bool = False
     """The old resource stays behind (deletion policy Retain)."""
+    follows: bool = False
+    """Listed only because it refers to something that changes: CloudFormation looks at it again, mostly for nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,22 +59,32 @@ def line_of(event: StackEvent) -> str:
 
 
 class PlainView:
-    """A line for everything that got done, failed or was kept; beginnings are left out."""
+    """A line for everything that got done, failed or was kept; beginnings are left out.
 
-    def __init__(self, say: Callable[[str], None], title: str) -> None:
+    Parameters
+    ----------
+    brief
+        Only what matters, and a count at the end: for operations that are over in a second or two.
+    """
+
+    def __init__(self, say: Callable[[str], None], title: str, *, brief: bool = False) -> None:
         self._say = say
         self._title = title
+        self._brief = brief
+        self._tally = Tally()
 
     def __enter__(self) -> PlainView:
         self._say(f"{self._title} ...")
         return self
 
     def __exit__(self, *error: object) -> None:
-        return None
+        if self._brief and self._tally.state:
+            self._say(f"{self._title}: {len(self._tally.done)} resources, {self._tally.state}")
 
     def show(self, event: StackEvent) -> None:
         """Write the event's line."""
-        if event.is_stack or not event.status.endswith("_IN_PROGRESS"):
+        self._tally.count(event)
+        if matters(event) or (not self._brief and (event.is_stack or not event.status.endswith("_IN_PROGRESS"))):
             self._say(line_of(event))
 
 

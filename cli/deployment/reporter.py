@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from cli.deployment.progress import LiveView, PlainView
 from cli.deployment.widening import Widening
 from cli.errors import UsageError
 from cli.output import Output
+from cli.tables import Column
 from cli.targets import Target
 
 if TYPE_CHECKING:
@@ -33,14 +35,22 @@ _STYLES: Mapping[Action, str] = {
     Action.REPLACE: "yellow",
     Action.REMOVE: "yellow",
 }
+_NEW_SHOWN = 20  # more than these of a new stack are shown by type: a hundred lines say less than twenty
 _WIDENINGS_SHOWN = 40
 
 
 class OutputReporter:
-    """Says and asks through `Output`."""
+    """Says and asks through `Output`.
 
-    def __init__(self, output: Output) -> None:
+    Parameters
+    ----------
+    brief
+        Without a terminal, no line for each single resource.
+    """
+
+    def __init__(self, output: Output, *, brief: bool = False) -> None:
         self._output = output
+        self._brief = brief
 
     def say(self, text: str) -> None:
         self._output.message(text)
@@ -53,22 +63,33 @@ class OutputReporter:
             self._output.message(f"{doing} stack {target.stack_name} in {where}")
 
     def plan(self, changes: Sequence[Change], widenings: Sequence[Widening]) -> None:
-        rows = [self._row(change) for change in changes]
-        self._output.message_table(["", "change", "resource", "type", "what of it"], rows)
-        self._output.message(f"{counted(changes)}.")
+        shown = [change for change in changes if not change.follows]
+        if len(shown) > _NEW_SHOWN and all(change.action is Action.ADD for change in shown):
+            kinds = Counter(change.resource_type for change in shown)
+            rows: list[list[object]] = [["+", "add", count, kind] for kind, count in sorted(kinds.items())]
+            self._output.message_table(["", "change", Column("number", "right"), "type"], rows)
+        else:
+            rows = [[*self._row(change)] for change in shown]
+            self._output.message_table(["", "change", "resource", "type", "what of it"], rows)
+        follow = len(changes) - len(shown)
+        self._output.message(f"{counted(changes)}" + (f"; {follow} more only refer to these." if follow else "."))
         if widenings:
-            self._output.message_table(
-                ["who", "newly may", "on"],
-                [[_who(each), each.may, each.on] for each in widenings[:_WIDENINGS_SHOWN]],
-                title="Permissions that widen",
-            )
-            if len(widenings) > _WIDENINGS_SHOWN:
-                self._output.message(f"... and {len(widenings) - _WIDENINGS_SHOWN} more (all of them: -o json)")
+            self._widenings(widenings)
+
+    def _widenings(self, widenings: Sequence[Widening]) -> None:
+        together: dict[tuple[str, str], list[str]] = {}
+        for each in widenings:
+            together.setdefault((_who(each), each.on), []).append(each.may)
+        rows = [[who, ", ".join(actions), on] for (who, on), actions in together.items()]
+        title = "Permissions that widen"
+        self._output.message_table(["who", "newly may", "on"], rows[:_WIDENINGS_SHOWN], title=title)
+        if len(rows) > _WIDENINGS_SHOWN:
+            self._output.message(f"... and {len(rows) - _WIDENINGS_SHOWN} more (all of them: -o json)")
 
     def watching(self, title: str, expected: int) -> EventView:
         if self._output.environment.stderr_is_terminal:
             return LiveView(self._output.console("stderr"), title, expected)
-        return PlainView(self._output.message, title)
+        return PlainView(self._output.message, title, brief=self._brief)
 
     def confirm(self, question: str) -> bool:
         return self._output.confirm(question)
