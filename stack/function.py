@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import cast
 
 from aws_cdk import CfnResource, Duration, RemovalPolicy
 from aws_cdk import aws_iam as iam
@@ -65,10 +66,18 @@ class EsFunction(Construct):
             self, "Logs", retention=logs.RetentionDays.ONE_MONTH, removal_policy=RemovalPolicy.DESTROY
         )
         pin_logical_id(self.log_group, f"{spec.logical_id}Logs")
-        self.role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
-        pin_logical_id(self.role, f"{spec.logical_id}Role")
+        self._permissions = iam.PolicyDocument()
+        role = iam.Role(
+            self,
+            "Role",
+            assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"),
+            inline_policies={"Permissions": self._permissions},
+        )
+        pin_logical_id(role, f"{spec.logical_id}Role")
         # Its own streams only; the group is declared above, so it never needs CreateLogGroup.
-        self.allow(["logs:CreateLogStream", "logs:PutLogEvents"], f"{self.log_group.log_group_arn}")
+        self.allow(["logs:CreateLogStream", "logs:PutLogEvents"], self.log_group.log_group_arn)
+        if platform.tracing:
+            self.allow(["xray:PutTraceSegments", "xray:PutTelemetryRecords"], "*")
         self.resource = lambda_.Function(
             self,
             "Function",
@@ -79,7 +88,7 @@ class EsFunction(Construct):
             handler=f"handlers.functions.{spec.module}.handler",
             memory_size=spec.memory_mb,
             timeout=Duration.seconds(spec.timeout_s),
-            role=self.role,
+            role=role.without_policy_updates(),  # what a function may do is what `allow` says, and nothing more
             log_group=self.log_group,
             tracing=lambda_.Tracing.ACTIVE if platform.tracing else lambda_.Tracing.DISABLED,
             environment={
@@ -91,11 +100,13 @@ class EsFunction(Construct):
             },
         )
         pin_logical_id(self.resource, spec.logical_id)
+        # The CDK repeats that the function needs its role, which the reference to it says already (cfn-lint W3005).
+        cast(CfnResource, self.resource.node.default_child).add_deletion_override("DependsOn")
         self._explain(platform)
 
     def allow(self, actions: Iterable[str], *resources: str) -> None:
-        """Add one statement to the role's policy."""
-        self.role.add_to_principal_policy(iam.PolicyStatement(actions=list(actions), resources=list(resources)))
+        """Add one statement to the policy of the function's role."""
+        self._permissions.add_statements(iam.PolicyStatement(actions=list(actions), resources=list(resources)))
 
     def _explain(self, platform: Platform) -> None:
         own_logs = f"AwsSolutions-IAM5[Resource::<{self.spec.logical_id}Logs.Arn>]"

@@ -74,6 +74,7 @@ class Publisher(Construct):
             ["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator", "dynamodb:ListStreams"],
             stream_arn,
         )
+        self.function.allow(["sqs:SendMessage"], self.failures.queue_arn)
         self.function.resource.add_event_source_mapping(
             "Stream",
             event_source_arn=stream_arn,
@@ -84,6 +85,5 @@ class Publisher(Construct):
             max_record_age=Duration.minutes(MAX_RECORD_AGE_MIN),
             # Events are never changed; what isn't an insert is TTL or an operator's repair, and no news.
             filters=[lambda_.FilterCriteria.filter({"eventName": lambda_.FilterRule.is_equal("INSERT")})],
-            # This also lets the function send to it.
             on_failure=sources.SqsDlq(self.failures),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from aws_cdk import CfnOutput, CfnParameter, Stack
@@ -47,9 +47,27 @@ class EsStack(Stack):
         ]
         self.replay = Replay(self, self.platform, self.store, self.projections)
         self.reconciler = Reconciler(self, self.platform, self.store, self.projections, self.replay)
-        self.api = Api(self, settings, self._routes(), self._api_key())
-        Observability(self)
+        routes = self._routes()
+        self.api = Api(self, settings, routes, self._api_key())
+        self.observability = Observability(
+            self,
+            store=self.store,
+            publisher=self.publisher,
+            projections=self.projections,
+            replay=self.replay,
+            functions=self._functions(routes),
+        )
         self._outputs()
+
+    def _functions(self, routes: Sequence[Route]) -> list[EsFunction]:
+        """List every function once, those behind the API first."""
+        behind_queues = [
+            self.publisher.function,
+            *(each.projector for each in self.projections),
+            self.replay.worker,
+            self.reconciler.function,
+        ]
+        return list(dict.fromkeys([*(route.function for route in routes), *behind_queues]))
 
     def _api_key(self) -> str:
         parameter = CfnParameter(
