@@ -94,11 +94,10 @@ class Appending:
         try:
             appended = self.store().append(events, guard)
         except VersionConflict:
-            http.count("AppendConflicts")
+            runtime.count(AppendConflicts=1)
             raise
-        http.count("AppendConflicts", appended.conflicts)
-        if not appended.replayed:
-            http.count("EventsAppended", len(appended.events))
+        stored = 0 if appended.replayed else len(appended.events)
+        runtime.count(EventsAppended=stored, AppendConflicts=appended.conflicts)
         for line in _log_lines(appended):
             log.info("replayed" if appended.replayed else "appended", extra=line)
         return appended

@@ -61,16 +61,10 @@ def serve(routes: Routes) -> Handler:
                 "durationMs": round((time.perf_counter() - started) * 1000, 1),
             },
         )
-        _flush_metrics()
+        runtime.flush_metrics()
         return response.to_gateway()
 
-    return _traced(handle)
-
-
-def count(name: str, value: int = 1) -> None:
-    """Add to a metric of this invocation; nothing where no namespace is set, as in a test."""
-    if value and runtime.metrics().namespace:
-        runtime.metrics().add_metric(name=name, unit="Count", value=value)
+    return runtime.traced(handle)
 
 
 def _answer(routes: Routes, request: Request, log: Any) -> Response:
@@ -98,20 +92,3 @@ def _is_busy(error: Exception) -> bool:
     if isinstance(error, ClientError):
         return error.response.get("Error", {}).get("Code") in _BUSY_CODES
     return isinstance(error, ConnectionError | HTTPClientError)
-
-
-def _flush_metrics() -> None:
-    # Only where something was counted: a flush of nothing is a warning in the log.
-    if runtime.metrics.cache_info().currsize and runtime.metrics().metric_set:
-        runtime.metrics().flush_metrics()
-
-
-def _traced(handler: Handler) -> Handler:
-    """Wrap with X-Ray where TRACING is on; importing the Tracer costs 46 ms, so only there."""
-    if not runtime.flag("TRACING"):
-        return handler
-    from aws_lambda_powertools import Tracer
-
-    # Bodies hold other people's data: they stay out of the traces.
-    traced: Handler = Tracer().capture_lambda_handler(handler, capture_response=False)
-    return traced
