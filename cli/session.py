@@ -76,7 +76,13 @@ class Session:
         from cli.keys import key_for_calls
 
         key = key_for_calls(self.target, self.settings, self.state, self.clients)
-        return Api(self.target, key, self.clients.credentials, sleep=self.environment.sleep)
+        return Api(
+            self.target,
+            key,
+            self.clients.credentials,
+            sleep=self.environment.sleep,
+            variables=self.environment.variables,
+        )
 
     def clients_for(self, target: Target) -> Clients:
         from cli.aws import Clients

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cli.emulator import paths, process
+from cli.emulator.catchup import catch_up
 from cli.emulator.record import FOLDER, ProcessRecord, last_endpoint, read_process, remove_process
 from cli.emulator.surroundings import emulator_variables
 from cli.environment import Environment
@@ -69,7 +70,10 @@ class Emulator:
             if record is None:
                 self._end_remains()
                 process.spawn(self._state, port, emulator_variables(self._state, self._environment.variables))
-                return self._status(started=True)
+                status = self._status(started=True)
+                if status.endpoint_url is not None:
+                    catch_up(self._state, status.endpoint_url)
+                return status
             if port and port != record.port:
                 raise EmulatorError(
                     f"the local target already runs, on port {record.port}", "Stop it first:  esctl local stop"

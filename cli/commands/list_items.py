@@ -1,0 +1,90 @@
+"""`esctl list`: the items of the read model."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from cli.command import command
+from cli.readmodel import Listing, fetch, items_projection
+from cli.session import Session
+from cli.tables import Column
+
+COLUMNS = (Column("itemId"), Column("amount", "right"))
+_EMPTY = "There are no items."
+
+
+@command()
+def list_items(
+    session: Session,
+    limit: Annotated[
+        int | None, typer.Option("--limit", "-n", min=1, metavar="N", help="Show the first N items; by default all.")
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Show the list again whenever it changes.")] = False,
+    interval: Annotated[
+        float, typer.Option("--interval", min=0.1, max=3600, metavar="SECONDS", help="How often --watch looks.")
+    ] = 1.0,
+) -> None:
+    """List the items of the read model, and the checkpoint: the last event that is in them."""
+    if watch:
+        _watch(session, limit, interval)
+        return
+    _show(session, fetch(session.api, items_projection(), limit=limit))
+
+
+def rows(items: list[Any]) -> list[tuple[object, object]]:
+    """The cells of a table of items."""
+    return [(item.get("itemId"), item.get("amount")) for item in items]
+
+
+def _show(session: Session, listing: Listing) -> None:
+    if not session.output.is_text:
+        session.output.json(listing.document())
+        return
+    session.output.table(COLUMNS, rows(listing.items), empty=_EMPTY)
+    session.output.message(_summary(listing))
+
+
+def _summary(listing: Listing) -> str:
+    number = len(listing.items)
+    more = "" if listing.complete else ", there are more"
+    at = "no event yet" if listing.checkpoint < 0 else f"checkpoint {listing.checkpoint}"
+    moving = "" if listing.settled else ", events were applied while this was read"
+    return f"{number} item{'' if number == 1 else 's'}{more} · {at}{moving}"
+
+
+def _watch(session: Session, limit: int | None, interval: float) -> None:
+    """On a terminal in place; elsewhere, and as JSON, one list after another. Ends with Ctrl-C."""
+    output = session.output
+    if output.is_text and session.environment.stdout_is_terminal:
+        _watch_in_place(session, limit, interval)
+        return
+    before: Listing | None = None
+    while True:
+        listing = fetch(session.api, items_projection(), limit=limit)
+        if listing != before:
+            if output.is_text:
+                _show(session, listing)
+            else:
+                output.json_line(listing.document())
+            session.environment.stdout.flush()
+        before = listing
+        session.environment.sleep(interval)
+
+
+def _watch_in_place(session: Session, limit: int | None, interval: float) -> None:
+    from rich.console import Group
+    from rich.live import Live
+    from rich.text import Text
+
+    from cli.display import rich_table
+
+    def screen(listing: Listing) -> Group:
+        shown = rich_table(COLUMNS, rows(listing.items), "") if listing.items else Text(_EMPTY)
+        return Group(shown, Text(f"{_summary(listing)} · Ctrl-C ends", style="dim"))
+
+    with Live(console=session.output.console("stdout"), auto_refresh=False, vertical_overflow="visible") as live:
+        while True:
+            live.update(screen(fetch(session.api, items_projection(), limit=limit)), refresh=True)
+            session.environment.sleep(interval)

@@ -1,0 +1,117 @@
+"""`esctl local`: the emulator behind the local target."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from cli.command import command
+from cli.emulator import Status
+from cli.errors import UsageError
+from cli.session import Session
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
+
+_PORT_MAX = 65535
+
+
+@app.command("start")
+@command()
+def start(
+    session: Session,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            "--port",
+            metavar="PORT",
+            help="Listen on this port; by default on that of the last time, else on a free one.",
+        ),
+    ] = None,
+) -> None:
+    """Start the emulator, with everything that was stored before."""
+    if port is not None and not 0 <= port <= _PORT_MAX:
+        raise UsageError(f"--port can't be {port}: ports are numbers from 0 (any free one) to {_PORT_MAX}")
+    with session.output.progress("starting the emulator"):
+        status = session.emulator.start(port or None)
+    if not session.output.is_text:
+        session.output.json(_document(session, status))
+        return
+    said = "The emulator runs" if status.started else "The emulator was already running"
+    session.output.success(f"{said} at {status.endpoint_url}")
+    if _stacks(session):
+        session.output.hint("Look at the items:  esctl list --local")
+    else:
+        session.output.hint("Deploy a stack to it:  esctl deploy --local")
+
+
+@app.command("stop")
+@command()
+def stop(session: Session) -> None:
+    """Stop the emulator; what is stored stays for the next start."""
+    with session.output.progress("stopping the emulator"):
+        ran = session.emulator.stop()
+    if not session.output.is_text:
+        session.output.json(_document(session, session.emulator.status()))
+        return
+    session.output.success("The emulator is stopped; its data is kept." if ran else "The emulator was not running.")
+    session.output.hint("Start it again:  esctl local start")
+
+
+@app.command("status")
+@command()
+def show_status(session: Session) -> None:
+    """Show whether the emulator runs, and where its messages and its data are."""
+    status = session.emulator.status()
+    document = _document(session, status)
+    if not session.output.is_text:
+        session.output.json(document)
+        return
+    session.output.pairs(
+        {
+            "running": "yes" if status.running else "no",
+            "address": status.endpoint_url or "-",
+            "pid": status.pid or "-",
+            "stacks": ", ".join(document["stacks"]) or "-",
+            "log": status.log,
+            "data": status.data,
+        }
+    )
+    if not status.running:
+        session.output.hint("Start it:  esctl local start")
+
+
+@app.command("reset")
+@command()
+def reset(
+    session: Session,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+) -> None:
+    """Empty the emulator: every local stack and all its events are gone for good."""
+    stacks = ", ".join(_stacks(session)) or "none"
+    if not session.output.confirm(f"Remove every local stack (there is: {stacks}) and all its events?", yes=yes):
+        session.output.message("Nothing was removed.")
+        return
+    with session.output.progress("emptying the emulator"):
+        session.emulator.reset()
+        session.targets.forget_local()
+    if not session.output.is_text:
+        session.output.json(_document(session, session.emulator.status()))
+        return
+    session.output.success("The emulator is empty.")
+    session.output.hint("Deploy a stack to it:  esctl deploy --local")
+
+
+def _stacks(session: Session) -> list[str]:
+    return [target.stack_name for target in session.targets.all() if target.is_local]
+
+
+def _document(session: Session, status: Status) -> dict[str, Any]:
+    return {
+        "running": status.running,
+        "pid": status.pid,
+        "endpointUrl": status.endpoint_url,
+        "stacks": _stacks(session),
+        "log": str(status.log),
+        "data": str(status.data),
+    }

@@ -1,0 +1,120 @@
+"""`esctl walkthrough`: the whole system at work, shown and checked step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+
+from cli.command import command
+from cli.commands.list_items import COLUMNS, rows
+from cli.errors import CliError
+from cli.readmodel import Listing, fetch, items_projection, wait_until_projected
+from cli.session import Session
+from handlers.exactjson import dumps
+from handlers.projections.test_items import TEST_STREAM
+
+ITEM = "1"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One event, and what the read model has to say about the item after it.
+
+    Attributes
+    ----------
+    amount
+        The item's amount; None where there is to be no item.
+    """
+
+    title: str
+    type: str
+    data: Mapping[str, Any]
+    amount: int | None
+
+
+STEPS = (
+    Step("Create an item", "ITEM_CREATED", {"itemId": ITEM, "amount": 225}, 225),
+    Step("Change its amount", "ITEM_AMOUNT_CHANGED", {"itemId": ITEM, "amount": 500}, 500),
+    Step("Delete it", "ITEM_DELETED", {"itemId": ITEM}, None),
+)
+
+
+@command()
+def walkthrough(
+    session: Session,
+    timeout: Annotated[
+        float, typer.Option("--timeout", min=1, metavar="SECONDS", help="How long a step may take.")
+    ] = 60.0,
+) -> None:
+    """Show the whole system at work: create, change and delete an item, and read the list after each step.
+
+    Every answer is checked; the exit code is 1 where one is wrong.
+    """
+    output = session.output
+    target = session.target
+    if output.is_text:
+        output.text(f"Walkthrough on {target.label}")
+        output.text(f"API: {target.api_url}")
+    before = fetch(session.api, items_projection())
+    others = [item for item in before.items if item.get("itemId") != ITEM]
+    shown = [_run(session, number, step, others, timeout) for number, step in enumerate(STEPS, start=1)]
+    if not output.is_text:
+        output.json({"target": target.kind, "stackName": target.stack_name, "steps": shown})
+        return
+    output.text()
+    output.success("The walkthrough is complete: every list was as it had to be.")
+    output.hint("Add an event of your own:  esctl add-event --type ITEM_CREATED --item-id 2 --amount 10 --wait")
+    output.hint("List the items:            esctl list")
+    if target.is_local:
+        output.hint("Stop the local target:     esctl local stop")
+    else:
+        output.hint("Remove the stack:          esctl destroy")
+
+
+def _run(session: Session, number: int, step: Step, others: list[Any], timeout: float) -> dict[str, Any]:
+    """One step: post, wait, list, check."""
+    output = session.output
+    event = {"streamId": TEST_STREAM, "type": step.type, "data": step.data}
+    if output.is_text:
+        output.text(f"\nStep {number} of {len(STEPS)}: {step.title}")
+        output.text(f"POST /addEvent\n  {dumps(event)}")
+    answer = session.api.post("/addEvent", event)
+    appended = answer.document
+    if output.is_text:
+        output.text(f"{answer.status}\n  {dumps(appended)}")
+    wait_until_projected(
+        session.api, session.environment, items_projection(), TEST_STREAM, appended["eventId"], timeout
+    )
+    listing = fetch(session.api, items_projection())
+    if output.is_text:
+        output.text("GET /listTestItems")
+        output.text(f"200, checkpoint {listing.checkpoint}")
+        if listing.items:
+            output.table(COLUMNS, rows(listing.items))
+        else:
+            output.text("  (the list is empty)")
+    check(step, listing, others, appended)
+    return {"request": event, "answer": appended, "list": listing.document()}
+
+
+def check(step: Step, listing: Listing, others: list[Any], appended: Mapping[str, Any]) -> None:
+    """Compare a list with what it has to be.
+
+    Raises
+    ------
+    CliError
+        It is another one. Where somebody else appends meanwhile, only the item of the walkthrough can be judged.
+    """
+    undisturbed = listing.checkpoint == appended["eventId"]
+    expected = [*others, *([] if step.amount is None else [{"itemId": ITEM, "amount": step.amount}])]
+    expected.sort(key=lambda item: str(item["itemId"]).encode())
+    items = listing.items if undisturbed else [item for item in listing.items if item.get("itemId") == ITEM]
+    wanted = expected if undisturbed else [item for item in expected if item["itemId"] == ITEM]
+    if items != wanted:
+        raise CliError(
+            f"the list is wrong after {step.type}: it is {dumps(items)}, but has to be {dumps(wanted)}",
+            "Compare the projection with the events; the functions' logs may say why.",
+        )

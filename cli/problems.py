@@ -1,0 +1,71 @@
+"""What the API says when it refuses: problem documents (RFC 9457) become errors that an operator understands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cli.errors import AccessError, CliError, ConflictError, NotFoundError
+from handlers.exactjson import NotJson, loads
+
+_SHOWN_MAX = 300
+
+
+def error_of(status: int, text: str, path: str) -> CliError:
+    """The error that an answer stands for.
+
+    Parameters
+    ----------
+    status
+        The HTTP status, 300 or more.
+    text
+        The answer's body: a problem document, or what API Gateway says itself (``{"message": …}``).
+    """
+    document = _document(text)
+    reason = _reason(document, text)
+    if status == 403:
+        return AccessError(
+            f"the API refused the call: {reason or 'forbidden'}",
+            "Is it the key that the stack was deployed with? esctl outputs --show-key shows the one in use.",
+        )
+    if status == 404:
+        return NotFoundError(f"not found: {reason or path}")
+    if status == 409:
+        return ConflictError(f"refused: {reason or 'the head is another one'}")
+    if status in (401, 407):
+        return AccessError(f"the API wants other credentials: {reason or status}")
+    if status < 500:
+        return CliError(f"the API refused it: {reason or status}", faults=_faults(document))
+    identifier = document.get("instance")
+    where = f" (request {identifier})" if identifier else ""
+    return CliError(f"the API failed with {status}: {reason or 'no reason given'}{where}")
+
+
+def _document(text: str) -> Mapping[str, Any]:
+    try:
+        document = loads(text)
+    except NotJson:
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _reason(document: Mapping[str, Any], text: str) -> str:
+    faults = document.get("errors")
+    if isinstance(faults, list) and faults:  # they are listed one by one, so the summary would only repeat them
+        return str(document.get("title", "")).lower()
+    for name in ("detail", "title", "message", "Message"):
+        if document.get(name):
+            return str(document[name])
+    return "" if document else text.strip()[:_SHOWN_MAX]
+
+
+def _faults(document: Mapping[str, Any]) -> list[str]:
+    faults = document.get("errors")
+    listed = [_fault(fault) for fault in faults if isinstance(fault, dict)] if isinstance(faults, list) else []
+    omitted = document.get("errorsOmitted")
+    return [*listed, f"and {omitted} more"] if omitted else listed
+
+
+def _fault(fault: Mapping[str, Any]) -> str:
+    where = str(fault.get("pointer") or "the body")
+    return f"{where}: {fault.get('detail', 'is wrong')}"
