@@ -130,7 +130,9 @@ def _delete(job: Job, stack: Stack) -> None:
 
 def _create(job: Job, assembly: Assembly, key: KeyChoice) -> Result:
     changes = all_new(assembly.template)
-    if not job.target.is_local:
+    if job.target.is_local:
+        _spare_kept_events(job)
+    else:
         job.reporter.plan(changes, ())
         where = f"account {job.target.account}, region {job.target.region}"
         question = f"Create stack {job.target.stack_name} with {len(changes)} resources in {where}?"
@@ -142,6 +144,20 @@ def _create(job: Job, assembly: Assembly, key: KeyChoice) -> Result:
         raise DeploymentError("the template holds no resource: nothing to deploy")
     outcome = _execute(job, assembly, change_set, creating=True)
     return Result("created", outcome.stack, changes)
+
+
+def _spare_kept_events(job: Job) -> None:
+    """Ask before events that `destroy` kept are lost.
+
+    The emulator derives a table's name from the stack's, and a new table takes the place of an older one of its name.
+    On AWS every new table has a new name.
+    """
+    tables = [each for each in job.records.of(job.target).kept_tables if job.services.tables.holds_items(each)]
+    if not tables or job.yes:
+        return
+    job.reporter.say(f"events of the stack before are still kept in {', '.join(tables)}")
+    if not job.reporter.confirm("The new stack takes their place: they are lost. Go on?"):
+        raise _declined()
 
 
 def _update(job: Job, assembly: Assembly, key: KeyChoice, stack: Stack) -> Result:

@@ -81,6 +81,9 @@ class AssetStore(Protocol):
 class Tables(Protocol):
     """Tables that a stack left behind."""
 
+    def holds_items(self, table: str) -> bool:
+        """True if the table exists and something is in it."""
+
     def delete(self, table: str) -> bool:
         """Lift the table's deletion protection, delete it, and wait until it is gone; False if it wasn't there."""
 

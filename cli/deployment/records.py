@@ -73,7 +73,10 @@ class Records:
     def deployed(self, target: Target, stack: Stack, fingerprint: str, key: str | None) -> None:
         """Remember a deployment; `key` None: the stack still has the key it had."""
         last = self.of(target)
-        record = replace(last, fingerprint=fingerprint, stack_id=stack.id, changed_at=stack.changed_at)
+        kept = tuple(table for table in last.kept_tables if table not in stack.outputs.values())
+        record = replace(
+            last, fingerprint=fingerprint, stack_id=stack.id, changed_at=stack.changed_at, kept_tables=kept
+        )
         if key is not None and not last.has_key(key):
             salt = secrets.token_hex(16)
             record = replace(record, key_salt=salt, key_hash=_hashed(salt, key))

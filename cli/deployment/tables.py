@@ -21,6 +21,14 @@ class DynamoTables:
         self._clients = clients
         self._poll_s = poll_s
 
+    def holds_items(self, table: str) -> bool:
+        try:
+            return bool(self._clients.client("dynamodb").scan(TableName=table, Limit=1)["Items"])
+        except ClientError as error:
+            if _is_missing(error):
+                return False
+            raise
+
     def delete(self, table: str) -> bool:
         client = self._clients.client("dynamodb")
         patience: WaiterConfigTypeDef = {"Delay": max(1, round(self._poll_s)), "MaxAttempts": round(_PATIENCE_S)}
@@ -32,8 +40,12 @@ class DynamoTables:
                 client.get_waiter("table_exists").wait(TableName=table, WaiterConfig=patience)
             client.delete_table(TableName=table)
         except ClientError as error:
-            if error.response.get("Error", {}).get("Code") == "ResourceNotFoundException":
+            if _is_missing(error):
                 return False
             raise
         client.get_waiter("table_not_exists").wait(TableName=table, WaiterConfig=patience)
         return True
+
+
+def _is_missing(error: ClientError) -> bool:
+    return error.response.get("Error", {}).get("Code") == "ResourceNotFoundException"
