@@ -109,8 +109,6 @@ class EsFunction(Construct):
         self._permissions.add_statements(iam.PolicyStatement(actions=list(actions), resources=list(resources)))
 
     def _explain(self, platform: Platform) -> None:
-        own_logs = f"AwsSolutions-IAM5[Resource::<{self.spec.logical_id}Logs.Arn>]"
-        accept(self, own_logs, "Log streams have no names in advance: any stream, but of its own log group only.")
         if platform.tracing:
             accept(self, "AwsSolutions-IAM5[Resource::*]", "X-Ray has no resources: PutTraceSegments takes '*' only.")
         accept(self, "AwsSolutions-L1", "Python 3.13 is what the whole project is tested for; newer comes with a test.")

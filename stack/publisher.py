@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from aws_cdk import Aws, Duration
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_lambda_event_sources as sources
@@ -13,6 +15,7 @@ from stack.event_store import EventStore
 from stack.function import EsFunction, FunctionSpec, Platform, pin_logical_id
 from stack.nag import accept
 from stack.queues import DEAD_LETTER_DAYS
+from stack.tls import only_over_tls
 
 BATCH_SIZE = 100  # ten PublishBatch calls of ten; larger ones make a retry dearer and save nothing
 RETRIES = 5  # while a batch is retried its shard waits; what is given up, the reconciler heals within minutes (P6)
@@ -50,9 +53,11 @@ class Publisher(Construct):
             fifo=True,
             # Deduplication and throughput per stream: the topic as a whole has no limit of 300 messages a second.
             fifo_throughput_scope=sns.FifoThroughputScope.MESSAGE_GROUP,
-            enforce_ssl=True,
         )
+        topic.add_to_resource_policy(only_over_tls("sns:Publish", topic.topic_arn))
         pin_logical_id(topic, "Topic")
+        # At rest under the key that SNS manages in the account: nobody needs a permission for it, and it costs cents.
+        cast(sns.CfnTopic, topic.node.default_child).kms_master_key_id = "alias/aws/sns"
         return topic
 
     def _failure_queue(self) -> sqs.Queue:
@@ -61,9 +66,9 @@ class Publisher(Construct):
             self,
             "Failures",
             encryption=sqs.QueueEncryption.SQS_MANAGED,
-            enforce_ssl=True,
             retention_period=Duration.days(DEAD_LETTER_DAYS),
         )
+        queue.add_to_resource_policy(only_over_tls("sqs:*", queue.queue_arn))
         pin_logical_id(queue, "FailureQueue")
         accept(queue, "AwsSolutions-SQS3", "It is itself where what failed ends up; an alarm watches it.")
         return queue

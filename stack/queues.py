@@ -7,6 +7,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from stack.function import EsFunction, pin_logical_id
+from stack.tls import only_over_tls
 
 VISIBILITY_FACTOR = 6
 """Lambda's advice for queues as event sources: six times the function's timeout, so that throttled batches wait
@@ -48,9 +49,9 @@ class FifoQueue(Construct):
             deduplication_scope=sqs.DeduplicationScope.MESSAGE_GROUP,
             fifo_throughput_limit=sqs.FifoThroughputLimit.PER_MESSAGE_GROUP_ID,
             encryption=sqs.QueueEncryption.SQS_MANAGED,
-            enforce_ssl=True,
             **options,  # type: ignore[arg-type]
         )
+        queue.add_to_resource_policy(only_over_tls("sqs:*", queue.queue_arn))
         pin_logical_id(queue, f"{name}{suffix}")
         return queue
 
