@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, wraps
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aws_lambda_powertools import Logger, Metrics
 
+    from handlers.events import StreamId
     from handlers.projection import Projection
+    from handlers.projection.jobs import ReplayJobs
     from handlers.projection.port import ReadModel
+    from handlers.projection.replay import Replays
     from handlers.store import EventStore
 
 
@@ -84,6 +87,53 @@ def read_model(projection_name: str) -> ReadModel:
     )
 
 
+@cache
+def replay_jobs() -> ReplayJobs:
+    """Return where replay jobs are recorded."""
+    from handlers.projection.jobs_dynamodb import DynamoDbReplayJobs
+
+    return DynamoDbReplayJobs(client("dynamodb"), setting("JOBS_TABLE"))
+
+
+@cache
+def replays(projection_name: str) -> Replays:
+    """Return what starts replays of a projection, and tells how far they are."""
+    import uuid
+
+    from handlers.clock import SystemClock
+    from handlers.projection.replay import Replays
+
+    return Replays(
+        projection(projection_name),
+        event_store(),
+        read_model(projection_name),
+        replay_jobs(),
+        SystemClock(),
+        send=lambda stream_id, replay_id: send_replay(projection_name, replay_id, stream_id),
+        new_id=lambda: str(uuid.uuid4()),
+    )
+
+
+def send_replay(
+    projection_name: str, replay_id: str, stream_id: StreamId | None = None, *, after: str | None = None
+) -> None:
+    """Send the message for a slice of a replay, or for finding the next streams of a job on all of them.
+
+    Each message is a group of its own: workers of one stream do not hurt each other (R1 to R4 hold by conditions), while
+    behind a worker that died a message of the same group would wait for the whole visibility timeout.
+    """
+    import uuid
+
+    message = {"projection": projection_name, "replayId": replay_id, "streamId": stream_id, "after": after}
+    unique = uuid.uuid4().hex
+    client("sqs").send_message(
+        QueueUrl=setting("REPLAY_QUEUE_URL"),
+        MessageBody=json.dumps({name: value for name, value in message.items() if value is not None}),
+        MessageGroupId=unique,
+        MessageDeduplicationId=unique,
+    )
+
+
 def projection(name: str) -> Projection:
     """Return a projection of the registry.
 
@@ -120,3 +170,63 @@ def metrics() -> Metrics:
 def flag(name: str) -> bool:
     """Tell whether a boolean variable of the environment is set to true."""
     return os.environ.get(name, "").lower() in {"1", "true"}
+
+
+def setting(name: str) -> str:
+    """Return a variable of the environment that the function cannot do without.
+
+    Raises
+    ------
+    KeyError
+        It is missing: the stack and the code do not fit together.
+    """
+    return os.environ[name]
+
+
+def count(**amounts: int) -> None:
+    """Add to counting metrics of this invocation; nothing where no namespace is set, as in a test."""
+    for name, amount in amounts.items():
+        if amount and metrics().namespace:
+            metrics().add_metric(name=name, unit="Count", value=amount)
+
+
+def gauge(projection_name: str, **values: int) -> None:
+    """Record present values of one projection, under its name as a dimension."""
+    from aws_lambda_powertools.metrics import single_metric
+
+    if not metrics().namespace:
+        return
+    for name, value in values.items():
+        with single_metric(name=name, unit="Count", value=value, namespace=metrics().namespace) as metric:
+            metric.add_dimension(name="projection", value=projection_name)
+
+
+def flush_metrics() -> None:
+    """Write the metrics of this invocation; not where nothing was counted, for that is a warning in the log."""
+    if metrics.cache_info().currsize and metrics().metric_set:
+        metrics().flush_metrics()
+
+
+def traced(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap a Lambda handler with X-Ray where TRACING is on; importing the Tracer costs 46 ms, so only there."""
+    if not flag("TRACING"):
+        return handler
+    from aws_lambda_powertools import Tracer
+
+    # Events and answers hold other people's data: they stay out of the traces.
+    wrapped: Callable[..., Any] = Tracer().capture_lambda_handler(handler, capture_response=False)
+    return wrapped
+
+
+def function(handler: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Make a Lambda entry point of a handler that is not behind the API: request id in its log lines, metrics, traces."""
+
+    @wraps(handler)
+    def run(event: Any, context: Any) -> Any:
+        logger().append_keys(functionRequestId=getattr(context, "aws_request_id", ""))
+        try:
+            return handler(event, context)
+        finally:
+            flush_metrics()
+
+    return traced(run)

@@ -34,8 +34,8 @@ class _Deserializer(TypeDeserializer):
         return int(value) if _PLAIN_INTEGER.fullmatch(value) else super()._deserialize_n(value)  # type: ignore[misc]
 
 
-_serialize = TypeSerializer().serialize
-_deserialize = _Deserializer().deserialize
+serialize = TypeSerializer().serialize
+deserialize = _Deserializer().deserialize
 
 
 class DynamoDbReadModel:
@@ -147,7 +147,7 @@ class DynamoDbReadModel:
         if item is None:
             return None
         hidden = (PARTITION_ATTRIBUTE, self._key)
-        return {name: _deserialize(value) for name, value in item.items() if name not in hidden}
+        return {name: deserialize(value) for name, value in item.items() if name not in hidden}
 
     def _write(self, stream_id: StreamId, generation: int, key: str, row: Row | None) -> dict[str, Any]:
         item = self._row_key(stream_id, generation, key)
@@ -156,13 +156,13 @@ class DynamoDbReadModel:
         return {
             "Put": {
                 "TableName": self._rows,
-                "Item": item | {name: _serialize(value) for name, value in row.items()},
+                "Item": item | {name: serialize(value) for name, value in row.items()},
             }
         }
 
     @staticmethod
     def _state(stream_id: StreamId, item: Mapping[str, Any] | None) -> StreamState:
-        document: Document = {name: _deserialize(value) for name, value in (item or {}).items()}
+        document: Document = {name: deserialize(value) for name, value in (item or {}).items()}
         return StreamState.from_document(stream_id, document)
 
     @staticmethod
@@ -198,7 +198,7 @@ def _update(table: str, change: StateChange) -> dict[str, Any]:
 
     def value(content: Any) -> str:
         placeholder = f":v{len(values)}"
-        values[placeholder] = _serialize(content)
+        values[placeholder] = serialize(content)
         return placeholder
 
     conditions = []

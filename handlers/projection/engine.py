@@ -44,11 +44,14 @@ class Outcome:
         Where the stream now stands.
     halted
         True when the stream stands before an event whose handler raised.
+    finished
+        False when time was up before the stream was at its head; the reconciler goes on (P6).
     """
 
     applied: int
     checkpoint: int
     halted: bool = False
+    finished: bool = True
 
 
 class Projector:
@@ -78,13 +81,22 @@ class Projector:
         self._warm: OrderedDict[StreamId, Snapshot] = OrderedDict()
         self._generations: dict[StreamId, int] = {}
 
-    def bring_up(self, stream_id: StreamId, hints: Iterable[Hint], *, retry_halted: bool = False) -> Outcome:
+    def bring_up(
+        self,
+        stream_id: StreamId,
+        hints: Iterable[Hint],
+        *,
+        retry_halted: bool = False,
+        has_time: Callable[[], bool] = lambda: True,
+    ) -> Outcome:
         """Apply everything up to the highest event that the hints name, and whatever else is found on the way.
 
         Parameters
         ----------
         retry_halted
             Try the event that the stream is halted at again: the code may have been mended since.
+        has_time
+            Asked after each commit; False: stop there.
 
         Raises
         ------
@@ -116,6 +128,9 @@ class Projector:
                     applied += after.state.checkpoint - state.checkpoint
                     snapshot = after
                     self._keep(snapshot)
+                    if not has_time():
+                        checkpoint = snapshot.state.checkpoint
+                        return Outcome(applied, checkpoint, finished=checkpoint >= target)
             except Outdated:
                 self._warm.pop(stream_id, None)
                 snapshot = None

@@ -59,6 +59,18 @@ class Replay:
 
 
 @dataclass(frozen=True, slots=True)
+class LastReplay:
+    """How the last replay ended; written with its end, so that the job's record can be made good after a crash."""
+
+    replay_id: str
+    state: str
+    checkpoint: int
+    at: str
+    error_event_id: int | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class StreamState:
     """The state item of a stream (DESIGN section 4).
 
@@ -86,6 +98,7 @@ class StreamState:
     fingerprint: str | None = None
     previous: Previous | None = None
     replay: Replay | None = None
+    last_replay: LastReplay | None = None
     halted: Halted | None = None
     skipped: Mapping[str, Document] = field(default_factory=dict)
     sweep: tuple[int, ...] = ()
@@ -103,7 +116,8 @@ class StreamState:
     @classmethod
     def from_document(cls, stream_id: StreamId, document: Mapping[str, Any]) -> StreamState:
         """Read a state item's document; an empty one is a stream that nothing was projected of yet."""
-        halted, previous, replay = document.get("halted"), document.get("previous"), document.get("replay")
+        halted, previous = document.get("halted"), document.get("previous")
+        replay, last = document.get("replay"), document.get("lastReplay")
         return cls(
             stream_id=stream_id,
             **{_FIELDS[name]: int(document.get(name, default)) for name, default in DEFAULTS.items()},
@@ -111,6 +125,7 @@ class StreamState:
             fingerprint=document.get("fingerprint"),
             previous=_previous(previous) if previous else None,
             replay=_replay(replay) if replay else None,
+            last_replay=_last_replay(last) if last else None,
             halted=Halted(int(halted["eventId"]), halted["error"], halted["at"]) if halted else None,
             skipped=dict(document.get("skipped", {})),
             sweep=tuple(int(generation) for generation in document.get("sweep", ())),
@@ -145,6 +160,17 @@ def _replay(document: Mapping[str, Any]) -> Replay:
         at=document["at"],
         fingerprint=document.get("fingerprint"),
         chunk=Chunk(int(chunk["to"]), int(chunk["keysDone"])) if chunk else None,
+    )
+
+
+def _last_replay(document: Mapping[str, Any]) -> LastReplay:
+    return LastReplay(
+        replay_id=document["replayId"],
+        state=document["state"],
+        checkpoint=int(document["checkpoint"]),
+        at=document["at"],
+        error_event_id=_optional_int(document.get("errorEventId")),
+        error=document.get("error"),
     )
 
 

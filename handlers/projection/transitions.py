@@ -208,6 +208,12 @@ def switch(state: StreamState, at: str) -> StateChange:
         "activeGeneration": replay.generation,
         "checkpoint": replay.checkpoint,
         "previous": without_nones(previous),
+        "lastReplay": {
+            "replayId": replay.replay_id,
+            "state": "done",
+            "checkpoint": replay.checkpoint,
+            "at": at,
+        },
     }
     remove = ["replay", "halted", "rewoundFrom"]
     if replay.fingerprint is None:
@@ -217,19 +223,30 @@ def switch(state: StreamState, at: str) -> StateChange:
     return StateChange(state.stream_id, {**_replaying(state), **_live(state)}, put, tuple(remove))
 
 
-def give_up_replay(state: StreamState, at: str) -> StateChange:
-    """A handler raised (R4): the old generation stays active; what was built is swept, or kept when it was a rollback's."""
+def give_up_replay(state: StreamState, event_id: int | None, error: str, at: str) -> StateChange:
+    """A handler raised (R4): the old generation stays active; what was built is swept, or kept if it was a rollback's."""
     replay = _running(state)
     expect = {**_replaying(state), **_sweeping(state)}
+    last: Document = {
+        "replayId": replay.replay_id,
+        "state": "failed",
+        "checkpoint": replay.checkpoint,
+        "at": at,
+        "errorEventId": event_id,
+        "error": error,
+    }
+    put: dict[str, Any] = {"lastReplay": without_nones(last)}
     if replay.kind == "rollback" and replay.chunk is None:
-        previous = {
+        previous: Document = {
             "generation": replay.generation,
             "checkpoint": replay.checkpoint,
             "at": at,
             "fingerprint": replay.fingerprint,
         }
-        return StateChange(state.stream_id, expect, {"previous": without_nones(previous)}, ("replay",))
-    return StateChange(state.stream_id, expect, {"sweep": _with(state.sweep, replay.generation)}, ("replay",))
+        put["previous"] = without_nones(previous)
+    else:
+        put["sweep"] = _with(state.sweep, replay.generation)
+    return StateChange(state.stream_id, expect, put, ("replay",))
 
 
 def retire_previous(state: StreamState) -> StateChange:

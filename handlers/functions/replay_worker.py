@@ -1,0 +1,75 @@
+"""The replay queue to a new generation: one slice of one stream's replay per message (DESIGN section 5)."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+
+from handlers import runtime
+from handlers.clock import SystemClock
+from handlers.events import StreamId
+from handlers.projection.engine import Projector
+from handlers.projection.jobs import REWIND
+from handlers.projection.replay import Replays
+from handlers.projection.replay_worker import ReplayWorker
+from handlers.projection.rewinding import finish_rewind
+
+# A step (a page of history and its rows) takes seconds at most; the rest is for the message to the next slice.
+RESERVE_MS = 30_000
+
+
+@cache
+def _worker(name: str) -> ReplayWorker:
+    return ReplayWorker(
+        runtime.projection(name),
+        runtime.event_store(),
+        runtime.read_model(name),
+        runtime.replay_jobs(),
+        SystemClock(),
+        go_on=lambda stream_id, replay_id: runtime.send_replay(name, replay_id, stream_id),
+    )
+
+
+@cache
+def _replays(name: str) -> Replays:
+    return runtime.replays(name)
+
+
+def work(message: Mapping[str, Any], has_time: Callable[[], bool]) -> bool:
+    """Do one slice of what a message asks for; True when there is nothing left to do."""
+    name, replay_id = message["projection"], message["replayId"]
+    stream_id = message.get("streamId")
+    if stream_id is None:
+        after = _replays(name).enumerate(replay_id, message.get("after"))
+        if after is not None:
+            runtime.send_replay(name, replay_id, after=after)
+        return after is None
+    job = runtime.replay_jobs().find(replay_id)
+    if job is not None and job.kind == REWIND:
+        projector = Projector(runtime.projection(name), runtime.event_store(), runtime.read_model(name), SystemClock())
+        done = finish_rewind(job, StreamId(stream_id), projector, runtime.replay_jobs(), SystemClock(), has_time)
+        if not done:
+            runtime.send_replay(name, replay_id, stream_id)
+        return done
+    return _worker(name).work(StreamId(stream_id), replay_id, has_time)
+
+
+@runtime.function
+def handler(event: Mapping[str, Any], context: Any) -> Mapping[str, Any]:
+    """Lambda entry point of the replay queue's event source mapping."""
+    failed = []
+    for record in event["Records"]:
+        message = json.loads(record["body"])
+        started = time.perf_counter()
+        try:
+            done = work(message, lambda: context.get_remaining_time_in_millis() > RESERVE_MS)
+        except Exception:
+            runtime.logger().exception("replay slice failed, its message comes again", extra=dict(message))
+            failed.append(record["messageId"])
+            continue
+        seconds = time.perf_counter() - started
+        runtime.logger().info("replay slice", extra={**message, "ended": done, "seconds": round(seconds, 3)})
+    return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}

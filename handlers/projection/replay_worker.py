@@ -1,0 +1,307 @@
+"""Doing a replay: history, page after page, into a generation that nobody reads yet, then the switch (DESIGN section 5).
+
+A page of history is one chunk. Its rows are written 99 at a time, each lot in one transaction with the note of how many
+rows of the chunk are done; the checkpoint moves with the last lot. So n events on k rows cost k writes (P3) whatever
+their order, and a crash resumes at the row after the last one written (P2).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from itertools import islice
+
+from handlers.clock import Clock, rfc3339
+from handlers.errors import HandlerFailed
+from handlers.events import Event, StreamId
+from handlers.projection import transitions
+from handlers.projection.definition import Projection, Row
+from handlers.projection.fold import fold, keys_of, row_key
+from handlers.projection.jobs import DONE, FAILED, REPLAY, RUNNING, Job, Part, ReplayJobs
+from handlers.projection.port import MAX_COMMIT_BYTES, MAX_COMMIT_ROWS, Outdated, ReadModel
+from handlers.projection.state import Chunk, LastReplay, Replay, StreamState
+from handlers.store import EventPage, EventStore
+
+# Rows of the generation that is being built are kept between chunks, up to this many (R5); a row is about 1 KB.
+MAX_HELD_ROWS = 20_000
+
+
+class ReplayWorker:
+    """Carries out replays and rollbacks of one projection.
+
+    Parameters
+    ----------
+    go_on
+        Sends the message for the next slice of a stream's replay.
+    read_ahead
+        Fetch the next page of history, in a thread, while one is folded.
+    """
+
+    def __init__(
+        self,
+        projection: Projection,
+        store: EventStore,
+        read_model: ReadModel,
+        jobs: ReplayJobs,
+        clock: Clock,
+        *,
+        go_on: Callable[[StreamId, str], None],
+        read_ahead: bool = True,
+    ) -> None:
+        self._projection = projection
+        self._store = store
+        self._read_model = read_model
+        self._jobs = jobs
+        self._clock = clock
+        self._go_on = go_on
+        self._read_ahead = read_ahead
+        self._fingerprint = projection.fingerprint()
+
+    def work(self, stream_id: StreamId, replay_id: str, has_time: Callable[[], bool]) -> bool:
+        """Go on with a replay until it has ended or time is up; True when it has ended.
+
+        Safe to call at any time, by any number of workers, for any replay: what there is to do follows from the state.
+
+        Parameters
+        ----------
+        has_time
+            False when this slice should end; the next one is asked for then.
+        """
+        pages = _Pages(self._store, stream_id, ahead=self._read_ahead)
+        rows = _Rows(self._read_model, stream_id)
+        try:
+            while True:
+                state = self._read_model.load(stream_id).state
+                if state.replay is None or state.replay.replay_id != replay_id:
+                    self._record_end(state, replay_id)
+                    return self._sweep(state, replay_id, has_time)
+                try:
+                    self._step(state, state.replay, pages, rows)
+                except Outdated:
+                    rows.forget()
+                if not has_time():
+                    self._go_on(stream_id, replay_id)
+                    return False
+        finally:
+            pages.close()
+
+    def _step(self, state: StreamState, replay: Replay, pages: _Pages, rows: _Rows) -> None:
+        """Do one chunk, or the switch when history is at its end."""
+        if replay.kind == "replay" and replay.fingerprint != self._fingerprint:
+            self._read_model.commit(transitions.restart_replay(state, self._fingerprint, self._now()))
+            return
+        page = pages.chunk(replay)
+        if page.events:
+            try:
+                replay = self._write_chunk(state, replay, page.events, rows)
+            except HandlerFailed as failure:
+                self._read_model.commit(transitions.give_up_replay(state, failure.event_id, failure.error, self._now()))
+                return
+        if not page.more or not page.events:
+            self._switch(state.stream_id, replay)
+
+    def _switch(self, stream_id: StreamId, replay: Replay) -> None:
+        """Switch if the replay has reached the live rows; else the next step goes on."""
+        state = self._read_model.load(stream_id).state
+        if state.replay == replay and replay.chunk is None and state.checkpoint <= replay.checkpoint:
+            self._read_model.commit(transitions.switch(state, self._now()))
+
+    def _write_chunk(self, state: StreamState, replay: Replay, events: Sequence[Event], rows: _Rows) -> Replay:
+        """Fold a chunk and write its rows, lot by lot; returns the replay as it then is."""
+        keys = keys_of(self._projection, events, limit=len(events))
+        done = replay.chunk.keys_done if replay.chunk else 0
+        written = set(keys[:done])
+        if written:
+            events_left = [event for event in events if row_key(self._projection, event) not in written]
+        else:
+            events_left = list(events)
+        keys_left = keys[done:]
+        before = rows.get(replay, keys_left)
+        folded = fold(
+            self._projection, events_left, before, replay.checkpoint, skipped=state.skipped, max_bytes=sys.maxsize
+        )
+        if folded.failure:
+            raise folded.failure
+        to = events[-1].event_id
+        for lot in _lots(keys_left, folded.sizes):
+            done += len(lot)
+            changed = {
+                key: folded.changed[key]
+                for key in lot
+                if key in folded.changed and repr(folded.changed[key]) != repr(before[key])
+            }
+            state = self._commit_lot(state, to, done, changed, last=done == len(keys))
+            rows.put(_replay_of(state), {key: folded.changed.get(key, before[key]) for key in lot})
+        if not keys_left:
+            state = self._commit_lot(state, to, done, {}, last=True)
+            rows.put(_replay_of(state), {})
+        return _replay_of(state)
+
+    def _commit_lot(
+        self, state: StreamState, to: int, done: int, changed: Mapping[str, Row | None], *, last: bool
+    ) -> StreamState:
+        replay, at = _replay_of(state), self._now()
+        if last:
+            change = transitions.advance_replay(state, to, at)
+            after = replace(replay, checkpoint=to, chunk=None, at=at)
+        else:
+            chunk = Chunk(to, done)
+            change = transitions.advance_chunk(state, chunk, at)
+            after = replace(replay, chunk=chunk, at=at)
+        self._read_model.commit(change, changed, replay.generation)
+        return replace(state, replay=after)
+
+    def _record_end(self, state: StreamState, replay_id: str) -> None:
+        """Record how the replay ended, as the state item tells; again after a crash, for the record is the same."""
+        if state.last_replay is None or state.last_replay.replay_id != replay_id:
+            return
+        last = state.last_replay
+        job = self._jobs.find(replay_id) or Job(replay_id, self._projection.name, REPLAY, last.at)
+        parts = {part.stream_id: part for part in job.parts}
+        part = parts.get(state.stream_id) or Part(state.stream_id, RUNNING, job.started_at)
+        if not job.parts:  # whoever asked for it crashed before recording it
+            self._jobs.record(replace(job, parts=(ended(part, last),)))
+        elif part.finished_at is None:
+            self._jobs.record_part(replay_id, ended(part, last))
+
+    def _sweep(self, state: StreamState, replay_id: str, has_time: Callable[[], bool]) -> bool:
+        """Delete the rows of generations that were given up; True when all are gone."""
+        for generation in state.sweep:
+            while not self._read_model.sweep(state.stream_id, generation):
+                if not has_time():
+                    self._go_on(state.stream_id, replay_id)
+                    return False
+            try:
+                self._read_model.commit(transitions.swept(state, generation))
+            except Outdated:
+                return True  # another worker sweeps, or another replay added a generation: its own worker comes by
+            state = replace(state, sweep=tuple(each for each in state.sweep if each != generation))
+        return True
+
+    def _now(self) -> str:
+        return rfc3339(self._clock.now())
+
+
+def ended(part: Part, last: LastReplay) -> Part:
+    """Return a part as it ended."""
+    return replace(
+        part,
+        state=DONE if last.state == DONE else FAILED,
+        events_done=max(0, last.checkpoint + 1 - part.first),
+        head=max(part.head, last.checkpoint),
+        finished_at=last.at,
+        error_event_id=last.error_event_id,
+        error=last.error,
+    )
+
+
+def _replay_of(state: StreamState) -> Replay:
+    if state.replay is None:
+        raise Outdated("the replay has ended")
+    return state.replay
+
+
+def _lots(keys: Sequence[str], sizes: Mapping[str, int]) -> Iterator[list[str]]:
+    """Split keys, in order, into lots that one transaction holds."""
+    lot: list[str] = []
+    size = 0
+    for key in keys:
+        grown = size + sizes.get(key, 0)
+        if lot and (len(lot) == MAX_COMMIT_ROWS or grown > MAX_COMMIT_BYTES):
+            yield lot
+            lot, grown = [], sizes.get(key, 0)
+        lot.append(key)
+        size = grown
+    if lot:
+        yield lot
+
+
+class _Pages:
+    """The history, page after page; the next page is fetched while this one is folded."""
+
+    def __init__(self, store: EventStore, stream_id: StreamId, *, ahead: bool) -> None:
+        self._store = store
+        self._stream_id = stream_id
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="history") if ahead else None
+        self._coming: tuple[int, Future[EventPage]] | None = None
+
+    def chunk(self, replay: Replay) -> EventPage:
+        """Return the page after the replay's checkpoint; just the chunk that was begun where there is one.
+
+        A page may have grown since, at the end of the history, or come out shorter.
+        """
+        page = self._after(replay.checkpoint)
+        if replay.chunk is None:
+            return page
+        events = list(page.events)
+        while events and events[-1].event_id < replay.chunk.to:
+            events += self._after(events[-1].event_id).events
+        within = tuple(event for event in events if event.event_id <= replay.chunk.to)
+        return EventPage(within, more=True)
+
+    def _after(self, checkpoint: int) -> EventPage:
+        coming, self._coming = self._coming, None
+        ready = coming is not None and coming[0] == checkpoint
+        page = coming[1].result() if coming and ready else self._store.read(self._stream_id, checkpoint + 1)
+        if self._pool and page.more and page.events:
+            last = page.events[-1].event_id
+            self._coming = (last, self._pool.submit(self._store.read, self._stream_id, last + 1))
+        return page
+
+    def close(self) -> None:
+        """Let go of the page that nobody asked for."""
+        if self._pool:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+class _Rows:
+    """The rows of the generation that is being built, held between chunks as far as memory allows (R5).
+
+    What is held is right at the position it was written at; another worker may have moved the replay since.
+    """
+
+    def __init__(self, read_model: ReadModel, stream_id: StreamId) -> None:
+        self._read_model = read_model
+        self._stream_id = stream_id
+        self._held: OrderedDict[str, Row | None] = OrderedDict()
+        self._position: _Position | None = None
+        self._complete = False
+
+    def get(self, replay: Replay, keys: Sequence[str]) -> dict[str, Row | None]:
+        """Return rows of the replay's generation; None where there is none."""
+        if _position(replay) != self._position:
+            self.forget()
+            self._position = _position(replay)
+            # Nothing is in a generation before its first commit: what is not held does not exist.
+            self._complete = replay.checkpoint == -1 and replay.chunk is None
+        missing = iter([] if self._complete else [key for key in keys if key not in self._held])
+        found: dict[str, Row | None] = {}
+        while lot := list(islice(missing, MAX_COMMIT_ROWS)):
+            found |= self._read_model.load(self._stream_id, lot, replay.generation).rows
+        return {key: found[key] if key in found else self._held.get(key) for key in keys}
+
+    def put(self, replay: Replay, rows: Mapping[str, Row | None]) -> None:
+        """Hold rows as they were written, the replay then being where it is."""
+        self._position = _position(replay)
+        for key, row in rows.items():
+            self._held[key] = row
+            self._held.move_to_end(key)
+        while len(self._held) > MAX_HELD_ROWS:
+            self._held.popitem(last=False)
+            self._complete = False
+
+    def forget(self) -> None:
+        """Hold nothing: another worker wrote."""
+        self._held.clear()
+        self._position = None
+        self._complete = False
+
+
+_Position = tuple[int, int, Chunk | None]
+
+
+def _position(replay: Replay) -> _Position:
+    return replay.generation, replay.checkpoint, replay.chunk
