@@ -13,12 +13,12 @@ from urllib.parse import urlencode, urlsplit
 
 from cli.errors import CliError, NotDeployedError
 from cli.problems import error_of
+from cli.signing import Credentials
 from cli.targets import Target
 from handlers.exactjson import NotJson, dumps, loads
 
 if TYPE_CHECKING:
     import urllib3
-    from botocore.credentials import ReadOnlyCredentials
 
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 35.0  # API Gateway itself gives up after 29
@@ -75,7 +75,7 @@ class Api:
         self,
         target: Target,
         key: str,
-        credentials: Callable[[], ReadOnlyCredentials | None],
+        credentials: Callable[[], Credentials | None],
         *,
         sleep: Callable[[float], None],
         variables: Mapping[str, str] | None = None,
@@ -142,7 +142,7 @@ class Api:
         return signed_headers(method, url, own, body, self._credentials, self._target.region)
 
     @cached_property
-    def _credentials(self) -> ReadOnlyCredentials | None:
+    def _credentials(self) -> Credentials | None:
         return self._find_credentials()
 
     @cached_property

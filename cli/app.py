@@ -55,10 +55,20 @@ def _load(entry: Entry) -> Any:
     if isinstance(found, typer.Typer):
         group = typer.main.get_group(found)
         group.name, group.help = entry.name, entry.help
+        for command in group.commands.values():
+            _tidy(command)
         return group
     single = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
     single.command(entry.name, hidden=entry.hidden)(found)
-    return typer.main.get_command(single)
+    return _tidy(typer.main.get_command(single))
+
+
+def _tidy(command: Any) -> Any:
+    """Spare the reader the ``<bool>`` that Typer writes beside every flag that takes no value."""
+    for parameter in command.params:
+        if getattr(parameter, "is_flag", False) and parameter.metavar is None:
+            parameter.metavar = ""
+    return command
 
 
 def _stub(entry: Entry) -> TyperCommand:
@@ -105,4 +115,4 @@ def make() -> Any:
     group: Any = typer.main.get_command(app)
     # The names are what suggestions for a mistyped command are drawn from.
     group.commands.update({entry.name: _stub(entry) for entry in COMMANDS if not entry.hidden})
-    return group
+    return _tidy(group)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 from cli.errors import AccessError, CliError, NotDeployedError, NotRunningError, UnreachableError, UsageError
+from cli.signing import Credentials, MadeUpCredentials
 from cli.targets import Target
 
 if TYPE_CHECKING:
     from boto3.session import Session
-    from botocore.credentials import ReadOnlyCredentials
     from mypy_boto3_apigateway import APIGatewayClient
     from mypy_boto3_cloudformation import CloudFormationClient
     from mypy_boto3_cloudwatch import CloudWatchClient
@@ -98,11 +98,13 @@ class Clients:
             self._clients[service] = self._make(service)
         return self._clients[service]
 
-    def credentials(self) -> ReadOnlyCredentials | None:
+    def credentials(self) -> Credentials | None:
         """What calls to the API are signed with; None where there are no credentials."""
+        if self.target.is_local:
+            return MadeUpCredentials()
         with errors():
             found = self.session.get_credentials()
-            return None if found is None else found.get_frozen_credentials()
+            return None if found is None else cast(Credentials, found.get_frozen_credentials())
 
     @property
     def session(self) -> Session:
@@ -246,8 +248,8 @@ def _local_session(target: Target) -> Session:
         }
     )
     return boto3.session.Session(
-        aws_access_key_id="local",
-        aws_secret_access_key="local",  # noqa: S106 - the emulator asks for some credentials and checks none
+        aws_access_key_id=MadeUpCredentials().access_key,
+        aws_secret_access_key=MadeUpCredentials().secret_key,
         region_name=target.region,
         botocore_session=bare,
     )

@@ -35,9 +35,7 @@ def run(environment: Environment, arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         return _quietly_closed()
     except KeyboardInterrupt:
-        with contextlib.suppress(OSError, ValueError):
-            Output(environment).message("\ninterrupted")
-        return ExitCode.INTERRUPTED
+        return _interrupted(environment)
 
 
 def _run(environment: Environment, arguments: Sequence[str]) -> int:
@@ -48,6 +46,8 @@ def _run(environment: Environment, arguments: Sequence[str]) -> int:
             code = make().main(
                 args=list(arguments) or ["--help"], prog_name="esctl", standalone_mode=False, obj=environment
             )
+            if code == ExitCode.INTERRUPTED:  # Typer has caught Ctrl-C
+                return _interrupted(environment)
             return code if isinstance(code, int) else ExitCode.DONE
         except (BrokenPipeError, KeyboardInterrupt):
             raise
@@ -115,6 +115,12 @@ def _streams(environment: Environment) -> Any:
         return
     with contextlib.redirect_stdout(environment.stdout), contextlib.redirect_stderr(environment.stderr):
         yield
+
+
+def _interrupted(environment: Environment) -> int:
+    with contextlib.suppress(OSError, ValueError):
+        Output(environment).message("\ninterrupted")
+    return ExitCode.INTERRUPTED
 
 
 def _quietly_closed() -> int:

@@ -199,6 +199,8 @@ class Output:
 
     def _say(self, text: str, style: str = "", prefix: str = "") -> None:
         stream = self.environment.stderr
+        # Where both streams end in one place (2>&1 | tee), the order must be that of the writing.
+        self.environment.stdout.flush()
         if prefix and style and self.environment.stderr_is_terminal and self.environment.colour:
             from cli.display import styled
 

@@ -21,6 +21,8 @@ Kind = Literal["local", "aws"]
 LOCAL_REGION = "us-east-1"
 LOCAL_ACCOUNT = "000000000000"  # what the emulator calls its one account
 
+_EMULATOR_ADDRESS = re.compile(r"^http://(?:127\.0\.0\.1|localhost):\d+")
+
 _FOLDER = "targets"
 _CURRENT = "current.json"
 
@@ -102,7 +104,11 @@ class Target:
         return f"{self.kind}-{account}-{self.region}-{self.stack_name}"
 
     def with_endpoint(self, endpoint_url: str | None) -> Target:
-        return replace(self, endpoint_url=endpoint_url)
+        """The local target at the address that the emulator has now; addresses in its outputs follow."""
+        if endpoint_url is None:
+            return replace(self, endpoint_url=None)
+        moved = {name: _EMULATOR_ADDRESS.sub(endpoint_url, value) for name, value in self.outputs.items()}
+        return replace(self, endpoint_url=endpoint_url, outputs=moved)
 
     def with_outputs(self, outputs: Mapping[str, str]) -> Target:
         return replace(self, outputs=dict(outputs))
