@@ -192,12 +192,12 @@ def count(**amounts: int) -> None:
 
 def gauge(projection_name: str, **values: int) -> None:
     """Record present values of one projection, under its name as a dimension."""
-    from aws_lambda_powertools.metrics import single_metric
+    from aws_lambda_powertools.metrics import MetricUnit, single_metric
 
     if not metrics().namespace:
         return
     for name, value in values.items():
-        with single_metric(name=name, unit="Count", value=value, namespace=metrics().namespace) as metric:
+        with single_metric(name=name, unit=MetricUnit.Count, value=value, namespace=metrics().namespace) as metric:
             metric.add_dimension(name="projection", value=projection_name)
 
 

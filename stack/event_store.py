@@ -60,7 +60,7 @@ class EventStore(Construct):
 
     def allow_reading(self, function: EsFunction) -> None:
         """Let a function read the history of any stream."""
-        function.allow(["dynamodb:GetItem", "dynamodb:Query"], self.events.table_arn)
+        function.allow(["dynamodb:Query"], self.events.table_arn)
 
     def allow_listing_streams(self, function: EsFunction) -> None:
         """Let a function list the streams."""

@@ -66,31 +66,20 @@ class ProjectionStack(Construct):
 
     def allow_reading_state(self, function: EsFunction) -> None:
         """Let a function read checkpoints, of one stream or of all."""
-        function.allow(["dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Scan"], self.state.table_arn)
+        function.allow(["dynamodb:GetItem", "dynamodb:Scan"], self.state.table_arn)
 
     def allow_changing_state(self, function: EsFunction) -> None:
-        """Let a function start a replay, resume or skip: conditional writes of the state item."""
-        function.allow(["dynamodb:PutItem", "dynamodb:UpdateItem"], self.state.table_arn)
+        """Let a function start a replay, resume, skip or retire: conditional updates of the state item."""
+        function.allow(["dynamodb:UpdateItem"], self.state.table_arn)
 
     def allow_projecting(self, function: EsFunction) -> None:
         """Let a function fold events into rows: rows and checkpoint in one transaction (P2)."""
-        function.allow(
-            [
-                "dynamodb:GetItem",
-                "dynamodb:BatchGetItem",
-                "dynamodb:PutItem",
-                "dynamodb:UpdateItem",
-                "dynamodb:ConditionCheckItem",
-            ],
-            self.state.table_arn,
-        )
-        function.allow(
-            ["dynamodb:BatchGetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:DeleteItem"], self.rows.table_arn
-        )
+        function.allow(["dynamodb:GetItem", "dynamodb:UpdateItem"], self.state.table_arn)
+        function.allow(["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:DeleteItem"], self.rows.table_arn)
 
     def allow_sweeping(self, function: EsFunction) -> None:
         """Let a function delete the rows of a past generation."""
-        function.allow(["dynamodb:BatchWriteItem"], self.rows.table_arn)
+        function.allow(["dynamodb:Query", "dynamodb:BatchWriteItem"], self.rows.table_arn)
 
     def _table(self, suffix: str, partition_key: str, sort_key: str | None = None) -> dynamodb.Table:
         table = dynamodb.Table(

@@ -41,17 +41,16 @@ class Reconciler(Construct):
             platform,
             {
                 "EVENTS_TABLE": store.events.table_name,
-                "JOBS_TABLE": replay.jobs.table_name,
                 "REPLAY_QUEUE_URL": replay.queue.queue.queue_url,
                 "PROJECTIONS": described(projections),
             },
         )
         store.allow_reading(self.function)
         store.allow_listing_streams(self.function)
-        replay.allow_reading_jobs(self.function)
         replay.queue.allow_sending(self.function)
         for projection in projections:
             projection.allow_reading_state(self.function)
+            projection.allow_changing_state(self.function)
             projection.queue.allow_sending(self.function)
         # No retries: the next run does what this one didn't.
         target = targets.LambdaFunction(self.function.resource, retry_attempts=0)

@@ -49,6 +49,7 @@ class Replay(Construct):
             },
         )
         store.allow_reading(self.worker)
+        store.allow_listing_streams(self.worker)
         for projection in projections:
             projection.allow_projecting(self.worker)
             projection.allow_sweeping(self.worker)
@@ -58,19 +59,23 @@ class Replay(Construct):
         self.queue.feed(self.worker, batch_size=1)  # a slice takes as long as it may
 
     def allow_reading_jobs(self, function: EsFunction) -> None:
-        """Let a function read one job, and list the recent ones."""
-        function.allow(["dynamodb:GetItem"], self.jobs.table_arn)
+        """Let a function read a job with its parts."""
+        function.allow(["dynamodb:Query"], self.jobs.table_arn)
+
+    def allow_listing_jobs(self, function: EsFunction) -> None:
+        """Let a function list the recent jobs."""
         function.allow(["dynamodb:Query"], f"{self.jobs.table_arn}/index/{RECENT_INDEX}")
 
     def allow_writing_jobs(self, function: EsFunction) -> None:
         """Let a function record a job and its progress."""
-        function.allow(["dynamodb:PutItem", "dynamodb:UpdateItem"], self.jobs.table_arn)
+        function.allow(["dynamodb:PutItem"], self.jobs.table_arn)
 
     def _job_table(self) -> dynamodb.Table:
         jobs = dynamodb.Table(
             self,
             "Jobs",
             partition_key=dynamodb.Attribute(name="replayId", type=dynamodb.AttributeType.STRING),
+            sort_key=dynamodb.Attribute(name="part", type=dynamodb.AttributeType.STRING),
             billing_mode=dynamodb.BillingMode.PAY_PER_REQUEST,
             time_to_live_attribute="expiresAt",
             removal_policy=RemovalPolicy.DESTROY,

@@ -142,6 +142,7 @@ class EsStack(Stack):
         self.store.allow_reading(function)
         self.store.allow_listing_streams(function)
         self.replay.allow_reading_jobs(function)
+        self.replay.allow_listing_jobs(function)
         for projection in self.projections:
             projection.allow_reading_state(function)
         return function

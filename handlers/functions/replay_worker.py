@@ -66,7 +66,7 @@ def handler(event: Mapping[str, Any], context: Any) -> Mapping[str, Any]:
         started = time.perf_counter()
         try:
             done = work(message, lambda: context.get_remaining_time_in_millis() > RESERVE_MS)
-        except Exception:
+        except Exception:  # noqa: BLE001 - the outermost shell: whatever it is, the message comes again
             runtime.logger().exception("replay slice failed, its message comes again", extra=dict(message))
             failed.append(record["messageId"])
             continue

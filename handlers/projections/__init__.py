@@ -24,7 +24,7 @@ def registry() -> Mapping[str, Projection]:
     for info in pkgutil.iter_modules(__path__):
         module = importlib.import_module(f"{__name__}.{info.name}")
         for value in vars(module).values():
-            if isinstance(value, Projection) and value.module == module.__name__:
-                if found.setdefault(value.name, value) is not value:
-                    raise ValueError(f"two projections are named {value.name!r}")
+            defined_here = isinstance(value, Projection) and value.module == module.__name__
+            if defined_here and found.setdefault(value.name, value) is not value:
+                raise ValueError(f"two projections are named {value.name!r}")
     return MappingProxyType(dict(sorted(found.items())))
