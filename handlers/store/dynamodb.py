@@ -42,6 +42,10 @@ class _Lost(Exception):
         self.guard_stands = guard_stands
 
 
+class _Undecided(Exception):
+    """Somebody's transaction was in the way. It may have been our own first try, so the same places are tried again."""
+
+
 class DynamoDbEventStore:
     """An `EventStore` on an Events table and, for idempotency keys, an Idempotency table.
 
@@ -74,14 +78,19 @@ class DynamoDbEventStore:
     def append(self, events: Sequence[NewEvent], idempotency: IdempotencyKey | None = None) -> Appended:
         plan = plan_append(events, guarded=idempotency is not None)
         write_id = secrets.token_urlsafe(9)
+        placed: tuple[Event, ...] = ()
         for attempt in self._retries(CONTENTION_DEADLINE_S):
             try:
-                heads = self._base_heads(plan)
-                now = self._clock.now()
-                placed = plan.place(heads, rfc3339(now))
-                guard = self._guard_item(idempotency, heads, now) if idempotency else None
+                if not placed:
+                    heads = self._base_heads(plan)
+                    now = self._clock.now()
+                    guard = self._guard_item(idempotency, heads, now) if idempotency else None
+                    placed = plan.place(heads, rfc3339(now))
                 self._write(placed, write_id, plan, guard)
+            except _Undecided:
+                continue
             except _Lost as lost:
+                placed = ()
                 for stream in plan.expected:
                     self._warm_heads.pop(stream, None)
                 standing = self._guard(idempotency) if lost.guard_stands else None
@@ -185,17 +194,15 @@ class DynamoDbEventStore:
             )
         except ClientError as error:
             code = error.response["Error"]["Code"]
-            if code == "TransactionConflictException":  # another writer's transaction holds the place right now
-                raise _Lost from error
+            if code == "TransactionConflictException":
+                raise _Undecided from error
             if code != "ConditionalCheckFailedException":
                 raise
-            # boto3 repeats a call whose answer was lost; then what stands there is our own.
-            standing: Any = error.response.get("Item") or {}
-            if standing.get("writeId", {}).get("S") != write_id:
+            if not _is_ours(error.response, write_id):
                 raise _Lost from error
 
     def _transact(self, placed: Sequence[Event], write_id: str, guard: Item | None) -> None:
-        """Write all or none; boto3's ClientRequestToken makes its own repeats of the call safe for ten minutes."""
+        """Write all or none."""
         writes = [self._conditional_put(self._events, event_item(event, write_id), "streamId") for event in placed]
         if guard is not None:
             writes.append(self._conditional_put(self._guard_table(), guard, "idempotencyKey"))
@@ -204,19 +211,30 @@ class DynamoDbEventStore:
         except ClientError as error:
             code = error.response["Error"]["Code"]
             if code in {"TransactionInProgressException", "TransactionConflictException"}:
-                raise _Lost from error
+                raise _Undecided from error
             if code != "TransactionCanceledException":
                 raise
             reasons: Any = error.response.get("CancellationReasons", [])
             codes = {reason.get("Code") for reason in reasons} - {"None", None}
+            if codes <= _RETRYABLE_REASONS:
+                raise _Undecided from error
             if not codes <= _RETRYABLE_REASONS | {"ConditionalCheckFailed"}:
                 raise
+            if _is_ours(reasons[0], write_id):
+                return
             guard_stands = guard is not None and reasons[-1].get("Code") == "ConditionalCheckFailed"
             raise _Lost(guard_stands=guard_stands) from error
 
     @staticmethod
     def _conditional_put(table: str, item: Item, key: str) -> dict[str, Any]:
-        return {"Put": {"TableName": table, "Item": item, "ConditionExpression": f"attribute_not_exists({key})"}}
+        return {
+            "Put": {
+                "TableName": table,
+                "Item": item,
+                "ConditionExpression": f"attribute_not_exists({key})",
+                "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+            }
+        }
 
     def _refuse_unexpected(self, plan: AppendPlan) -> None:
         """After a lost race: where a version was expected, it is gone for good, and another try is no use."""
@@ -275,3 +293,9 @@ class DynamoDbEventStore:
         answer = json.loads(guard["answer"]["S"])
         heads = dict(zip(plan.expected, answer["heads"], strict=True))
         return Appended(plan.place(heads, answer["at"]), replayed=True)
+
+
+def _is_ours(refused: Any, write_id: str) -> bool:
+    """Tell whether the item in the way is what this very call wrote: a call whose answer was lost is repeated."""
+    standing = refused.get("Item") or {}
+    return bool(standing.get("writeId", {}).get("S") == write_id)

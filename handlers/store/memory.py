@@ -47,6 +47,7 @@ class MemoryEventStore:
         events = self._streams.get(stream_id, [])
         size = min(limit or self._page_events, self._page_events)
         if backwards:
+            first = min(first, len(events) - 1)  # as a query does: from beyond the head, begin at the head
             chosen = events[max(0, first + 1 - size) : first + 1][::-1]
             return EventPage(tuple(chosen), more=bool(chosen) and chosen[-1].event_id > 0)
         chosen = events[first : first + size]

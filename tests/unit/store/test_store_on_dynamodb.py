@@ -1,0 +1,252 @@
+"""What is particular to the event store on DynamoDB: what it costs, and answers that get lost."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from handlers.errors import VersionConflict
+from handlers.store import IdempotencyKey
+from handlers.store.dynamodb import DynamoDbEventStore
+from tests.support.aws import client
+from tests.support.clients import Call, CountingClient, FaultyClient, answer_lost, client_error
+from tests.support.stores import STREAM, new_event, numbered, whole_stream
+from tests.support.tables import EventTables, make_event_tables
+
+KEY = IdempotencyKey("key-1", "hash-1")
+
+
+@pytest.fixture(params=["moto", "emulator"])
+def dynamodb(request: pytest.FixtureRequest) -> Any:
+    """A client of this test's own, whose retries may be meddled with."""
+    if request.param == "moto":
+        return request.getfixturevalue("moto_client")("dynamodb")
+    return client("dynamodb", request.getfixturevalue("emulator_endpoint"))
+
+
+@pytest.fixture
+def tables(dynamodb: Any) -> EventTables:
+    return make_event_tables(dynamodb)
+
+
+@pytest.fixture
+def make_store(dynamodb: Any, tables: EventTables) -> Callable[..., DynamoDbEventStore]:
+    def make(through: Any = None) -> DynamoDbEventStore:
+        return DynamoDbEventStore(
+            through or dynamodb,
+            events_table=tables.events,
+            idempotency_table=tables.idempotency,
+            retries=lambda _: range(9),
+        )
+
+    return make
+
+
+# -- what it costs (E6, E7) --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def counting(emulator_client: Callable[[str], Any]) -> CountingClient:
+    return CountingClient(emulator_client("dynamodb"))
+
+
+@pytest.fixture
+def counted_store(counting: CountingClient) -> DynamoDbEventStore:
+    tables = make_event_tables(counting._client)
+    store = DynamoDbEventStore(counting, events_table=tables.events, idempotency_table=tables.idempotency)
+    store.append([new_event()])
+    counting.reset()
+    return store
+
+
+def test_a_steady_append_is_one_call_and_one_write_unit(
+    counting: CountingClient, counted_store: DynamoDbEventStore
+) -> None:
+    for _ in range(10):
+        counted_store.append([new_event()])
+
+    assert counting.calls == {"put_item": 10}
+    assert counting.write_units == 10
+
+
+def test_an_expected_version_that_is_known_costs_no_look(
+    counting: CountingClient, counted_store: DynamoDbEventStore
+) -> None:
+    counted_store.append([new_event(expected_version=0)])
+
+    assert counting.calls == {"put_item": 1}
+
+
+def test_a_new_stream_is_born_in_one_call_where_it_must_not_exist(
+    counting: CountingClient, counted_store: DynamoDbEventStore
+) -> None:
+    counted_store.append([new_event("fresh", expected_version=-1)])
+
+    assert counting.calls == {"put_item": 1}
+    assert counting.write_units == 2  # the event, and its entry in the index of streams
+
+
+@pytest.mark.parametrize("idempotency", [None, KEY])
+def test_many_events_are_one_transaction(
+    counting: CountingClient, counted_store: DynamoDbEventStore, idempotency: IdempotencyKey | None
+) -> None:
+    counted_store.append(numbered(99), idempotency)
+
+    assert counting.calls == {"transact_write_items": 1}
+
+
+def test_a_lost_race_costs_one_look_and_one_more_write(
+    counting: CountingClient, counted_store: DynamoDbEventStore
+) -> None:
+    tables = {"events_table": counted_store._events, "idempotency_table": counted_store._guards}
+    DynamoDbEventStore(counting._client, **tables).append([new_event()])
+
+    answer = counted_store.append([new_event()])
+
+    assert answer.conflicts == 1
+    assert counting.calls == {"put_item": 2, "query": 1}
+
+
+# -- answers that get lost ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("expected", [None, 0])
+def test_an_append_whose_answer_was_lost_is_stored_once(
+    dynamodb: Any, make_store: Callable[..., DynamoDbEventStore], expected: int | None
+) -> None:
+    store = make_store()
+    store.append([new_event()])
+
+    with answer_lost(dynamodb, "PutItem"):
+        answer = store.append([new_event(expected_version=expected)])
+
+    assert (answer.events[0].event_id, answer.conflicts) == (1, 0)
+    assert whole_stream(store)[1:] == list(answer.events)
+
+
+@pytest.mark.parametrize("idempotency", [None, KEY])
+@pytest.mark.parametrize("expected", [None, 0])
+def test_a_transaction_whose_answer_was_lost_is_stored_once(
+    dynamodb: Any,
+    make_store: Callable[..., DynamoDbEventStore],
+    expected: int | None,
+    idempotency: IdempotencyKey | None,
+) -> None:
+    store = make_store()
+    store.append([new_event()])
+
+    with answer_lost(dynamodb, "TransactWriteItems"):
+        answer = store.append([new_event(expected_version=expected), new_event()], idempotency)
+
+    assert [event.event_id for event in answer.events] == [1, 2]
+    assert whole_stream(store)[1:] == list(answer.events)
+
+
+@pytest.mark.parametrize(
+    ("operation", "count", "error"),
+    [
+        ("put_item", 1, client_error("PutItem", "TransactionConflictException")),
+        ("transact_write_items", 2, client_error("TransactWriteItems", "TransactionInProgressException")),
+    ],
+)
+@pytest.mark.parametrize("expected", [None, 0])
+def test_a_write_that_was_done_and_then_reported_as_undecided_is_stored_once(
+    dynamodb: Any,
+    make_store: Callable[..., DynamoDbEventStore],
+    operation: str,
+    count: int,
+    error: Exception,
+    expected: int | None,
+) -> None:
+    """A first try that was done and its answer lost, then a repeat that another transaction gets in the way of."""
+
+    def done_and_undecided(call: Call, request: dict[str, Any]) -> None:
+        call(**request)
+        raise error
+
+    make_store().append([new_event()])
+    store = make_store(FaultyClient(dynamodb, operation, done_and_undecided))
+
+    answer = store.append([new_event(expected_version=expected), *numbered(count - 1)])
+
+    assert [event.event_id for event in answer.events] == list(range(1, count + 1))
+    assert whole_stream(make_store())[1:] == list(answer.events)
+
+
+def test_a_write_that_another_transaction_got_in_the_way_of_is_tried_again(
+    dynamodb: Any, make_store: Callable[..., DynamoDbEventStore]
+) -> None:
+    def in_the_way(call: Call, request: dict[str, Any]) -> None:
+        raise client_error("PutItem", "TransactionConflictException")
+
+    store = make_store(FaultyClient(dynamodb, "put_item", in_the_way))
+
+    answer = store.append([new_event(expected_version=-1)])
+
+    assert answer.events[0].event_id == 0
+
+
+def test_an_undecided_write_that_another_writer_won_is_a_version_conflict(
+    dynamodb: Any, make_store: Callable[..., DynamoDbEventStore]
+) -> None:
+    def other_won(call: Call, request: dict[str, Any]) -> None:
+        make_store().append([new_event()])
+        raise client_error("PutItem", "TransactionConflictException")
+
+    store = make_store(FaultyClient(dynamodb, "put_item", other_won))
+
+    with pytest.raises(VersionConflict):
+        store.append([new_event(expected_version=-1)])
+
+    assert len(whole_stream(store)) == 1
+
+
+# -- the guard is part of the transaction (E4) -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("done", [True, False])
+def test_a_crash_leaves_events_and_guard_or_neither(
+    dynamodb: Any, make_store: Callable[..., DynamoDbEventStore], done: bool
+) -> None:
+    def crash(call: Call, request: dict[str, Any]) -> None:
+        if done:
+            call(**request)
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        make_store(FaultyClient(dynamodb, "transact_write_items", crash)).append([new_event()], KEY)
+
+    answer = make_store().append([new_event()], KEY)
+
+    assert (answer.events[0].event_id, answer.replayed) == (0, done)
+    assert len(whole_stream(make_store())) == 1
+
+
+def test_an_idempotent_append_is_one_transaction_with_its_guard(
+    counting: CountingClient, counted_store: DynamoDbEventStore
+) -> None:
+    counted_store.append([new_event()], KEY)
+
+    ((operation, request),) = counting.requests
+    assert operation == "transact_write_items"
+    assert len(request["TransactItems"]) == 2
+
+
+def test_a_guard_expires_after_the_events_are_old(dynamodb: Any, make_store: Any, tables: EventTables) -> None:
+    make_store().append([new_event()], KEY)
+
+    (guard,) = dynamodb.scan(TableName=tables.idempotency)["Items"]
+
+    assert set(guard) == {"idempotencyKey", "payloadHash", "answer", "expiresAt"}
+    assert guard["expiresAt"]["N"].isdigit()
+
+
+def test_only_the_first_event_of_a_stream_is_in_the_index_of_streams(
+    dynamodb: Any, make_store: Any, tables: EventTables
+) -> None:
+    make_store().append(numbered(3))
+
+    items = dynamodb.scan(TableName=tables.events)["Items"]
+
+    assert [int(item["eventId"]["N"]) for item in items if "streamShard" in item] == [0]
+    assert {item["streamId"]["S"] for item in items} == {STREAM}
