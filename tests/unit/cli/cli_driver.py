@@ -1,0 +1,99 @@
+"""Runs esctl in this process, in surroundings of its own: `result = esctl("list", "-o", "json"); result.json`."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from cli.environment import Environment
+from cli.main import run
+from cli.state import State
+from cli.targets import Target, Targets
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one run of esctl left behind."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.stdout, parse_float=Decimal)
+
+    @property
+    def lines(self) -> list[str]:
+        return self.stdout.splitlines()
+
+
+class Clock:
+    """Time that passes only when somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.sleeps: list[float] = []
+
+    def sleep(self, seconds: float) -> None:
+        self.sleeps.append(seconds)
+        self.now += seconds
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@dataclass
+class Esctl:
+    """One machine on which esctl is called: its folders, its variables, its clock."""
+
+    directory: Path
+    variables: dict[str, str] = field(default_factory=dict)
+    clock: Clock = field(default_factory=Clock)
+
+    def __post_init__(self) -> None:
+        self.variables = {"XDG_STATE_HOME": str(self.directory / "state"), **self.variables}
+
+    def __call__(self, *arguments: str, stdin: str = "", terminal: bool = False) -> Result:
+        environment = self.environment(stdin=stdin, terminal=terminal)
+        code = run(environment, arguments)
+        return Result(int(code), _text(environment.stdout), _text(environment.stderr))
+
+    def environment(self, *, stdin: str = "", terminal: bool = False) -> Environment:
+        return Environment(
+            stdin=io.StringIO(stdin),
+            stdout=io.StringIO(),
+            stderr=io.StringIO(),
+            variables=self.variables,
+            directory=self.directory,
+            stdin_is_terminal=terminal,
+            stdout_is_terminal=terminal,
+            stderr_is_terminal=terminal,
+            width=100 if terminal else None,
+            sleep=self.clock.sleep,
+            monotonic=self.clock.monotonic,
+        )
+
+    @property
+    def state(self) -> State:
+        return State.of(self.environment())
+
+    @property
+    def targets(self) -> Targets:
+        return Targets(self.state)
+
+    def knows(self, target: Target, *, key: str | None = "a-key-that-nobody-may-see") -> Target:
+        """A target that was deployed from this machine."""
+        self.targets.remember(target)
+        if key is not None:
+            self.state.write_text(key + "\n", "keys", target.record)
+        return target
+
+
+def _text(stream: object) -> str:
+    assert isinstance(stream, io.StringIO)
+    return stream.getvalue()
