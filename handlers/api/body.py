@@ -9,8 +9,12 @@ from decimal import Decimal
 from typing import Any
 
 from handlers import exactjson
+from handlers.api.request import Request
 from handlers.errors import Fault
 from handlers.store.limits import pointer
+
+# A stream id, a name and a number: 64 KB is far more than any of these bodies needs.
+MAX_SMALL_BODY_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,3 +119,26 @@ def _whole(text: str, place: str, faults: list[Fault]) -> str:
 
 def _printable(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def read_object(request: Request, known: Iterable[str]) -> tuple[dict[str, Any], list[Fault]]:
+    """Read a small body whose fields are all optional to begin with; an empty body is an empty object.
+
+    Returns
+    -------
+    The object (empty when it is none) and what is wrong with it: no JSON, no object, fields that are not known.
+
+    Raises
+    ------
+    TooLarge
+        It is over 64 KB.
+    """
+    text = request.text(MAX_SMALL_BODY_BYTES)
+    value, faults = parse(text) if text.strip() else ({}, [])
+    if not isinstance(value, dict):
+        return {}, faults or [Fault("", "is not a JSON object")]
+    known = tuple(known)
+    unknown = [
+        Fault(pointer(name), f"is not known here (known: {', '.join(known)})") for name in value if name not in known
+    ]
+    return value, faults + unknown

@@ -94,18 +94,12 @@ def _field_faults(value: dict[str, Any], place: str, around: Surroundings) -> li
     if "metadata" in value:
         faults += limits.metadata_faults(value["metadata"], place + pointer("metadata"))
     if "expectedVersion" in value:
-        faults += _integer_faults(value["expectedVersion"], place + pointer("expectedVersion"), low=-1)
+        faults += limits.integer_faults(value["expectedVersion"], place + pointer("expectedVersion"), low=-1)
     if "timeStamp" in value and around.importing:
         faults += _time_faults(value["timeStamp"], place + pointer("timeStamp"), around.now)
     if sound:
         faults += _data_faults(value, place, around)
     return faults
-
-
-def _integer_faults(value: Any, place: str, *, low: int, high: int = limits.MAX_SAFE_INTEGER) -> list[Fault]:
-    if type(value) is int and low <= value <= high:  # bool is an int to isinstance
-        return []
-    return [Fault(place, f"is not a whole number from {low} to {high}")]
 
 
 def _time_faults(value: Any, place: str, now: datetime) -> list[Fault]:
@@ -128,7 +122,7 @@ def _data_faults(value: dict[str, Any], place: str, around: Surroundings) -> lis
     if "schemaVersion" in value and around.importing:
         # A type outside the catalogue may have any history elsewhere.
         high = newest if event_type in catalogue.known_types() else limits.MAX_SAFE_INTEGER
-        faults = _integer_faults(value["schemaVersion"], place + "/schemaVersion", low=1, high=high)
+        faults = limits.integer_faults(value["schemaVersion"], place + "/schemaVersion", low=1, high=high)
         if faults:
             return faults
     try:

@@ -99,6 +99,13 @@ def metadata_faults(value: Any, place: str) -> list[Fault]:
     return faults
 
 
+def integer_faults(value: Any, place: str, *, low: int, high: int = MAX_SAFE_INTEGER) -> list[Fault]:
+    """Check a whole number between two bounds, both included; ``true`` and ``1.0`` are none."""
+    if type(value) is int and low <= value <= high:  # bool is an int to isinstance
+        return []
+    return [Fault(place, f"is not a whole number from {low} to {high}")]
+
+
 def row_faults(
     projections: Iterable[Projection], stream_id: str, event_type: str, data: dict[str, Any], place: str
 ) -> list[Fault]:

@@ -1,0 +1,213 @@
+"""Drives the API's handlers in this process, over models in memory, and holds every answer against the contract."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from itertools import count
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from referencing import Registry, Resource
+
+from handlers import exactjson
+from handlers.api import contract, http
+from handlers.api.appending import Appending
+from handlers.api.items import Listing
+from handlers.api.mending import Mending
+from handlers.api.overview import Overview
+from handlers.api.replays import Reporting, Triggering
+from handlers.api.streams import Streams
+from handlers.events import NewEvent, StreamId
+from handlers.messages import Hint
+from handlers.projection.engine import Projector
+from handlers.projection.jobs import MemoryReplayJobs
+from handlers.projection.memory import MemoryReadModel
+from handlers.projection.replay import Replays
+from handlers.projection.replay_worker import ReplayWorker
+from handlers.projections import registry
+from handlers.projections.test_items import TEST_STREAM, items
+from handlers.store.memory import MemoryEventStore
+
+REQUEST_ID = "3f1c9b52-7a7e-4a8a-9d53-6a5f0c1f7a11"
+LONG_AGO = datetime(2026, 11, 23, 10, 15, 30, 123000, UTC)
+
+
+class SteppingClock:
+    """A clock that is a second further each time it is asked."""
+
+    def __init__(self) -> None:
+        self._now = LONG_AGO
+
+    def now(self) -> datetime:
+        self._now += timedelta(seconds=1)
+        return self._now
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back: status, headers, and the body as text and as exact values."""
+
+    status: int
+    headers: Mapping[str, str]
+    text: str
+
+    @property
+    def json(self) -> Any:
+        return exactjson.loads(self.text)
+
+    @property
+    def places(self) -> set[str]:
+        """The places of all faults of a problem document."""
+        return {
+            fault["pointer"] if "pointer" in fault else f"{fault['in']}:{fault['name']}"
+            for fault in self.json["errors"]
+        }
+
+
+@dataclass
+class Api:
+    """The API over an event store and read models in memory."""
+
+    clock: SteppingClock = field(default_factory=SteppingClock)
+    store: MemoryEventStore = field(init=False)
+    read_models: dict[str, MemoryReadModel] = field(init=False)
+    jobs: MemoryReplayJobs = field(default_factory=MemoryReplayJobs)
+    nudges: list[tuple[str, StreamId, int]] = field(default_factory=list)
+    messages: list[tuple[StreamId | None, str]] = field(default_factory=list)
+    strict: bool = False
+
+    def __post_init__(self) -> None:
+        self._numbers = count(1)
+        self.store = MemoryEventStore(self.clock)
+        self.read_models = {name: MemoryReadModel() for name in registry()}
+        self.handler = http.serve(self.routes())
+
+    def routes(self) -> dict[str, http.Route]:
+        return {
+            **Appending(lambda: self.store, self.clock, strict=self.strict).routes(),
+            **Streams(lambda: self.store).routes(),
+            **Listing(registry().values(), self.read_models.__getitem__).routes(),
+            **Overview(lambda: self.store, registry, self.read_models.__getitem__).routes(),
+            **Triggering(registry, self.replays).routes(),
+            **Reporting(registry, lambda: self.jobs, self.replays).routes(),
+            **Mending(lambda: self.store, registry, self.read_models.__getitem__, self.clock, self._nudge).routes(),
+            **contract.routes(),
+        }
+
+    def call(
+        self,
+        route: str,
+        body: object = None,
+        *,
+        path: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        caller: str | None = None,
+        **event: object,
+    ) -> Answer:
+        """Call a route (``POST /addEvent``); a body that is no text is sent as JSON. The answer fits the contract."""
+        method, resource = route.split(" ", 1)
+        text = body if isinstance(body, str | None) else exactjson.dumps(body)
+        given = {
+            "resource": resource,
+            "httpMethod": method,
+            "headers": headers,
+            "multiValueHeaders": headers and {name: [value] for name, value in headers.items()},
+            "queryStringParameters": query,
+            "multiValueQueryStringParameters": query and {name: [value] for name, value in query.items()},
+            "pathParameters": path,
+            "requestContext": {"requestId": REQUEST_ID, "identity": {"userArn": caller}},
+            "body": text,
+            "isBase64Encoded": False,
+            **event,
+        }
+        answer = self.handler(given, None)
+        assert answer["isBase64Encoded"] is False
+        check_contract(method, resource, answer["statusCode"], answer["headers"], answer["body"])
+        return Answer(answer["statusCode"], answer["headers"], answer["body"])
+
+    def add(self, event: object, **kwargs: Any) -> Answer:
+        return self.call("POST /addEvent", event, **kwargs)
+
+    def stored(self, stream_id: str = TEST_STREAM) -> list[tuple[str, str]]:
+        """Type and data of the events of a stream, as stored."""
+        return [(event.type, event.data) for event in self.store.read(StreamId(stream_id)).events]
+
+    def is_empty(self) -> bool:
+        """Whether nothing at all was stored."""
+        return not self.store.streams().stream_ids
+
+    def given(self, *events: tuple[str, Mapping[str, Any]], stream_id: str = TEST_STREAM) -> None:
+        """Store events and bring the read model up."""
+        self.store.append([NewEvent(StreamId(stream_id), kind, exactjson.dumps(data)) for kind, data in events])
+        if items.follows(stream_id):
+            self.project(stream_id)
+
+    def project(self, stream_id: str = TEST_STREAM) -> None:
+        """Bring the read model of a stream up to its head."""
+        stream = StreamId(stream_id)
+        projector = Projector(items, self.store, self.read_models[items.name], self.clock)
+        projector.bring_up(stream, [Hint(stream, self.store.head(stream))])
+
+    def replays(self, projection_name: str) -> Replays:
+        return Replays(
+            registry()[projection_name],
+            self.store,
+            self.read_models[projection_name],
+            self.jobs,
+            self.clock,
+            send=lambda stream_id, replay_id: self.messages.append((stream_id, replay_id)),
+            new_id=lambda: f"replay-{next(self._numbers)}",
+        )
+
+    def work(self) -> None:
+        """Let the replay worker do what was sent to it."""
+        worker = ReplayWorker(
+            items, self.store, self.read_models[items.name], self.jobs, self.clock, go_on=lambda *_: None
+        )
+        while self.messages:
+            stream_id, replay_id = self.messages.pop(0)
+            assert stream_id is not None
+            worker.work(stream_id, replay_id, lambda: True)
+
+    def _nudge(self, projection_name: str, stream_id: StreamId, head: int) -> None:
+        self.nudges.append((projection_name, stream_id, head))
+
+
+@cache
+def _contract() -> Any:
+    return json.loads(contract.text())
+
+
+@cache
+def _registry() -> Any:
+    from referencing.jsonschema import DRAFT202012
+
+    return Registry().with_resource("urn:contract", Resource(_contract(), DRAFT202012))
+
+
+@cache
+def _validator(pointer: str) -> Draft202012Validator:
+    return Draft202012Validator({"$ref": f"urn:contract#{pointer}"}, registry=_registry())
+
+
+def check_contract(method: str, resource: str, status: int, headers: Mapping[str, str], body: str) -> None:
+    """Fail unless the contract names this status for this route and the body and headers have the form it says."""
+    responses = _contract()["paths"][resource][method.lower()]["responses"]
+    assert str(status) in responses, f"the contract names no {status} for {method} {resource}: {body}"
+    pointer = f"/paths/{resource.replace('/', '~1')}/{method.lower()}/responses/{status}".replace("{", "%7B").replace(
+        "}", "%7D"
+    )
+    response = responses[str(status)]
+    if "$ref" in response:
+        name = response["$ref"].rsplit("/", 1)[1]
+        response, pointer = _contract()["components"]["responses"][name], f"/components/responses/{name}"
+    media_type = headers["Content-Type"]
+    assert media_type in response["content"], f"{media_type} is not what the contract says"
+    schema = pointer + f"/content/{media_type.replace('/', '~1')}/schema"
+    _validator(schema).validate(json.loads(body))
+    assert set(headers) - {"Content-Type"} <= set(response.get("headers", {}))

@@ -1,0 +1,161 @@
+"""``POST /addEvents``: several events, all or none; and what imports bring along."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from handlers.catalogue.upcasters import upcaster
+from handlers.events import StreamId
+from tests.unit.api.driver import Answer, Api
+
+
+def event(stream_id: str = "a", **changes: Any) -> dict[str, Any]:
+    return {"streamId": stream_id, "type": "NOTED", "data": {"n": 1}, **changes}
+
+
+def add(api: Api, *events: object, **kwargs: Any) -> Answer:
+    return api.call("POST /addEvents", {"events": list(events)}, **kwargs)
+
+
+def test_events_of_several_streams_are_appended_together(api: Api) -> None:
+    answer = add(api, event("a"), event("b"), event("a"))
+    assert answer.status == 201
+    assert [(each["streamId"], each["eventId"]) for each in answer.json["events"]] == [("a", 0), ("b", 0), ("a", 1)]
+
+
+def test_one_bad_event_keeps_all_out_and_every_fault_is_named(api: Api) -> None:
+    answer = add(api, event(), {"streamId": ""}, 5, event(data=[], extra=1))
+    assert answer.status == 400
+    assert answer.places == {
+        "/events/1/streamId",
+        "/events/1/type",
+        "/events/1/data",
+        "/events/2",
+        "/events/3/data",
+        "/events/3/extra",
+    }
+    assert api.is_empty()
+
+
+@pytest.mark.parametrize(
+    ("body", "places"),
+    [
+        (None, {""}),
+        ([], {""}),
+        ({}, {"/events"}),
+        ({"events": []}, {"/events"}),
+        ({"events": {}}, {"/events"}),
+        ({"events": None, "other": 1}, {"/events", "/other"}),
+        ({"events": [event()] * 101}, {"/events"}),
+        (event(), {"/events", "/streamId", "/type", "/data"}),
+    ],
+)
+def test_a_body_that_is_no_list_of_events_is_refused(api: Api, body: object, places: set[str]) -> None:
+    answer = api.call("POST /addEvents", body)
+    assert (answer.status, answer.places) == (400, places)
+    assert api.is_empty()
+
+
+def test_a_hundred_events_fit_but_only_99_beside_an_idempotency_key(api: Api) -> None:
+    assert add(api, *[event()] * 100).status == 201
+    key = {"Idempotency-Key": "k"}
+    refused = add(api, *[event("b")] * 100, headers=key)
+    assert (refused.status, refused.places) == (400, {"/events"})
+    assert "99" in refused.json["detail"]
+    assert add(api, *[event("b")] * 99, headers=key).status == 201
+
+
+def test_expected_versions_that_contradict_each_other_are_refused(api: Api) -> None:
+    answer = add(api, event(expectedVersion=-1), event(expectedVersion=-1))
+    assert (answer.status, answer.places) == (400, {"/events/1/expectedVersion"})
+
+
+def test_a_conflict_of_one_stream_keeps_the_others_out(api: Api) -> None:
+    answer = add(api, event("a"), event("b", expectedVersion=0))
+    assert (answer.status, answer.json["streamId"], answer.json["head"]) == (409, "b", -1)
+    assert api.is_empty()
+
+
+def test_an_oversized_event_is_named_and_nothing_is_stored(api: Api) -> None:
+    answer = add(api, event(), event(data={"x": "y" * 420_000}))
+    assert answer.status == 413
+    assert "event 1 of the request" in answer.json["detail"]
+    assert api.is_empty()
+
+
+def test_events_together_over_what_a_transaction_holds_are_refused(api: Api) -> None:
+    answer = add(api, *[event(data={"x": "ä" * 180_000})] * 12)
+    assert answer.status == 413
+    assert api.is_empty()
+
+
+def test_an_import_keeps_its_times_and_its_metadata_as_given(api: Api) -> None:
+    answer = add(
+        api,
+        event(timeStamp="2020-01-02T03:04:05.678901+02:00", metadata={"correlationId": "then"}),
+        event(timeStamp="2020-01-02T03:04:05Z"),
+        caller="arn:aws:iam::1:user/ann",
+    )
+    assert [each["timeStamp"] for each in answer.json["events"]] == [
+        "2020-01-02T01:04:05.678Z",
+        "2020-01-02T03:04:05.000Z",
+    ]
+    first, second = api.store.read(StreamId("a")).events
+    assert (first.metadata, second.metadata) == ('{"correlationId":"then"}', None)
+
+
+@pytest.mark.parametrize(
+    "time_stamp",
+    [
+        "yesterday",
+        "2020-01-02",
+        "2020-01-02T03:04:05",
+        "2020-02-30T00:00:00Z",
+        "9999-12-31T23:59:59-23:59",
+        "0001-01-01T00:00:00+23:59",
+        "2030-01-01T00:00:00Z",
+        5,
+        None,
+    ],
+)
+def test_a_time_that_is_none_or_in_the_future_is_refused(api: Api, time_stamp: object) -> None:
+    assert add(api, event(timeStamp=time_stamp)).places == {"/events/0/timeStamp"}
+
+
+@upcaster("IMPORT_TEST", from_version=1)
+def version_2(data: Any) -> Any:
+    return {"number": data["n"]}
+
+
+def test_an_import_says_which_form_its_data_has(api: Api) -> None:
+    assert add(api, event(type="IMPORT_TEST", schemaVersion=1), event(schemaVersion=7), event()).status == 201
+    assert [each.schema_version for each in api.store.read(StreamId("a")).events] == [1, 7, 1]
+
+
+def test_a_form_that_the_catalogue_or_the_data_do_not_have_is_refused(api: Api) -> None:
+    answer = add(
+        api,
+        event(type="IMPORT_TEST", schemaVersion=1, data={}),
+        event(type="ITEM_DELETED", schemaVersion=2, data={"itemId": "1"}),
+        event(schemaVersion=0),
+        event(schemaVersion="1"),
+    )
+    assert answer.places == {
+        "/events/0/data",
+        "/events/1/schemaVersion",
+        "/events/2/schemaVersion",
+        "/events/3/schemaVersion",
+    }
+
+
+def test_what_was_listed_can_be_imported_elsewhere_and_lists_the_same(api: Api) -> None:
+    add(
+        api, event(data={"n": 0.10}, metadata={"x": 1e3}), event(type="ITEM_CREATED", data={"itemId": "1", "amount": 1})
+    )
+    listed = api.call("GET /streams/{streamId}/events", path={"streamId": "a"})
+    elsewhere = Api()
+    lines = [{name: value for name, value in each.items() if name != "eventId"} for each in listed.json["events"]]
+    assert add(elsewhere, *lines).status == 201
+    assert elsewhere.call("GET /streams/{streamId}/events", path={"streamId": "a"}).text == listed.text

@@ -1,0 +1,75 @@
+"""The OpenAPI document: valid, and of the same mind as the code."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+from openapi_spec_validator import validate
+
+from handlers.api import appending, contract
+from handlers.store import limits
+
+DOCUMENT: dict[str, Any] = json.loads(contract.text())
+
+# DESIGN section 6, and the two functions that share its routes.
+ROUTES = {
+    "POST /addEvent",
+    "POST /addEvents",
+    "GET /listTestItems",
+    "POST /triggerReplay",
+    "GET /replays",
+    "GET /replays/{replayId}",
+    "GET /streams",
+    "GET /streams/{streamId}/events",
+    "GET /projections",
+    "POST /projections/{name}/resume",
+    "POST /projections/{name}/skip",
+    "POST /projections/{name}/rollback",
+    "GET /openapi.json",
+}
+
+
+def operations() -> dict[str, dict[str, Any]]:
+    return {
+        f"{method.upper()} {path}": operation
+        for path, methods in DOCUMENT["paths"].items()
+        for method, operation in methods.items()
+    }
+
+
+def test_the_document_is_valid_openapi() -> None:
+    validate(DOCUMENT)
+
+
+def test_it_names_every_route() -> None:
+    assert set(operations()) == ROUTES
+
+
+@pytest.mark.parametrize("route", sorted(ROUTES))
+def test_every_route_names_what_the_gateway_itself_may_answer(route: str) -> None:
+    assert {"400", "403", "429", "500", "502", "503", "504"} <= set(operations()[route]["responses"])
+
+
+def test_every_error_is_a_problem_document() -> None:
+    for response in DOCUMENT["components"]["responses"].values():
+        assert list(response["content"]) == ["application/problem+json"]
+
+
+def test_its_limits_are_those_of_the_code() -> None:
+    schemas = DOCUMENT["components"]["schemas"]
+    assert schemas["StreamId"]["maxLength"] == limits.MAX_STREAM_ID_CHARACTERS
+    assert schemas["EventType"]["maxLength"] == limits.MAX_TYPE_CHARACTERS
+    assert schemas["NewEvent"]["properties"]["expectedVersion"]["maximum"] == limits.MAX_SAFE_INTEGER
+    bulk = operations()["POST /addEvents"]["requestBody"]["content"]["application/json"]["schema"]
+    assert bulk["properties"]["events"]["maxItems"] == appending.MAX_EVENTS
+    key = operations()["POST /addEvent"]["parameters"][0]["schema"]
+    assert key["maxLength"] == appending.MAX_IDEMPOTENCY_KEY_CHARACTERS
+
+
+def test_every_reference_leads_somewhere() -> None:
+    for name in re.findall(r'"#/components/(\w+/\w+)"', json.dumps(DOCUMENT)):
+        kind, _, key = name.partition("/")
+        assert key in DOCUMENT["components"][kind]
