@@ -33,3 +33,8 @@ def attempts(
         if monotonic() - start >= deadline_s:
             return
         sleep(_random.uniform(0, min(cap_s, base_s * 2.0**attempt)))
+
+
+def pause(lost: int, *, base_s: float = 0.01, cap_s: float = 0.25) -> None:
+    """Wait after a lost race, the ``lost``-th in a row (from 0): uniform in (0, min(cap, base * 2^(lost + 1)))."""
+    time.sleep(_random.uniform(0, min(cap_s, base_s * 2.0 ** (lost + 1))))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from handlers.events import StreamId
     from handlers.projection import Projection
+    from handlers.projection.engine import Projector
     from handlers.projection.jobs import ReplayJobs
     from handlers.projection.port import ReadModel
     from handlers.projection.replay import Replays
@@ -84,6 +85,21 @@ def read_model(projection_name: str) -> ReadModel:
     where = resources()[projection_name]
     return DynamoDbReadModel(
         client("dynamodb"), state_table=where.state, rows_table=where.rows, key=projection(projection_name).key
+    )
+
+
+def projector(projection_name: str) -> Projector:
+    """Return a new projector, with nothing warm."""
+    from handlers import backoff
+    from handlers.clock import SystemClock
+    from handlers.projection.engine import Projector
+
+    return Projector(
+        projection(projection_name),
+        event_store(),
+        read_model(projection_name),
+        SystemClock(),
+        pause=backoff.pause,
     )
 
 

@@ -8,7 +8,6 @@ from functools import cache
 from typing import Any
 
 from handlers import messages, runtime
-from handlers.clock import SystemClock
 from handlers.errors import HandlerFailed
 from handlers.events import StreamId
 from handlers.messages import Hint
@@ -147,7 +146,7 @@ def time_left(context: Any) -> Callable[[], bool]:
 @cache
 def _projector() -> Projector:
     name = runtime.setting("PROJECTION")
-    return Projector(runtime.projection(name), runtime.event_store(), runtime.read_model(name), SystemClock())
+    return runtime.projector(name)
 
 
 @runtime.function

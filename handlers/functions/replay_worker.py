@@ -11,7 +11,6 @@ from typing import Any
 from handlers import runtime
 from handlers.clock import SystemClock
 from handlers.events import StreamId
-from handlers.projection.engine import Projector
 from handlers.projection.jobs import REWIND
 from handlers.projection.replay import Replays
 from handlers.projection.replay_worker import ReplayWorker
@@ -49,8 +48,9 @@ def work(message: Mapping[str, Any], has_time: Callable[[], bool]) -> bool:
         return after is None
     job = runtime.replay_jobs().find(replay_id)
     if job is not None and job.kind == REWIND:
-        projector = Projector(runtime.projection(name), runtime.event_store(), runtime.read_model(name), SystemClock())
-        done = finish_rewind(job, StreamId(stream_id), projector, runtime.replay_jobs(), SystemClock(), has_time)
+        done = finish_rewind(
+            job, StreamId(stream_id), runtime.projector(name), runtime.replay_jobs(), SystemClock(), has_time
+        )
         if not done:
             runtime.send_replay(name, replay_id, stream_id)
         return done

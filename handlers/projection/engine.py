@@ -112,6 +112,7 @@ class Projector:
             self._warm.pop(stream_id, None)
         snapshot = self._warm.get(stream_id)
         applied = 0
+        events: Sequence[Event] = ()
         for lost in range(MAX_LOST_RACES):
             try:
                 while True:
@@ -121,7 +122,7 @@ class Projector:
                         return Outcome(applied, state.checkpoint, halted=True)
                     if state.checkpoint >= target:
                         return Outcome(applied, state.checkpoint)
-                    events = self._following(state, target, offered)
+                    events = _from(events, state.checkpoint + 1) or self._following(state, target, offered)
                     if not events:  # a hint beyond the head: nothing is there (yet)
                         return Outcome(applied, state.checkpoint)
                     after = self._apply(snapshot, events)
@@ -189,6 +190,13 @@ class Projector:
         self._warm.move_to_end(snapshot.state.stream_id)
         if len(self._warm) > MAX_WARM_STREAMS:
             self._warm.popitem(last=False)
+
+
+def _from(events: Sequence[Event], first: int) -> Sequence[Event]:
+    """Return what is left of a stretch of events from ``first`` on; a page is read once, however many commits it takes."""
+    if not events or not events[0].event_id <= first <= events[-1].event_id:
+        return ()
+    return events[first - events[0].event_id :]
 
 
 def advanced(state: StreamState, to: int, fingerprint: str | None) -> StreamState:
