@@ -50,13 +50,12 @@ def serve(routes: Routes) -> Handler:
         log = runtime.logger()
         request = parse_request(event)
         log.set_correlation_id(request.request_id)
+        log.append_keys(requestId=request.request_id, functionRequestId=getattr(context, "aws_request_id", ""))
         response = _answer(routes, request, log)
         # One line per invocation at least: the emulator waits 50 ms for a first line of a function that prints none.
         log.info(
             f"{request.method} {request.resource} {response.status}",
             extra={
-                "requestId": request.request_id,
-                "functionRequestId": getattr(context, "aws_request_id", ""),
                 "status": response.status,
                 "durationMs": round((time.perf_counter() - started) * 1000, 1),
             },
