@@ -94,6 +94,9 @@ class EsFunction(Construct):
             environment={
                 "POWERTOOLS_SERVICE_NAME": spec.service,
                 "POWERTOOLS_METRICS_NAMESPACE": NAMESPACE,
+                # Said outright: else a LOG_LEVEL of the emulator's own surroundings would silence the functions, and a
+                # function that prints nothing takes 50 ms longer there.
+                "POWERTOOLS_LOG_LEVEL": "INFO",
                 "STRICT": _text(platform.strict),
                 "TRACING": _text(platform.tracing),
                 **environment,
