@@ -1,0 +1,143 @@
+"""The outermost shell: exit codes, no traceback, broken pipes, quick help."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from cli.environment import Environment
+from cli.errors import ExitCode
+from cli.main import run
+from cli.registry import COMMANDS
+from tests.unit.cli.cli_driver import Esctl
+from tests.unit.cli.fake_api import FakeApi
+
+
+def test_help_lists_every_command_and_exit_code(esctl: Esctl) -> None:
+    result = esctl("--help")
+
+    assert result.exit_code == 0
+    for entry in COMMANDS:
+        assert entry.hidden or entry.name in result.stdout
+    for code in ExitCode:
+        assert f"{code.value} " in result.stdout
+
+
+def test_no_arguments_show_the_help(esctl: Esctl) -> None:
+    assert esctl().stdout == esctl("--help").stdout
+
+
+@pytest.mark.parametrize("entry", COMMANDS, ids=lambda entry: entry.name)
+def test_every_command_explains_itself(esctl: Esctl, entry: object) -> None:
+    result = esctl(entry.name, "--help")  # type: ignore[attr-defined]
+
+    assert result.exit_code == 0
+    assert "Usage: esctl" in result.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["lst"], ["list", "--nonsense"], ["list", "extra"], ["list", "--limit", "x"], ["list", "-o", "yaml"], ["local"]],
+)
+def test_wrong_usage_is_two_plain_lines(esctl: Esctl, arguments: list[str]) -> None:
+    result = esctl(*arguments)
+
+    assert result.exit_code == ExitCode.USAGE
+    assert "Traceback" not in result.stderr
+    assert len(result.stderr.splitlines()) <= 2
+
+
+def test_mistyped_command_gets_a_suggestion(esctl: Esctl) -> None:
+    assert "'list'" in esctl("lst").stderr
+
+
+def test_fault_of_our_own_is_one_line_and_the_details_a_file(esctl: Esctl, api: FakeApi) -> None:
+    api.answers = [(200, {"items": None})]
+
+    result = esctl("list")
+
+    assert result.exit_code == ExitCode.FAILED
+    assert "failed unexpectedly: TypeError" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert "Traceback" in (esctl.state.read_text("crash.log") or "")
+
+
+class Closed(io.StringIO):
+    def write(self, text: str) -> int:
+        raise BrokenPipeError
+
+
+def test_reader_that_has_gone_is_no_failure(esctl: Esctl, api: FakeApi) -> None:
+    sleeps = esctl.environment()
+    stderr = io.StringIO()
+    environment = Environment(
+        io.StringIO(),
+        Closed(),
+        stderr,
+        esctl.variables,
+        esctl.directory,
+        sleep=sleeps.sleep,
+        monotonic=sleeps.monotonic,
+    )
+
+    assert run(environment, ["list", "-o", "json"]) == ExitCode.DONE
+    assert stderr.getvalue() == ""
+
+
+def test_interruption_has_the_exit_code_of_the_shells(esctl: Esctl, api: FakeApi) -> None:
+    def interrupt(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    esctl.clock.sleep = interrupt  # type: ignore[method-assign]
+
+    result = esctl("list", "--watch")
+
+    assert result.exit_code == ExitCode.INTERRUPTED
+    assert "interrupted" in result.stderr
+
+
+def test_question_without_a_terminal_needs_yes(esctl: Esctl) -> None:
+    result = esctl("local", "reset", stdin="y\n")
+
+    assert result.exit_code == ExitCode.USAGE
+    assert "--yes" in result.stderr
+
+
+def test_colour_is_left_out_where_it_is_not_wanted(esctl: Esctl) -> None:
+    esctl.variables["NO_COLOR"] = "1"
+
+    assert "\x1b[3" not in esctl("list", terminal=True).stderr
+
+
+def modules_after(esctl: Esctl, *arguments: str) -> set[str]:
+    """What a process of its own has imported after a command."""
+    script = (
+        "import sys, json; from cli.environment import Environment; from cli.main import run\n"
+        "run(Environment.of_process(), sys.argv[1:])\n"
+        "print('\\n' + json.dumps(sorted(sys.modules)))"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        env={**os.environ, **esctl.variables},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(json.loads(process.stdout.splitlines()[-1]))
+
+
+HEAVY = {"aws_cdk", "jsii", "ministack", "moto", "boto3", "fastjsonschema"}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["outputs"]], ids=" ".join)
+def test_quick_commands_import_nothing_heavy(esctl: Esctl, api: FakeApi, arguments: list[str]) -> None:
+    assert not HEAVY & modules_after(esctl, *arguments)
+
+
+def test_help_imports_no_command(esctl: Esctl) -> None:
+    assert not [name for name in modules_after(esctl, "--help") if name.startswith("cli.commands.")]

@@ -1,0 +1,149 @@
+"""Which stack a command talks to."""
+
+from __future__ import annotations
+
+import pytest
+
+from cli.errors import CliError, ExitCode, NoTargetError, NotDeployedError, UsageError
+from cli.settings import Settings
+from cli.targets import Choice, Target, for_deployment
+from tests.unit.cli.cli_driver import Esctl
+
+OUTPUTS = {"ApiUrl": "https://abc.execute-api.eu-west-1.amazonaws.com/v1", "ApiId": "abc"}
+LOCAL = Target("local", "esctl", "us-east-1", account="000000000000", outputs=OUTPUTS)
+AWS = Target("aws", "esctl", "eu-west-1", account="123456789012", outputs=OUTPUTS)
+OTHER = Target("aws", "other", "eu-west-1", account="123456789012", outputs=OUTPUTS)
+
+
+def resolve(esctl: Esctl, choice: Choice | None = None, settings: Settings | None = None) -> Target:
+    return esctl.targets.resolve(choice or Choice(), settings or Settings())
+
+
+def test_without_any_deployment_the_error_says_what_to_type(esctl: Esctl) -> None:
+    with pytest.raises(NoTargetError) as caught:
+        resolve(esctl)
+
+    assert "esctl deploy --local" in caught.value.hint
+
+
+def test_credentials_in_the_environment_do_not_choose_aws(esctl: Esctl) -> None:
+    esctl.variables |= {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "y", "AWS_REGION": "eu-west-1"}
+
+    assert esctl("list").exit_code == ExitCode.NOT_FOUND
+
+
+def test_the_stack_deployed_last_is_the_current_one(esctl: Esctl) -> None:
+    for target in (LOCAL, AWS, LOCAL):
+        esctl.knows(target)
+        assert resolve(esctl) == target
+
+
+@pytest.mark.parametrize(
+    ("choice", "found"),
+    [
+        (Choice(local=True), LOCAL),
+        (Choice(region="eu-west-1"), AWS),
+        (Choice(stack_name="other"), OTHER),
+        (Choice(stack_name="other", region="eu-west-1"), OTHER),
+    ],
+)
+def test_flags_choose_among_the_known_stacks(esctl: Esctl, choice: Choice, found: Target) -> None:
+    for target in (OTHER, AWS, LOCAL):
+        esctl.knows(target)
+
+    assert resolve(esctl, choice) == found
+
+
+def test_environment_chooses_where_no_flag_does(esctl: Esctl) -> None:
+    for target in (AWS, OTHER, LOCAL):
+        esctl.knows(target)
+
+    assert resolve(esctl, settings=Settings(target="aws")) == AWS
+    assert resolve(esctl, settings=Settings(stack_name="other")) == OTHER
+    assert resolve(esctl, Choice(local=True), Settings(target="aws")) == LOCAL
+
+
+def test_the_only_stack_of_a_kind_needs_no_name(esctl: Esctl) -> None:
+    esctl.knows(OTHER)
+    esctl.knows(LOCAL)
+
+    assert resolve(esctl, settings=Settings(target="aws")) == OTHER
+
+
+def test_several_that_fit_are_listed_with_their_flags(esctl: Esctl) -> None:
+    far = Target("aws", "other", "us-west-2", account="123456789012")
+    for target in (OTHER, far, LOCAL):
+        esctl.knows(target)
+
+    with pytest.raises(UsageError) as caught:
+        resolve(esctl, Choice(stack_name="other"))
+
+    assert any("--region us-west-2 --stack-name other" in fault for fault in caught.value.faults)
+
+
+def test_profile_overrides_that_of_the_deployment(esctl: Esctl) -> None:
+    esctl.knows(AWS)
+
+    assert resolve(esctl, Choice(profile="me")).profile == "me"
+
+
+def test_unknown_local_stack_is_not_deployed(esctl: Esctl) -> None:
+    with pytest.raises(NotDeployedError) as caught:
+        resolve(esctl, Choice(local=True, stack_name="x"))
+
+    assert "esctl deploy --local --stack-name x" in caught.value.hint
+
+
+def test_unknown_stack_on_aws_is_left_to_a_look_at_cloudformation(esctl: Esctl) -> None:
+    found = resolve(esctl, Choice(stack_name="x", region="eu-west-1"))
+
+    assert found == Target("aws", "x", "eu-west-1")
+
+
+@pytest.mark.parametrize("choice", [Choice(local=True, profile="me"), Choice(region="Europe"), Choice(stack_name="_")])
+def test_contradictory_or_senseless_flags_are_refused(esctl: Esctl, choice: Choice) -> None:
+    with pytest.raises(CliError) as caught:
+        resolve(esctl, choice)
+
+    assert caught.value.exit_code == ExitCode.USAGE
+
+
+def test_forgotten_target_takes_its_key_along(esctl: Esctl) -> None:
+    esctl.knows(LOCAL, key="secret")
+
+    esctl.targets.forget(LOCAL)
+
+    assert esctl.targets.all() == []
+    assert esctl.targets.current() is None
+    assert esctl.state.read_text("keys", LOCAL.record) is None
+
+
+def test_damaged_record_counts_as_none(esctl: Esctl) -> None:
+    esctl.knows(LOCAL)
+    esctl.state.write_text("{", "targets", f"{LOCAL.record}.json")
+
+    with pytest.raises(NoTargetError):
+        resolve(esctl)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://abc.execute-api.us-east-1.amazonaws.com/v1/",
+        "http://127.0.0.1:4000/restapis/abc/v1/_user_request_",
+    ],
+)
+def test_local_address_follows_the_emulator(url: str) -> None:
+    queue = "http://127.0.0.1:4000/000000000000/q"
+    target = Target("local", "esctl", "us-east-1", outputs={"ApiUrl": url, "ApiId": "abc", "QueueUrl": queue})
+
+    moved = target.with_endpoint("http://127.0.0.1:5000")
+
+    assert moved.api_url == "http://127.0.0.1:5000/restapis/abc/v1/_user_request_"
+    assert moved.outputs["QueueUrl"] == "http://127.0.0.1:5000/000000000000/q"
+
+
+def test_deploying_means_aws_unless_the_local_target_is_asked_for() -> None:
+    assert for_deployment(Choice(), Settings()).kind == "aws"
+    assert for_deployment(Choice(local=True), Settings()).kind == "local"
+    assert for_deployment(Choice(), Settings(target="local", stack_name="mine")).stack_name == "mine"
