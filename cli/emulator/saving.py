@@ -19,7 +19,7 @@ from collections.abc import Callable
 from cli.emulator.gateway import Activity
 
 INTERVAL_S = 1.5
-_SETTLING_S = 6.0  # queues and pollers go on changing things for a moment after the last request
+SETTLING_S = 6.0  # queues and pollers go on changing things for a moment after the last request
 _CHILD_TIMEOUT_S = 120.0
 _REST = 2.0  # at most a third of the time is spent saving, however much there is
 _DESCRIPTORS_MAX = 65_536
@@ -38,29 +38,38 @@ class Saver:
         Tells whether anything happened since.
     """
 
-    def __init__(self, save: Callable[[], None], activity: Activity) -> None:
+    def __init__(
+        self,
+        save: Callable[[], None],
+        activity: Activity,
+        *,
+        interval_s: float = INTERVAL_S,
+        settling_s: float = SETTLING_S,
+    ) -> None:
         self._save = save
         self._activity = activity
+        self._interval_s = interval_s
+        self._settling_s = settling_s
         self._child: int | None = None
 
     async def run(self) -> None:
         """Save again and again until cancelled."""
         saved_at_change, quiet_since = self._activity.changes, time.monotonic()
         saved_in_quiet = True
-        pause = INTERVAL_S
+        pause = self._interval_s
         while True:
             await asyncio.sleep(pause)
             changes = self._activity.changes
             if changes != saved_at_change:
                 quiet_since, saved_in_quiet = time.monotonic(), False
-            elif saved_in_quiet or time.monotonic() - quiet_since < _SETTLING_S:
+            elif saved_in_quiet or time.monotonic() - quiet_since < self._settling_s:
                 continue
             else:
                 saved_in_quiet = True
             started = time.monotonic()
             await self._snapshot()
             saved_at_change = changes
-            pause = max(INTERVAL_S, (time.monotonic() - started) * _REST)
+            pause = max(self._interval_s, (time.monotonic() - started) * _REST)
 
     def finish(self) -> None:
         """Wait for a snapshot under way: what is written after it must not be overwritten by it."""

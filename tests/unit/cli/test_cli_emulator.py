@@ -1,0 +1,307 @@
+"""The emulator's process, as `esctl local` starts, stops, looks at and empties it: each test has one of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import signal
+import socket
+import stat
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.aws import Clients
+from cli.emulator import Emulator
+from cli.emulator.process import is_alive
+from cli.emulator.record import read_process
+from cli.errors import ExitCode
+from cli.targets import LOCAL_ACCOUNT, Target
+from tests.unit.cli.cli_driver import Esctl
+
+REPORTING = """
+import os
+def handler(event, context):
+    print("called")
+    return dict(os.environ)
+"""
+
+
+def zipped(name: str, source: str) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(name, source)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Esctl]:
+    """A machine whose emulator is gone after the test."""
+    esctl = Esctl(tmp_path)
+    passed = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    esctl.variables |= passed
+    try:
+        yield esctl
+    finally:
+        emulator(esctl).stop()
+
+
+def emulator(esctl: Esctl) -> Emulator:
+    environment = esctl.environment()
+    return Emulator(esctl.state, environment)
+
+
+def client(esctl: Esctl, service: str) -> Any:
+    url = emulator(esctl).status().endpoint_url
+    return Clients(Target("local", "esctl", "us-east-1", endpoint_url=url)).client(service)  # type: ignore[call-overload]
+
+
+def started(esctl: Esctl, *arguments: str) -> dict[str, Any]:
+    result = esctl("local", "start", "-o", "json", *arguments)
+    assert result.exit_code == 0, result.stderr
+    document: dict[str, Any] = result.json
+    return document
+
+
+def eventually(condition: Callable[[], bool], timeout_s: float = 20) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def group_is_gone(pid: int) -> bool:
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, group, *_ = path.read_text().rpartition(")")[2].split()
+            if int(group) == pid and state != "Z":
+                return False
+    return True
+
+
+def given_table(esctl: Esctl) -> None:
+    client(esctl, "dynamodb").create_table(
+        TableName="things",
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+
+
+def put(esctl: Esctl, name: str) -> None:
+    client(esctl, "dynamodb").put_item(TableName="things", Item={"id": {"S": name}})
+
+
+def stored(esctl: Esctl) -> set[str]:
+    return {item["id"]["S"] for item in client(esctl, "dynamodb").scan(TableName="things")["Items"]}
+
+
+def given_running_function(esctl: Esctl) -> dict[str, str]:
+    """A function with a worker process; returns the environment that it sees."""
+    functions = client(esctl, "lambda")
+    functions.create_function(
+        FunctionName="reporting",
+        Runtime="python3.13",
+        Role=f"arn:aws:iam::{LOCAL_ACCOUNT}:role/any",
+        Handler="reporting.handler",
+        Code={"ZipFile": zipped("reporting.py", REPORTING)},
+        Environment={"Variables": {"OWN": "1"}},
+    )
+    environment: dict[str, str] = json.loads(functions.invoke(FunctionName="reporting")["Payload"].read())
+    return environment
+
+
+def test_status_before_the_first_start(machine: Esctl) -> None:
+    document = machine("local", "status", "-o", "json").json
+
+    assert document["running"] is False
+    assert document["pid"] is None
+    assert document["log"].endswith("emulator.log")
+
+
+def test_start_listens_on_the_loopback_address_only_and_twice_is_once(machine: Esctl) -> None:
+    first = started(machine)
+    second = started(machine)
+
+    assert first == second
+    assert first["running"] is True
+    assert first["endpointUrl"].startswith("http://127.0.0.1:")
+    port = f"{int(first['endpointUrl'].rpartition(':')[2]):04X}"
+    listening = [
+        line.split()[1]
+        for line in Path("/proc/net/tcp").read_text().splitlines()
+        if f":{port} 00000000:0000 0A" in line
+    ]
+    assert listening == [f"0100007F:{port}"]
+
+
+def test_data_survives_stop_and_start_at_the_same_address(machine: Esctl) -> None:
+    before = started(machine)
+    given_table(machine)
+    put(machine, "kept")
+
+    machine("local", "stop")
+    after = started(machine)
+
+    assert after["endpointUrl"] == before["endpointUrl"]
+    assert after["pid"] != before["pid"]
+    assert stored(machine) == {"kept"}
+
+
+def test_data_of_a_few_seconds_ago_survives_a_kill(machine: Esctl) -> None:
+    pid = started(machine)["pid"]
+    given_table(machine)
+    put(machine, "kept")
+    saved = machine.state.path("emulator", "data", "services", "dynamodb.json")
+    assert eventually(lambda: saved.exists() and "kept" in saved.read_text())
+
+    os.kill(pid, signal.SIGKILL)
+    assert eventually(lambda: not is_alive(machine.state))
+    started(machine)
+
+    assert stored(machine) == {"kept"}
+
+
+def test_only_the_owner_may_read_what_is_stored(machine: Esctl) -> None:
+    started(machine)
+    given_table(machine)
+    given_running_function(machine)
+
+    machine("local", "stop")
+
+    for path in machine.state.root.rglob("*"):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
+
+
+def test_stop_leaves_no_process_and_no_temporary_folder(machine: Esctl) -> None:
+    pid = started(machine)["pid"]
+    given_running_function(machine)
+    assert list(machine.state.path("emulator", "tmp").iterdir())
+
+    result = machine("local", "stop")
+
+    assert result.exit_code == 0
+    assert group_is_gone(pid)
+    assert not machine.state.path("emulator", "tmp").exists()
+    assert read_process(machine.state) is None
+
+
+def test_stop_after_a_kill_cleans_up(machine: Esctl) -> None:
+    pid = started(machine)["pid"]
+    given_running_function(machine)
+    os.kill(pid, signal.SIGKILL)
+
+    machine("local", "stop")
+
+    assert group_is_gone(pid)
+    assert not machine.state.path("emulator", "tmp").exists()
+
+
+def test_functions_see_nothing_of_the_user_s_environment(machine: Esctl) -> None:
+    machine.variables |= {
+        "HTTP_PROXY": "http://proxy.invalid",
+        "AWS_SECRET_ACCESS_KEY": "the-real-one",
+        "AWS_PROFILE": "mine",
+        "API_KEY": "the-api-key",
+        "AUTH": "iam",
+    }
+    started(machine)
+
+    seen = given_running_function(machine)
+
+    assert seen["OWN"] == "1"
+    assert not [value for value in seen.values() if value in ("the-real-one", "the-api-key", "http://proxy.invalid")]
+    assert "AWS_PROFILE" not in seen
+
+
+def test_two_starts_at_once_make_one_emulator(machine: Esctl) -> None:
+    found: list[int | None] = []
+    threads = [threading.Thread(target=lambda: found.append(emulator(machine).start().pid)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(found) == 3
+    assert len(set(found)) == 1
+
+
+def test_pid_of_somebody_else_in_a_stale_record_is_left_alone(machine: Esctl) -> None:
+    machine.state.write_json({"pid": os.getpid(), "port": 1}, "emulator", "process.json")
+
+    assert machine("local", "status", "-o", "json").json["running"] is False
+    assert machine("local", "stop").exit_code == 0
+    assert started(machine)["running"] is True
+
+
+def test_port_of_the_last_time_that_is_taken_is_replaced(machine: Esctl) -> None:
+    before = started(machine)
+    queue = client(machine, "sqs").create_queue(QueueName="jobs")["QueueUrl"]
+    machine("local", "stop")
+
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("127.0.0.1", int(before["endpointUrl"].rpartition(":")[2])))
+        taken.listen()
+        after = started(machine)
+
+    assert after["endpointUrl"] != before["endpointUrl"]
+    assert queue.startswith(before["endpointUrl"])
+    assert client(machine, "sqs").list_queues()["QueueUrls"] == [
+        queue.replace(before["endpointUrl"], after["endpointUrl"])
+    ]
+
+
+def test_port_asked_for_that_is_taken_is_an_error(machine: Esctl) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        result = machine("local", "start", "--port", str(port))
+
+    assert result.exit_code == ExitCode.FAILED
+    assert f"can't use port {port}" in result.stderr
+    assert not is_alive(machine.state)
+
+
+def test_reset_empties_it_at_the_same_address(machine: Esctl) -> None:
+    before = started(machine)
+    given_table(machine)
+    machine.knows(Target("local", "esctl", "us-east-1", account=LOCAL_ACCOUNT))
+
+    result = machine("local", "reset", "--yes", "-o", "json")
+
+    assert result.json["running"] is True
+    assert result.json["endpointUrl"] == before["endpointUrl"]
+    assert result.json["stacks"] == []
+    assert client(machine, "dynamodb").list_tables()["TableNames"] == []
+
+
+def test_reset_of_a_stopped_emulator_leaves_it_stopped(machine: Esctl) -> None:
+    started(machine)
+    given_table(machine)
+    machine("local", "stop")
+
+    assert machine("local", "reset", "--yes", "-o", "json").json["running"] is False
+
+    started(machine)
+    assert client(machine, "dynamodb").list_tables()["TableNames"] == []
+
+
+def test_strangers_can_not_empty_it(machine: Esctl) -> None:
+    import urllib3
+
+    url = started(machine)["endpointUrl"]
+    given_table(machine)
+
+    assert urllib3.request("POST", f"{url}/_ministack/reset").status == 403
+    assert client(machine, "dynamodb").list_tables()["TableNames"] == ["things"]

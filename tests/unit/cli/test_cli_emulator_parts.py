@@ -1,0 +1,116 @@
+"""The emulator's parts that need no process: what is a read, what is adapted before a start, when is saved."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from cli.emulator.gateway import Activity, is_read
+from cli.emulator.restore import adapt_saved_state, without_stream_positions
+from cli.emulator.saving import Saver
+
+NEW = "http://127.0.0.1:5000"
+
+
+@pytest.mark.parametrize(
+    ("target", "method", "path", "read"),
+    [
+        ("DynamoDB_20120810.GetItem", "POST", "/", True),
+        ("DynamoDB_20120810.TransactGetItems", "POST", "/", True),
+        ("DynamoDB_20120810.TransactWriteItems", "POST", "/", False),
+        ("Logs_20140328.FilterLogEvents", "POST", "/", True),
+        ("AmazonSQS.ReceiveMessage", "POST", "/", False),
+        ("", "POST", "/", False),
+        ("", "GET", "/bucket/key", True),
+        ("", "GET", "/restapis/abc/v1/_user_request_/listTestItems", False),
+        ("", "PUT", "/bucket/key", False),
+    ],
+)
+def test_reads_need_no_saving(target: str, method: str, path: str, read: bool) -> None:
+    assert is_read(target, method, path) is read
+
+
+def test_addresses_follow_the_port_except_in_the_user_s_own_data(tmp_path: Path) -> None:
+    text = '{"payload": {"url": "http://127.0.0.1:4000/000000000000/q", "other": "http://localhost:4000/x"}}'
+    for name in ("sqs", "lambda", "dynamodb"):
+        (tmp_path / f"{name}.json").write_text(text)
+    (tmp_path / "address").write_text("http://127.0.0.1:4000")
+
+    adapt_saved_state(tmp_path, NEW)
+
+    assert json.loads((tmp_path / "sqs.json").read_text())["payload"] == {
+        "url": f"{NEW}/000000000000/q",
+        "other": f"{NEW}/x",
+    }
+    assert (tmp_path / "dynamodb.json").read_text() == text
+
+
+def test_nothing_is_rewritten_where_the_port_is_the_same(tmp_path: Path) -> None:
+    (tmp_path / "sqs.json").write_text("http://localhost:4000")
+    (tmp_path / "address").write_text(NEW)
+
+    adapt_saved_state(tmp_path, NEW)
+
+    assert (tmp_path / "sqs.json").read_text() == "http://localhost:4000"
+
+
+def test_damaged_or_half_written_files_do_not_hinder_a_start(tmp_path: Path) -> None:
+    (tmp_path / "lambda.json").write_text('{"payload": ')
+    (tmp_path / "sqs.json.tmp").write_text("half")
+
+    adapt_saved_state(tmp_path, NEW)
+
+    assert not (tmp_path / "sqs.json.tmp").exists()
+
+
+def test_streams_begin_anew_as_their_records_are_not_saved() -> None:
+    positions = {"__account_region_scoped__": True, "data": {"a\x00b\x00'c'": 41}}
+    text = json.dumps({"payload": {"functions": {"f": 1}, "dynamodb_stream_positions": positions}})
+
+    payload = json.loads(without_stream_positions(text))["payload"]
+
+    assert payload["functions"] == {"f": 1}
+    assert payload["dynamodb_stream_positions"] == {"__account_region_scoped__": True, "data": {}}
+
+
+def snapshots(tmp_path: Path, *, changes: int, broken: bool = False) -> list[str]:
+    """Run a saver for a little while; every snapshot is a line."""
+    saved = tmp_path / "saved"
+    activity = Activity()
+    activity.changes = 0
+
+    def save() -> None:
+        if broken and os.getpid() != parent:
+            raise RuntimeError("no snapshot from here")
+        with saved.open("a") as file:
+            file.write(f"{activity.changes}\n")
+
+    parent = os.getpid()
+
+    async def scenario() -> None:
+        saver = Saver(save, activity, interval_s=0.05, settling_s=0.2)
+        task = asyncio.create_task(saver.run())
+        await asyncio.sleep(0.02)
+        activity.changes += changes
+        await asyncio.sleep(0.6)
+        task.cancel()
+        saver.finish()
+
+    asyncio.run(scenario())
+    return saved.read_text().splitlines() if saved.exists() else []
+
+
+def test_changes_are_saved_at_once_and_once_more_when_all_is_quiet(tmp_path: Path) -> None:
+    assert snapshots(tmp_path, changes=1) == ["1", "1"]
+
+
+def test_nothing_is_saved_where_nothing_changed(tmp_path: Path) -> None:
+    assert snapshots(tmp_path, changes=0) == []
+
+
+def test_snapshot_that_fails_is_made_on_the_main_thread(tmp_path: Path) -> None:
+    assert snapshots(tmp_path, changes=1, broken=True) == ["1", "1"]
