@@ -257,7 +257,8 @@ def _next(job: Job, stack: Stack) -> str:
     judgement = judge(stack, job.target)
     if judgement.verdict is Verdict.STUCK:
         return f"Mend it:  {judgement.mend}"
-    return f"Everything else is as it was. Mend the cause, then:  {esctl('deploy', job.target)}"
+    rest = "What is left of it goes first." if judgement.verdict is Verdict.RECREATE else "All is as it was before."
+    return f"{rest} Mend the cause, then:  {esctl('deploy', job.target)}"
 
 
 def _stuck(job: Job, judgement: Judgement) -> DeploymentError:

@@ -139,5 +139,5 @@ def failure(doing: str, outcome: Outcome, target: Target, hint: str) -> Deployme
     faults = [f"the stack is now {stack.status}"]
     cancelled = cancelled_with(outcome.events)
     if cancelled:
-        faults.append(f"{cancelled} more were cancelled because of it")
+        faults.append(f"cancelled because of it: {cancelled} more")
     return DeploymentError(f"{doing} failed at {what}: {cause.reason or cause.status}", hint, faults=faults)

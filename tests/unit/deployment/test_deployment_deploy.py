@@ -342,7 +342,7 @@ class TestFailing:
         assert caught.value.message == ("the deployment failed at Events (AWS::DynamoDB::Table): Too many indexes")
         assert caught.value.faults == (
             "the stack is now UPDATE_ROLLBACK_COMPLETE",
-            "1 more were cancelled because of it",
+            "cancelled because of it: 1 more",
         )
         assert "esctl deploy" in caught.value.hint
         assert world.reporter.shown[-1].status == "UPDATE_ROLLBACK_COMPLETE"

@@ -1,0 +1,250 @@
+"""Deploying small stacks through the real adapters: what CloudFormation (the emulator's) really does."""
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.deployment.assembly import Assemblies
+from cli.deployment.assets import S3AssetStore
+from cli.deployment.cloudformation import CloudFormationChangeSets, CloudFormationStacks
+from cli.deployment.deploy import deploy, diff
+from cli.deployment.destroy import destroy
+from cli.deployment.follow import EventReader
+from cli.deployment.job import Job, Services
+from cli.deployment.model import Action
+from cli.deployment.tables import DynamoTables
+from cli.errors import CliError, DeploymentError, ExitCode, NotDeployedError
+from cli.targets import Target
+from tests.unit.deployment.fakes import KEY, World
+
+_names = (f"small-{number}" for number in itertools.count())
+
+
+def table(**properties: Any) -> dict[str, Any]:
+    key = [{"AttributeName": "streamId", "KeyType": "HASH"}]
+    kinds = [{"AttributeName": "streamId", "AttributeType": "S"}]
+    base = {"KeySchema": key, "AttributeDefinitions": kinds, "BillingMode": "PAY_PER_REQUEST"}
+    return {"Type": "AWS::DynamoDB::Table", "Properties": {**base, **properties}}
+
+
+def template(**resources: Any) -> dict[str, Any]:
+    events = {**table(DeletionProtectionEnabled=True), "DeletionPolicy": "Retain"}
+    key = {"Type": "AWS::ApiGateway::ApiKey", "Properties": {"Value": {"Ref": "ApiKey"}, "Enabled": True}}
+    return {
+        "Parameters": {"ApiKey": {"Type": "String", "NoEcho": True, "MinLength": 20}},
+        "Resources": {"Events": events, "Key": key, **resources},
+        "Outputs": {"EventsTable": {"Value": {"Ref": "Events"}}, "ApiUrl": {"Value": "https://x/v1"}},
+    }
+
+
+QUEUE = {"Type": "AWS::SQS::Queue", "Properties": {}}
+TOPIC = {"Type": "AWS::SNS::Topic", "Properties": {}}
+
+
+class Clients:
+    def __init__(self, client: Callable[[str], Any]) -> None:
+        self.client = client
+
+
+class Account:
+    """One small stack on the emulator."""
+
+    def __init__(self, folder: Path, client: Callable[[str], Any]) -> None:
+        self.world = World(folder)
+        self.client = client
+        self.name = next(_names)
+
+    def job(self, kind: Any = "aws", **options: Any) -> Job:
+        target = Target(kind, self.name, "us-east-1", account="000000000000")
+        fake = self.world.job(target, **options)
+        clients: Any = Clients(self.client)
+        cloudformation = self.client("cloudformation")
+        services = Services(
+            CloudFormationStacks(cloudformation),
+            CloudFormationChangeSets(cloudformation),
+            S3AssetStore(clients, target),
+            DynamoTables(clients, 0.1),
+        )
+        return Job(
+            target=target,
+            settings=fake.settings,
+            services=services,
+            reporter=self.world.reporter,
+            pace=fake.pace,
+            state=fake.state,
+            assemblies=Assemblies(fake.state, self.world._synthesize),
+            sources=lambda: repr(self.world.template),
+            yes=options.get("yes", False),
+        )
+
+    def change_sets(self) -> list[Any]:
+        found = self.client("cloudformation").list_change_sets(StackName=self.name)["Summaries"]
+        return [each for each in found if each["ExecutionStatus"] != "EXECUTE_COMPLETE"]
+
+    def exists(self) -> bool:
+        stacks = self.client("cloudformation").describe_stacks()["Stacks"]
+        return any(each["StackName"] == self.name for each in stacks)
+
+    def tables(self) -> list[str]:
+        names: list[str] = self.client("dynamodb").list_tables()["TableNames"]
+        return [name for name in names if name.startswith(f"{self.name}-")]
+
+
+@pytest.fixture
+def account(tmp_path: Path, emulator_client: Callable[[str], Any]) -> Account:
+    made = Account(tmp_path, emulator_client)
+    made.world.template = template(Queue=QUEUE)
+    return made
+
+
+def test_deploy_then_nothing_changed(account: Account) -> None:
+    assert deploy(account.job(yes=True)).action == "created"
+    statuses = [each.status for each in account.world.reporter.shown]
+    assert (statuses[-1], len({each.id for each in account.world.reporter.shown})) == ("CREATE_COMPLETE", len(statuses))
+    assert deploy(account.job()).action == "unchanged"
+    assert account.world.syntheses == 1
+
+
+def test_the_stack_has_the_key_but_does_not_show_it(account: Account) -> None:
+    result = deploy(account.job(yes=True))
+    assert result.stack is not None
+    assert KEY not in repr(result)
+    described = account.client("cloudformation").describe_stacks(StackName=account.name)["Stacks"][0]
+    assert KEY not in repr(described)
+    keys = account.client("apigateway").get_api_keys(includeValues=True)["items"]
+    assert KEY in [each["value"] for each in keys]
+
+
+def test_another_machine_without_a_record_gets_an_empty_change_set(account: Account, tmp_path: Path) -> None:
+    deploy(account.job(yes=True))
+    other = Account(tmp_path / "other", account.client)
+    other.name, other.world.template = account.name, account.world.template
+    assert deploy(other.job()).action == "unchanged"
+    assert deploy(other.job(api_key=None)).action == "unchanged"
+    assert account.change_sets() == []
+
+
+def test_an_update_keeps_the_key_that_nobody_here_knows(account: Account) -> None:
+    deploy(account.job(yes=True))
+    account.world.template = template(Queue=QUEUE, Topic=TOPIC)
+    result = deploy(account.job(api_key=None))
+    assert (result.action, [(each.action, each.logical_id) for each in result.changes]) == (
+        "updated",
+        [(Action.ADD, "Topic")],
+    )
+    assert result.stack is not None
+    assert result.stack.status == "UPDATE_COMPLETE"
+
+
+def test_diff_leaves_nothing_behind(account: Account) -> None:
+    assert diff(account.job()).action == "create"
+    assert not account.exists()
+    deploy(account.job(yes=True))
+    account.world.template = template(Topic=TOPIC)
+    result = diff(account.job())
+    assert {(each.action, each.logical_id) for each in result.changes} == {
+        (Action.ADD, "Topic"),
+        (Action.REMOVE, "Queue"),
+    }
+    assert account.change_sets() == []
+    account.world.template = template(Queue=QUEUE)
+    assert deploy(account.job()).action == "unchanged"
+
+
+def test_a_failing_creation_shows_its_first_cause_and_the_next_one_starts_anew(account: Account) -> None:
+    broken = {"Type": "AWS::SQS::Queue", "DependsOn": ["Events"], "Properties": {"VisibilityTimeout": 999_999}}
+    account.world.template = template(Broken=broken)
+    with pytest.raises(DeploymentError, match=r"failed at Broken \(AWS::SQS::Queue\): .*VisibilityTimeout") as caught:
+        deploy(account.job(yes=True))
+    assert caught.value.faults[0] == "the stack is now ROLLBACK_COMPLETE"
+    assert account.world.reporter.shown[-1].status == "ROLLBACK_COMPLETE"
+    account.world.template = template()
+    assert deploy(account.job(yes=True)).action == "created"
+
+
+def test_a_failing_update_is_rolled_back_and_told(account: Account) -> None:
+    deploy(account.job(yes=True))
+    good = account.world.template
+    account.world.template = template(Queue={"Type": "AWS::SQS::Queue", "Properties": {"VisibilityTimeout": 999_999}})
+    with pytest.raises(DeploymentError, match=r"failed at Queue \(AWS::SQS::Queue\)") as caught:
+        deploy(account.job(yes=True))
+    assert caught.value.faults[0] == "the stack is now UPDATE_ROLLBACK_COMPLETE"
+    account.world.template = good
+    assert deploy(account.job()).action == "unchanged"
+
+
+def test_destroy_keeps_events_and_deletes_them_on_request(account: Account) -> None:
+    deploy(account.job(yes=True))
+    result = destroy(account.job(yes=True), delete_events=False)
+    assert [kind for kind, _ in result.left] == ["AWS::DynamoDB::Table"]
+    assert account.tables() == [result.left[0][1]]
+    assert destroy(account.job(yes=True), delete_events=True).deleted_tables == (result.left[0][1],)
+    assert account.tables() == []
+    with pytest.raises(NotDeployedError):
+        destroy(account.job(yes=True), delete_events=True)
+
+
+def test_destroy_with_its_events(account: Account) -> None:
+    deploy(account.job(yes=True))
+    result = destroy(account.job(yes=True), delete_events=True)
+    assert len(result.deleted_tables) == 1
+    assert (result.left, account.tables()) == ((), [])
+
+
+def test_two_stacks_side_by_side(account: Account, tmp_path: Path) -> None:
+    other = Account(tmp_path, account.client)
+    other.world.template = account.world.template
+    deploy(account.job(yes=True))
+    deploy(other.job(yes=True))
+    destroy(account.job(yes=True), delete_events=True)
+    assert deploy(other.job()).action == "unchanged"
+
+
+def test_a_stack_that_somebody_else_made_is_left_alone(account: Account) -> None:
+    body = '{"Resources": {"Queue": {"Type": "AWS::SQS::Queue"}}}'
+    account.client("cloudformation").create_stack(StackName=account.name, TemplateBody=body)
+    for act in (deploy, diff, lambda job: destroy(job, delete_events=False)):
+        with pytest.raises(DeploymentError, match="not made by esctl"):
+            act(account.job(yes=True))
+
+
+def test_attaching_reads_only_the_last_operation(account: Account) -> None:
+    deploy(account.job(yes=True))
+    account.world.template = template(Topic=TOPIC)
+    deploy(account.job(yes=True))
+    stacks = account.job().services.stacks
+    stack = stacks.describe(account.name)
+    assert stack is not None
+    events = EventReader.from_operation(stacks, stack.id).new()
+    assert events[0].status == "UPDATE_IN_PROGRESS"
+    assert events[0].is_stack
+    assert "Topic" in {each.logical_id for each in events}
+    assert not any(each.status.startswith("CREATE") for each in events if each.logical_id == "Events")
+
+
+class Interrupting:
+    """A view whose viewer presses Ctrl-C at the first event."""
+
+    def __enter__(self) -> "Interrupting":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        return None
+
+    def show(self, event: object) -> None:
+        raise KeyboardInterrupt
+
+
+def test_ctrl_c_leaves_it_running_and_a_second_call_sees_its_end(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(account.world.reporter, "watching", lambda title, expected: Interrupting())
+        with pytest.raises(CliError, match="goes on without you") as caught:
+            deploy(account.job(yes=True))
+    assert caught.value.exit_code == ExitCode.INTERRUPTED
+    assert deploy(account.job()).action == "unchanged"
+    assert account.change_sets() == []
