@@ -43,7 +43,7 @@ def deploy(
     began = session.environment.monotonic()
     target = _up(session, for_deployment(session.choice, session.settings))
     job = _job(session, target, yes=yes, creates=True)
-    job.reporter.names("Deploying", job.target)
+    _name(session, "Deploying", job.target)
     result = execute(job)
     _deployed(session, job, result, session.environment.monotonic() - began)
 
@@ -66,7 +66,7 @@ def destroy(
     from cli.deployment.destroy import destroy as execute
 
     job = _job(session, _up(session, _known_target(session)), yes=yes, creates=False)
-    job.reporter.names("Destroying", job.target)
+    _name(session, "Destroying", job.target)
     _destroyed(session, job, execute(job, delete_events=delete_events))
 
 
@@ -78,6 +78,13 @@ def _known_target(session: Session) -> Target:
         return session.targets.resolve(session.choice, session.settings)
     except NotFoundError:
         return for_deployment(session.choice, session.settings)
+
+
+def _name(session: Session, doing: str, target: Target) -> None:
+    """Say where something is about to happen, before it does."""
+    where = f"account {target.account}, region {target.region}"
+    place = f"on the local target ({target.endpoint_url})" if target.is_local else f"in {where}"
+    session.output.message(f"{doing} stack {target.stack_name} {place}")
 
 
 def _up(session: Session, target: Target) -> Target:
@@ -147,7 +154,7 @@ def _show_diff(session: Session, target: Target) -> None:
     from cli.deployment.deploy import diff as plan
 
     job = _job(session, _up(session, target), yes=False, creates=False)
-    job.reporter.names("Comparing", job.target)
+    _name(session, "Comparing", job.target)
     result = plan(job)
     if not session.output.is_text:
         session.output.json(_document(job, result))

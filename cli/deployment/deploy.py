@@ -80,7 +80,8 @@ def diff(job: Job) -> Result:
         return Result("create", None, changes)
     last = job.records.of(job.target)
     key = choose_key(job.settings, job.target, stack, last, job.state)
-    change_set = make(job, assembly, key, creating=False)
+    with job.reporter.working("comparing with what is deployed"):
+        change_set = make(job, assembly, key, creating=False)
     if change_set is None:
         return Result("unchanged", stack)
     drop(job, change_set.id, creating=False)
@@ -139,7 +140,8 @@ def _create(job: Job, assembly: Assembly, key: KeyChoice) -> Result:
         if not job.yes and not job.reporter.confirm(question):
             raise _declined()
     _publish(job, assembly)
-    change_set = make(job, assembly, key, creating=True)
+    with job.reporter.working("preparing the stack"):
+        change_set = make(job, assembly, key, creating=True)
     if change_set is None:
         raise DeploymentError("the template holds no resource: nothing to deploy")
     outcome = _execute(job, assembly, change_set, creating=True)
@@ -161,8 +163,8 @@ def _spare_kept_events(job: Job) -> None:
 
 
 def _update(job: Job, assembly: Assembly, key: KeyChoice, stack: Stack) -> Result:
-    job.reporter.say("comparing with what is deployed ...")
-    change_set = make(job, assembly, key, creating=False)
+    with job.reporter.working("comparing with what is deployed"):
+        change_set = make(job, assembly, key, creating=False)
     if change_set is None:
         return Result("unchanged", stack)
     try:
@@ -206,7 +208,9 @@ def _execute(job: Job, assembly: Assembly, change_set: ChangeSet, *, creating: b
 
 
 def _publish(job: Job, assembly: Assembly) -> None:
-    for asset in publish(assembly.code, job.services.assets):
+    with job.reporter.working("publishing the code"):
+        uploaded = publish(assembly.code, job.services.assets)
+    for asset in uploaded:
         job.reporter.say(f"uploaded the code ({asset.path.stat().st_size / 1e6:.1f} MB) to {asset.bucket}")
 
 
@@ -217,8 +221,8 @@ def _mark(job: Job) -> str:
 def _assembly(job: Job, mark: str) -> Assembly:
     path = job.assemblies.path(mark)
     if path is None:
-        job.reporter.say("synthesizing the stack ...")
-        path = job.assemblies.make(mark, _stack_settings(job), validate=_validates(job))
+        with job.reporter.working("synthesizing the stack"):
+            path = job.assemblies.make(mark, _stack_settings(job), validate=_validates(job))
     return load(path, job.target)
 
 

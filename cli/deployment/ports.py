@@ -10,7 +10,6 @@ from typing import Protocol
 
 from cli.deployment.model import Change, ChangeSet, ChangeSetRequest, Resource, Stack, StackEvent, Template
 from cli.deployment.widening import Widening
-from cli.targets import Target
 
 
 class Stacks(Protocol):
@@ -101,8 +100,8 @@ class Reporter(Protocol):
     def say(self, text: str) -> None:
         """A line of progress, or a note."""
 
-    def names(self, doing: str, target: Target) -> None:
-        """Account, region and stack, before anything is touched."""
+    def working(self, text: str) -> AbstractContextManager[object]:
+        """Show that something goes on that takes a while, for as long as the block runs."""
 
     def plan(self, changes: Sequence[Change], widenings: Sequence[Widening]) -> None:
         """The changes as a table, and what they newly permit."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from cli.deployment.changes import HOLDS_DATA, counted
@@ -14,7 +15,6 @@ from cli.deployment.widening import Widening
 from cli.errors import UsageError
 from cli.output import Output
 from cli.tables import Column
-from cli.targets import Target
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -55,12 +55,8 @@ class OutputReporter:
     def say(self, text: str) -> None:
         self._output.message(text)
 
-    def names(self, doing: str, target: Target) -> None:
-        if target.is_local:
-            self._output.message(f"{doing} stack {target.stack_name} on the local target ({target.endpoint_url})")
-        else:
-            where = f"account {target.account}, region {target.region}"
-            self._output.message(f"{doing} stack {target.stack_name} in {where}")
+    def working(self, text: str) -> AbstractContextManager[object]:
+        return self._output.progress(text)
 
     def plan(self, changes: Sequence[Change], widenings: Sequence[Widening]) -> None:
         shown = [change for change in changes if not change.follows]

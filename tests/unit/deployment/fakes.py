@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -224,8 +225,9 @@ class FakeReporter:
     def say(self, text: str) -> None:
         self.said.append(text)
 
-    def names(self, doing: str, target: Target) -> None:
-        self.said.append(f"{doing} {target.label}")
+    def working(self, text: str) -> AbstractContextManager[object]:
+        self.said.append(text)
+        return nullcontext()
 
     def plan(self, changes: Sequence[Change], widenings: Sequence[Widening]) -> None:
         self.planned.append((changes, widenings))
