@@ -99,13 +99,13 @@ def api_errors(api_name: str, stage: str) -> Alarm:
 
 
 def projection_lag(logical_id: str, service: str, name: str) -> Alarm:
-    """Ring when a projection stays behind: even its smallest lag in each period is beyond the limit."""
+    """Ring when a projection stays behind: even the smallest lag that ``service`` saw is beyond the limit."""
     return Alarm(
         logical_id=logical_id,
         meaning=f"The projection {name} stays behind its streams. See: esctl status",
         namespace=NAMESPACE,
         metric="ProjectionLag",
-        dimensions={"service": service},
+        dimensions={"projection": name, "service": service},
         statistic="Minimum",
         threshold=LAG_EVENTS,
         period_s=300,

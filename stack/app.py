@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,6 +46,20 @@ class AssemblyInfo:
     stack_name: str
 
 
+class SynthesisError(Exception):
+    """The stack cannot be synthesized, or its template breaks rules.
+
+    Attributes
+    ----------
+    findings
+        What is wrong and where, one line each.
+    """
+
+    def __init__(self, findings: Sequence[str]) -> None:
+        super().__init__("\n".join(findings))
+        self.findings = tuple(findings)
+
+
 def synthesize(
     settings: StackSettings,
     outdir: Path,
@@ -65,8 +79,8 @@ def synthesize(
 
     Raises
     ------
-    jsii.errors.JavaScriptError
-        The CDK refuses the construct tree or, with ``validate``, the template; the message says where.
+    SynthesisError
+        The CDK refuses the construct tree or, with ``validate``, the template.
     """
     asset = build_asset(cache_folder("assets"))
     prepare_jsii()
@@ -84,15 +98,32 @@ def synthesize(
         context={"@aws-cdk/core:validateAgainstDefaultRules": validate},
     )
     synthesizer = cdk.CliCredentialsStackSynthesizer(file_assets_bucket_name=ASSET_BUCKET)
-    stack = EsStack(
-        app,
-        settings,
-        asset.path,
-        registry() if projections is None else projections,
-        synthesizer=synthesizer,
-    )
-    app.synth()
+    try:
+        stack = EsStack(
+            app,
+            settings,
+            asset.path,
+            registry() if projections is None else projections,
+            synthesizer=synthesizer,
+        )
+        app.synth()
+    except RuntimeError as error:  # what jsii makes of an error thrown by the CDK
+        raise SynthesisError(_findings(outdir) or str(error).splitlines()) from error
     return _info(settings.stack_name, outdir, stack.artifact_id)
+
+
+def _findings(outdir: Path) -> list[str]:
+    """Read what the CDK's rules found, one line each; none if it never came to that."""
+    report = outdir / "validation-report.json"
+    if not report.exists():
+        return []
+    plugins = json.loads(report.read_text(encoding="utf-8"))["pluginReports"]
+    return [
+        f"{place['constructPath']}: {violation['description']}"
+        for plugin in plugins
+        for violation in plugin["violations"]
+        for place in violation["violatingConstructs"]
+    ]
 
 
 def _info(stack_name: str, outdir: Path, artifact: str) -> AssemblyInfo:

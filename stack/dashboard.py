@@ -26,6 +26,8 @@ class Names:
         Queue names by label.
     projectors
         Service names of the projectors by projection.
+    reconciler
+        Service name of the function that measures how far behind the projections are.
     """
 
     region: str
@@ -36,6 +38,7 @@ class Names:
     queues: Mapping[str, str]
     dead_letters: Mapping[str, str]
     projectors: Mapping[str, str]
+    reconciler: str
 
 
 def body(names: Names, alarm_arns: Sequence[str]) -> str:
@@ -75,12 +78,16 @@ def _events(names: Names) -> list[Graph]:
     def per_projector(metric: str) -> list[Series]:
         return [(NAMESPACE, metric, "service", service, {"label": name}) for name, service in names.projectors.items()]
 
+    def per_projection(metric: str) -> list[Series]:
+        service = ("service", names.reconciler)
+        return [(NAMESPACE, metric, "projection", name, *service, {"label": name}) for name in names.projectors]
+
     appended = [(NAMESPACE, metric, "service", "add-event") for metric in ("EventsAppended", "AppendConflicts")]
     return [
         ("Appended", "Sum", appended),
         ("Projected", "Sum", [*per_projector("EventsProjected"), *per_projector("EventsSkipped")]),
-        ("Lag (events)", "Maximum", per_projector("ProjectionLag")),
-        ("Halted", "Sum", per_projector("StreamHalted")),
+        ("Lag (events)", "Maximum", per_projection("ProjectionLag")),
+        ("Halted streams", "Maximum", per_projection("StreamsHalted")),
         ("Replays (events per second)", "Average", [(NAMESPACE, "ReplayRate", "service", "replay-worker")]),
         (
             "Events table (units)",

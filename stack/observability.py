@@ -14,6 +14,7 @@ from stack.event_store import EventStore
 from stack.function import EsFunction
 from stack.projection import ProjectionStack
 from stack.publisher import Publisher
+from stack.reconciler import Reconciler
 from stack.replay import Replay
 
 
@@ -28,12 +29,14 @@ class Observability(Construct):
         publisher: Publisher,
         projections: Sequence[ProjectionStack],
         replay: Replay,
+        reconciler: Reconciler,
         functions: Iterable[EsFunction],
     ) -> None:
         super().__init__(scope, "Observability")
         self._publisher = publisher
         self._projections = projections
         self._replay = replay
+        self._reconciler = reconciler.function.spec.service
         self._functions = {function.spec.logical_id: function.resource.function_name for function in functions}
         declared = [alarms.add_alarm(self, alarm) for alarm in self._alarms()]
         board = cloudwatch.CfnDashboard(
@@ -59,9 +62,7 @@ class Observability(Construct):
                     each.queue.dead_letters.queue_name,
                     f"The projection {definition.name} could not take in messages",
                 ),
-                alarms.projection_lag(
-                    f"{definition.pascal_name}LagAlarm", each.projector.spec.service, definition.name
-                ),
+                alarms.projection_lag(f"{definition.pascal_name}LagAlarm", self._reconciler, definition.name),
             ]
         for logical_id, name in self._functions.items():
             found += alarms.function_faults(logical_id, name)
@@ -80,5 +81,6 @@ class Observability(Construct):
                 **{label: queue.dead_letters.queue_name for label, queue in queues.items()},
                 "publisher": self._publisher.failures.queue_name,
             },
+            reconciler=self._reconciler,
             projectors={each.definition.name: each.projector.spec.service for each in self._projections},
         )

@@ -55,6 +55,7 @@ class EsStack(Stack):
             publisher=self.publisher,
             projections=self.projections,
             replay=self.replay,
+            reconciler=self.reconciler,
             functions=self._functions(routes),
         )
         self._outputs()

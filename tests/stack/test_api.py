@@ -1,0 +1,145 @@
+"""The API in front of the functions."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.stack.synthesized import Synthesized, references
+
+ROUTES = {
+    "POST /addEvent": "AddEvent",
+    "POST /addEvents": "AddEvent",
+    "GET /listTestItems": "ListTestItems",
+    "POST /triggerReplay": "TriggerReplay",
+    "POST /projections/{name}/rollback": "TriggerReplay",
+    "POST /projections/{name}/resume": "Mend",
+    "POST /projections/{name}/skip": "Mend",
+    "GET /projections": "Browse",
+    "GET /streams": "Browse",
+    "GET /streams/{streamId}/events": "Browse",
+    "GET /replays": "Browse",
+    "GET /replays/{replayId}": "Browse",
+    "GET /openapi.json": "Browse",
+}
+
+
+def test_routes_are_those_of_the_contract(stack: Synthesized) -> None:
+    assert {route: function for route, (function, _) in stack.routes().items()} == ROUTES
+
+
+def test_every_method_wants_the_key(stack: Synthesized, chosen: Synthesized) -> None:
+    for _, method in [*stack.routes().values(), *chosen.routes().values()]:
+        assert method["ApiKeyRequired"] is True
+        assert method["Integration"]["Type"] == "AWS_PROXY"
+
+
+def test_auth_iam_wants_a_signature_besides(stack: Synthesized, chosen: Synthesized) -> None:
+    assert {method["AuthorizationType"] for _, method in stack.routes().values()} == {"NONE"}
+    assert {method["AuthorizationType"] for _, method in chosen.routes().values()} == {"AWS_IAM"}
+
+
+def test_key_is_a_parameter_that_nothing_shows(stack: Synthesized) -> None:
+    (name, parameter), *others = stack.document["Parameters"].items()
+    assert (name, others) == ("ApiKey", [])
+    assert parameter["NoEcho"] is True
+    assert "Default" not in parameter
+    assert (parameter["MinLength"], parameter["MaxLength"]) == (20, 128)
+    users = [name for name, each in stack.resources.items() if "ApiKey" in references(each.get("Properties"))]
+    assert users == ["ApiClientKey"]
+    assert "ApiKey" not in references(stack.document["Outputs"])
+
+
+def test_key_works_through_a_usage_plan_with_a_throttle(stack: Synthesized) -> None:
+    ((plan_id, plan),) = stack.of_type("AWS::ApiGateway::UsagePlan").items()
+    assert plan["Throttle"] == {"BurstLimit": 2000, "RateLimit": 1000}
+    (membership,) = stack.of_type("AWS::ApiGateway::UsagePlanKey").values()
+    assert membership["KeyId"] == {"Ref": "ApiClientKey"}
+    assert membership["UsagePlanId"] == {"Ref": plan_id}
+
+
+def test_api_calls_functions_for_itself_only(stack: Synthesized) -> None:
+    permissions = stack.of_type("AWS::Lambda::Permission").values()
+    (api,) = stack.of_type("AWS::ApiGateway::RestApi")
+    called = {}
+    for each in permissions:
+        if each["Principal"] == "apigateway.amazonaws.com":
+            called[each["FunctionName"]["Fn::GetAtt"][0]] = references(each["SourceArn"]) & {api}
+    assert called == {function: {api} for function in ROUTES.values()}
+
+
+def test_stage_writes_access_logs_without_the_key(stack: Synthesized) -> None:
+    (stage,) = stack.of_type("AWS::ApiGateway::Stage").values()
+    assert stage["AccessLogSetting"]["DestinationArn"] == {"Fn::GetAtt": ["ApiAccessLogs", "Arn"]}
+    line = json.loads(stage["AccessLogSetting"]["Format"])
+    assert {"requestId", "status", "route", "error"} <= set(line)
+    assert "$context.identity.apiKey" not in line.values()
+
+
+def test_stage_traces_only_when_asked(stack: Synthesized, chosen: Synthesized) -> None:
+    (plain,) = stack.of_type("AWS::ApiGateway::Stage").values()
+    (traced,) = chosen.of_type("AWS::ApiGateway::Stage").values()
+    assert (plain["TracingEnabled"], traced["TracingEnabled"]) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        ("INVALID_API_KEY", 403),
+        ("MISSING_AUTHENTICATION_TOKEN", 404),
+        ("THROTTLED", 429),
+        ("REQUEST_TOO_LARGE", 413),
+        ("INTEGRATION_TIMEOUT", 504),
+        ("DEFAULT_4XX", None),
+        ("DEFAULT_5XX", None),
+    ],
+)
+def test_gateway_answers_with_problem_documents(stack: Synthesized, kind: str, status: int | None) -> None:
+    responses = stack.of_type("AWS::ApiGateway::GatewayResponse").values()
+    (response,) = [each for each in responses if each["ResponseType"] == kind]
+    template = response["ResponseTemplates"]["application/json"]
+    document = json.loads(template.replace("$context.error.messageString", '"Forbidden"'))
+    assert response["ResponseParameters"] == {"gatewayresponse.header.Content-Type": "'application/problem+json'"}
+    assert document["type"].startswith("urn:esctl:problem:")
+    assert document["detail"] == "Forbidden"
+    assert document.get("status") == status
+    assert response.get("StatusCode") == (None if status is None else str(status))
+
+
+def test_call_without_signature_is_forbidden_where_one_is_wanted(chosen: Synthesized) -> None:
+    responses = chosen.of_type("AWS::ApiGateway::GatewayResponse").values()
+    (response,) = [each for each in responses if each["ResponseType"] == "MISSING_AUTHENTICATION_TOKEN"]
+    assert response["StatusCode"] == "403"
+
+
+def test_deployment_is_another_when_the_api_is(stack: Synthesized, chosen: Synthesized, extended: Synthesized) -> None:
+    deployments = {next(iter(each.of_type("AWS::ApiGateway::Deployment"))) for each in (stack, chosen, extended)}
+    assert len(deployments) == 3
+
+
+def test_deployment_waits_for_methods_and_gateway_responses(stack: Synthesized) -> None:
+    (deployment,) = stack.of_type("AWS::ApiGateway::Deployment")
+    waits = set(stack.resources[deployment]["DependsOn"])
+    assert waits >= set(stack.of_type("AWS::ApiGateway::Method"))
+    assert waits >= set(stack.of_type("AWS::ApiGateway::GatewayResponse"))
+
+
+def test_outputs_are_those_of_the_architecture(stack: Synthesized) -> None:
+    assert set(stack.document["Outputs"]) == {
+        "ApiUrl",
+        "ApiId",
+        "ApiKeyId",
+        "EventsTable",
+        "IdempotencyTable",
+        "JobsTable",
+        "TopicArn",
+        "FailureQueueUrl",
+        "ReplayQueueUrl",
+        "ReplayDeadLetterQueueUrl",
+        "TestItemsStateTable",
+        "TestItemsRowsTable",
+        "TestItemsQueueUrl",
+        "TestItemsDeadLetterQueueUrl",
+    }
+    assert stack.document["Outputs"]["ApiUrl"]["Value"]["Fn::Join"][1][-1] == "/v1"

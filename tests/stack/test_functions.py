@@ -1,0 +1,103 @@
+"""How the functions are declared."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.stack.synthesized import Synthesized
+
+FUNCTIONS = {
+    "AddEvent": ("add_event", "add-event"),
+    "ListTestItems": ("list_items", "list-test-items"),
+    "TriggerReplay": ("trigger_replay", "trigger-replay"),
+    "Browse": ("browse", "browse"),
+    "Mend": ("mend", "mend"),
+    "Publisher": ("publisher", "publisher"),
+    "ProjectorTestItems": ("projector", "projector-test-items"),
+    "ReplayWorker": ("replay_worker", "replay-worker"),
+    "Reconciler": ("reconciler", "reconciler"),
+}
+
+
+def test_functions_are_those_of_the_architecture(stack: Synthesized) -> None:
+    assert set(stack.of_type("AWS::Lambda::Function")) == set(FUNCTIONS)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_function_runs_its_module_on_python_313_arm64(stack: Synthesized, name: str) -> None:
+    module, service = FUNCTIONS[name]
+    stack.template.has_resource_properties(
+        "AWS::Lambda::Function",
+        {
+            "Handler": f"handlers.functions.{module}.handler",
+            "Runtime": "python3.13",
+            "Architectures": ["arm64"],
+            "LoggingConfig": {"LogGroup": {"Ref": f"{name}Logs"}},
+            "Environment": {"Variables": {"POWERTOOLS_SERVICE_NAME": service, "POWERTOOLS_METRICS_NAMESPACE": "esctl"}},
+        },
+    )
+
+
+def test_functions_share_one_code_asset(stack: Synthesized) -> None:
+    code = {str(each["Code"]) for each in stack.of_type("AWS::Lambda::Function").values()}
+    assert len(code) == 1
+    assert stack.info.asset_key in code.pop()
+
+
+def test_each_function_has_a_log_group_that_goes_with_the_stack(stack: Synthesized) -> None:
+    groups = stack.of_type("AWS::Logs::LogGroup")
+    assert set(groups) == {f"{name}Logs" for name in FUNCTIONS} | {"ApiAccessLogs"}
+    assert {group["RetentionInDays"] for group in groups.values()} == {30}
+    assert {stack.resources[name]["DeletionPolicy"] for name in groups} == {"Delete"}
+
+
+def test_functions_behind_the_api_give_up_before_the_gateway_does(stack: Synthesized) -> None:
+    behind = {function for function, _ in stack.routes().values()}
+    assert all(stack.properties(name)["Timeout"] < 29 for name in behind)
+
+
+def test_functions_trace_only_when_asked(stack: Synthesized, chosen: Synthesized) -> None:
+    for name in FUNCTIONS:
+        assert "TracingConfig" not in stack.properties(name)
+        assert stack.environment_of(name)["TRACING"] == "false"
+        assert chosen.properties(name)["TracingConfig"] == {"Mode": "Active"}
+        assert chosen.environment_of(name)["TRACING"] == "true"
+
+
+def test_strictness_reaches_the_functions(stack: Synthesized, chosen: Synthesized) -> None:
+    assert stack.environment_of("AddEvent")["STRICT"] == "false"
+    assert chosen.environment_of("AddEvent")["STRICT"] == "true"
+
+
+@pytest.mark.parametrize(
+    ("name", "variables"),
+    {
+        "AddEvent": {"EVENTS_TABLE": "Events", "IDEMPOTENCY_TABLE": "Idempotency"},
+        "TriggerReplay": {"EVENTS_TABLE": "Events", "JOBS_TABLE": "Jobs", "REPLAY_QUEUE_URL": "ReplayQueue"},
+        "Browse": {"EVENTS_TABLE": "Events", "JOBS_TABLE": "Jobs"},
+        "Mend": {"EVENTS_TABLE": "Events"},
+        "Publisher": {"TOPIC_ARN": "Topic"},
+        "ProjectorTestItems": {"EVENTS_TABLE": "Events"},
+        "ReplayWorker": {"EVENTS_TABLE": "Events", "JOBS_TABLE": "Jobs", "REPLAY_QUEUE_URL": "ReplayQueue"},
+        "Reconciler": {"EVENTS_TABLE": "Events", "REPLAY_QUEUE_URL": "ReplayQueue"},
+    }.items(),
+)
+def test_function_is_told_where_its_things_are(stack: Synthesized, name: str, variables: dict[str, str]) -> None:
+    environment = stack.environment_of(name)
+    assert {key: environment[key] for key in variables} == {key: {"Ref": ref} for key, ref in variables.items()}
+
+
+@pytest.mark.parametrize("name", ["ListTestItems", "ProjectorTestItems"])
+def test_function_of_a_projection_knows_which(stack: Synthesized, name: str) -> None:
+    assert stack.environment_of(name)["PROJECTION"] == "test-items"
+
+
+@pytest.mark.parametrize(
+    "name", ["ListTestItems", "ProjectorTestItems", "TriggerReplay", "Browse", "Mend", "ReplayWorker", "Reconciler"]
+)
+def test_projections_are_described_as_json(stack: Synthesized, name: str) -> None:
+    parts = stack.environment_of(name)["PROJECTIONS"]["Fn::Join"][1]
+    rendered = "".join(part if isinstance(part, str) else f"<{part['Ref']}>" for part in parts)
+    assert rendered == (
+        '{"test-items":{"state":"<TestItemsState>","rows":"<TestItemsRows>","queue":"<TestItemsQueue>"}}'
+    )

@@ -1,0 +1,79 @@
+"""The least that each function needs."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.stack.synthesized import Synthesized, as_list, references
+from tests.stack.test_functions import FUNCTIONS
+
+WRITES = {"dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem", "dynamodb:BatchWriteItem"}
+
+TOUCHED = {
+    "AddEvent": {"Events", "Idempotency"},
+    "ListTestItems": {"TestItemsState", "TestItemsRows"},
+    "TriggerReplay": {"Events", "TestItemsState", "Jobs", "ReplayQueue"},
+    "Browse": {"Events", "TestItemsState", "Jobs"},
+    "Mend": {"Events", "TestItemsState", "TestItemsQueue"},
+    "Publisher": {"Events", "Topic", "FailureQueue"},
+    "ProjectorTestItems": {"Events", "TestItemsState", "TestItemsRows", "TestItemsQueue"},
+    "ReplayWorker": {"Events", "TestItemsState", "TestItemsRows", "Jobs", "ReplayQueue"},
+    "Reconciler": {"Events", "TestItemsState", "TestItemsQueue", "ReplayQueue"},
+}
+"""The column "may touch" of the functions in docs/architecture.md."""
+
+
+def test_each_function_has_a_role_of_its_own(stack: Synthesized) -> None:
+    roles = [each["Role"]["Fn::GetAtt"][0] for each in stack.of_type("AWS::Lambda::Function").values()]
+    assert len(set(roles)) == len(FUNCTIONS)
+    for role in roles:
+        assert "ManagedPolicyArns" not in stack.properties(role)
+        (statement,) = stack.properties(role)["AssumeRolePolicyDocument"]["Statement"]
+        assert statement["Principal"] == {"Service": "lambda.amazonaws.com"}
+
+
+def test_no_policy_is_attached_from_elsewhere(stack: Synthesized) -> None:
+    assert not stack.of_type("AWS::IAM::Policy")
+    assert not stack.of_type("AWS::IAM::ManagedPolicy")
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_no_permission_has_a_wildcard(stack: Synthesized, name: str) -> None:
+    for statement in stack.statements_of(name):
+        assert statement["Effect"] == "Allow"
+        assert not [action for action in statement["Action"] if "*" in action]
+        assert not [resource for resource in statement["Resource"] if "*" in str(resource)]
+
+
+def test_tracing_adds_the_one_wildcard_that_xray_wants(chosen: Synthesized) -> None:
+    for name in FUNCTIONS:
+        wide = [each for each in chosen.statements_of(name) if "*" in each["Resource"]]
+        assert [each["Action"] for each in wide] == [["xray:PutTraceSegments", "xray:PutTelemetryRecords"]]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_function_touches_only_what_the_architecture_says(stack: Synthesized, name: str) -> None:
+    touched = {
+        reference
+        for statement in stack.statements_of(name)
+        for resource in as_list(statement["Resource"])
+        for reference in references(resource)
+    }
+    assert touched == TOUCHED[name] | {f"{name}Logs"}
+
+
+def test_only_add_event_writes_events_and_nothing_changes_them(stack: Synthesized) -> None:
+    writers = {name: stack.actions_on(name, "Events") & WRITES for name in FUNCTIONS}
+    assert {name: actions for name, actions in writers.items() if actions} == {"AddEvent": {"dynamodb:PutItem"}}
+
+
+@pytest.mark.parametrize("name", ["ListTestItems", "Browse"])
+def test_readers_write_nothing(stack: Synthesized, name: str) -> None:
+    actions = {action for statement in stack.statements_of(name) for action in statement["Action"]}
+    assert not actions & WRITES
+    assert not {action for action in actions if action.startswith(("sqs:", "sns:"))}
+
+
+def test_rows_are_written_by_projector_and_replay_only(stack: Synthesized) -> None:
+    writers = {name for name in FUNCTIONS if stack.actions_on(name, "TestItemsRows") & WRITES}
+    assert writers == {"ProjectorTestItems", "ReplayWorker"}

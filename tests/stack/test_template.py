@@ -1,0 +1,127 @@
+"""The template as a whole: what linters and rule packs say, names, sizes, determinism."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from handlers.projections import registry
+from stack.app import SynthesisError
+from stack.asset import build_asset
+from stack.cache import cache_folder
+from stack.settings import StackSettings
+from tests.stack.synthesized import Synthesized, synthesized
+
+# Names that other stacks in the account might have as well. Two are made of the stack's own name, which is unique.
+NAMES = {
+    "AlarmName",
+    "DashboardName",
+    "FunctionName",
+    "LogGroupName",
+    "Name",
+    "QueueName",
+    "RoleName",
+    "TableName",
+    "TopicName",
+    "UsagePlanName",
+}
+REFERRING = {"AWS::Lambda::EventSourceMapping", "AWS::Lambda::Permission"}  # their FunctionName is whom they call
+
+CHOICES = [StackSettings("esctl"), StackSettings("esctl", tracing=True, strict=True, auth="iam")]
+
+
+def test_nothing_has_a_fixed_physical_name(chosen: Synthesized) -> None:
+    named = {
+        resource["Type"]: value
+        for resource in chosen.resources.values()
+        if resource["Type"] not in REFERRING
+        for key, value in resource.get("Properties", {}).items()
+        if key in NAMES
+    }
+    assert named == {
+        "AWS::ApiGateway::RestApi": {"Ref": "AWS::StackName"},
+        "AWS::SNS::Topic": {"Fn::Join": ["", [{"Ref": "AWS::StackName"}, "-events.fifo"]]},
+    }
+
+
+def test_cfn_lint_finds_nothing(stack: Synthesized, chosen: Synthesized, extended: Synthesized) -> None:
+    templates = [str(each.info.template) for each in (stack, chosen, extended)]
+    command = [Path(sys.executable).with_name("cfn-lint"), "--non-zero-exit-code", "informational", "--template"]
+    found = subprocess.run([*command, *templates], capture_output=True, text=True, check=False)
+    assert found.stdout == ""
+    assert found.returncode == 0, found.stderr
+
+
+@pytest.mark.parametrize("settings", CHOICES, ids=["default", "chosen"])
+def test_cdk_nag_finds_nothing_without_a_reason(settings: StackSettings, tmp_path: Path) -> None:
+    # Loading cdk-nag takes seconds and synthesizing does not need it, so only this test does.
+    import aws_cdk as cdk
+    from cdk_nag import AwsSolutionsChecks
+
+    from stack.stack import EsStack
+
+    app = cdk.App(outdir=str(tmp_path), builtin_cloud_formation_validation=False)
+    asset = build_asset(cache_folder("assets"))
+    EsStack(app, settings, asset.path, registry(), synthesizer=cdk.CliCredentialsStackSynthesizer())
+    report = AwsSolutionsChecks(app, verbose=True).validate_scope(app)
+    found = [
+        f"{violation.rule_name} {resource.construct_path}: {violation.description}"
+        for violation in report.violations
+        for resource in violation.violating_resources
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize("settings", CHOICES, ids=["default", "chosen"])
+def test_the_cdks_own_rules_find_nothing(settings: StackSettings, tmp_path: Path) -> None:
+    synthesized(tmp_path, settings, validate=True)
+
+
+def test_what_the_cdks_own_rules_find_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stack.alarms.LAG_PERIODS", 0)
+    with pytest.raises(SynthesisError) as raised:
+        synthesized(tmp_path, StackSettings("esctl"), validate=True)
+    assert [finding.partition(": ")[0] for finding in raised.value.findings] == [
+        "esctl/Observability/TestItemsLagAlarm"
+    ]
+
+
+def test_what_a_construct_refuses_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stack.projection.PROJECTOR_TIMEOUT_S", 90_000)
+    with pytest.raises(SynthesisError, match="visibility timeout must be between 0 and 43,200 seconds"):
+        synthesized(tmp_path, StackSettings("esctl"))
+
+
+def test_same_sources_give_the_same_template(stack: Synthesized, tmp_path: Path) -> None:
+    again = synthesized(tmp_path / "elsewhere with a space", StackSettings("esctl"))
+    assert again.text == stack.text
+    assert again.info.assets_manifest.read_text() == stack.info.assets_manifest.read_text()
+
+
+def test_assembly_goes_to_one_bucket_per_account_and_region(stack: Synthesized) -> None:
+    files = json.loads(stack.info.assets_manifest.read_text())["files"].values()
+    destinations = [place for file in files for place in file["destinations"].values()]
+    assert {place["bucketName"] for place in destinations} == {"esctl-assets-${AWS::AccountId}-${AWS::Region}"}
+    assert stack.info.asset_key in {place["objectKey"] for place in destinations}
+    assert stack.info.asset_key == stack.info.asset.name.removeprefix("asset.")
+    assert not {key for place in destinations for key in place if key.startswith("assumeRole")}
+
+
+def test_template_needs_no_bootstrapped_account(stack: Synthesized) -> None:
+    assert set(stack.document) == {"Resources", "Parameters", "Outputs"}
+    assert set(stack.document["Parameters"]) == {"ApiKey"}
+
+
+def test_template_leaves_room_for_more_projections(stack: Synthesized, extended: Synthesized) -> None:
+    # CloudFormation takes 500 resources and 1 MB; a projection takes some thirty resources of it.
+    assert len(stack.resources) + 10 * (len(extended.resources) - len(stack.resources)) < 500
+    assert len(stack.text) < 200_000
+
+
+def test_describing_the_projections_leaves_room_in_the_environment(stack: Synthesized) -> None:
+    # Lambda takes 4 KB of environment; names of tables have some 60 characters, queue URLs some 120.
+    assert len(str(stack.environment_of("ReplayWorker")["PROJECTIONS"])) < 400
