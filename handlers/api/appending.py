@@ -19,11 +19,12 @@ from handlers.errors import Fault, InvalidInput, VersionConflict
 from handlers.events import Event, NewEvent
 from handlers.store import EventStore
 from handlers.store.limits import MAX_EVENT_BODY_BYTES, MAX_EVENTS_BODY_BYTES, check_sizes, pointer
+from handlers.store.planning import MAX_TRANSACTION_ITEMS
 from handlers.store.port import Appended, IdempotencyKey
 
-# A transaction holds 100 items; the idempotency guard is one of them (E4).
-MAX_EVENTS = 100
-MAX_GUARDED_EVENTS = 99
+# The idempotency guard is one of the items of the transaction (E4).
+MAX_EVENTS = MAX_TRANSACTION_ITEMS
+MAX_GUARDED_EVENTS = MAX_TRANSACTION_ITEMS - 1
 MAX_IDEMPOTENCY_KEY_CHARACTERS = 256
 
 

@@ -180,7 +180,7 @@ class Api:
 
 @cache
 def _contract() -> Any:
-    return json.loads(contract.text())
+    return contract.document()
 
 
 @cache

@@ -10,9 +10,10 @@ import pytest
 from openapi_spec_validator import validate
 
 from handlers.api import appending, contract
+from handlers.projection import Projection
 from handlers.store import limits
 
-DOCUMENT: dict[str, Any] = json.loads(contract.text())
+DOCUMENT: dict[str, Any] = contract.document()
 
 # DESIGN section 6, and the two functions that share its routes.
 ROUTES = {
@@ -73,3 +74,12 @@ def test_every_reference_leads_somewhere() -> None:
     for name in re.findall(r'"#/components/(\w+/\w+)"', json.dumps(DOCUMENT)):
         kind, _, key = name.partition("/")
         assert key in DOCUMENT["components"][kind]
+
+
+def test_the_list_of_a_new_projection_is_in_the_served_contract_with_no_edit() -> None:
+    seats = Projection("free-seats", key="seatId")
+    served = contract.with_lists(DOCUMENT, [seats])
+    validate(served)
+    page = served["paths"]["/listFreeSeats"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+    assert page["properties"]["items"]["items"]["required"] == ["seatId"]
+    assert "/listFreeSeats" not in DOCUMENT["paths"]

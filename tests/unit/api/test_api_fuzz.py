@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
@@ -31,7 +32,7 @@ EVENT = st.fixed_dictionaries(
         "data": DATA | JSON,
         "expectedVersion": st.integers(-2, 2) | JSON,
         "metadata": st.dictionaries(st.sampled_from(["actor", "correlationId", "x"]), TEXT | JSON) | JSON,
-        "timeStamp": st.datetimes().map(lambda moment: moment.isoformat() + "Z") | JSON,
+        "timeStamp": st.datetimes(min_value=datetime(1000, 1, 1)).map(lambda moment: moment.isoformat() + "Z") | JSON,
         "schemaVersion": st.integers(0, 2) | JSON,
         "extra": JSON,
     },

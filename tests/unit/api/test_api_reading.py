@@ -62,9 +62,9 @@ def test_a_page_of_rows_that_were_replaced_is_gone(api: Api) -> None:
     token = api.call(LIST, query={"limit": "2"}).json["nextToken"]
     model, stream_id = api.read_models[items.name], StreamId(TEST_STREAM)
     for generation in ("first", "second"):
-        model.commit(transitions.begin_replay(model.load(stream_id).state, generation, "f", "now"))
-        model.commit(transitions.advance_replay(model.load(stream_id).state, 4, "now"))
-        model.commit(transitions.switch(model.load(stream_id).state, "now"))
+        model.commit(transitions.begin_replay(model.load(stream_id).state, generation, "f", "2026-11-23T10:15:30.000Z"))
+        model.commit(transitions.advance_replay(model.load(stream_id).state, 4, "2026-11-23T10:15:30.000Z"))
+        model.commit(transitions.switch(model.load(stream_id).state, "2026-11-23T10:15:30.000Z"))
     assert api.call(LIST, query={"limit": "2", "nextToken": token}).status == 410
 
 
@@ -236,9 +236,9 @@ def test_a_halted_stream_shows_event_and_error(api: Api) -> None:
 def test_a_replay_and_the_generation_before_are_shown(api: Api) -> None:
     api.given(created("1"))
     model, stream_id = api.read_models[items.name], StreamId(TEST_STREAM)
-    model.commit(transitions.begin_replay(model.load(stream_id).state, "r1", "f", "now"))
+    model.commit(transitions.begin_replay(model.load(stream_id).state, "r1", "f", "2026-11-23T10:15:30.000Z"))
     assert projected(api)["state"] == "replaying"
-    model.commit(transitions.advance_replay(model.load(stream_id).state, 0, "now"))
+    model.commit(transitions.advance_replay(model.load(stream_id).state, 0, "2026-11-23T10:15:30.000Z"))
     model.commit(transitions.switch(model.load(stream_id).state, "2026-11-23T10:15:30.123Z"))
     stream = projected(api)
     assert (stream["state"], stream["generation"], stream["previous"]["generation"]) == ("live", 1, 0)
