@@ -33,7 +33,7 @@ LEFT_OUT = re.compile(
     | \.(pyc|so|pyd|dylib|c|h|pyi)$       # compiled, or of no use at run time
     | (^|/)py\.typed$
     | (^|/)[^/]+\.(dist-info|data)/
-    | (^|/)\.                             # .DS_Store, editors' files
+    | (^|/)\. | ~$                        # .DS_Store, editors' files
     | ^aws_lambda_powertools/event_handler/       # 2.2 MB; our API layer is handlers/api
     | ^aws_lambda_powertools/utilities/(?!(__init__|serialization)\.py|batch/|data_classes/|jmespath_utils/|typing/)
     """,
@@ -44,6 +44,7 @@ LEFT_OUT = re.compile(
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can express
 REGULAR_FILE = 0o100644 << 16  # readable by the function's user whatever the umask here
 UNIX = 3
+KEPT = 8  # assets of 1.6 MB in a folder; more than anybody deploys at the same time
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,7 @@ def build_asset(outdir: Path) -> CodeAsset:
         partial = outdir / f"{path.name}.{os.getpid()}"
         _pack(partial)
         partial.replace(path)  # in one step: whoever packs at the same time sees all of it or nothing
+        _prune(outdir)
     packed = path.read_bytes()
     return CodeAsset(path=path, sha256=hashlib.sha256(packed).hexdigest(), size_bytes=len(packed))
 
@@ -139,6 +141,13 @@ def _vendored_files() -> Iterator[tuple[str, Path]]:
             name = file.as_posix()
             if not name.startswith("..") and not LEFT_OUT.search(name):
                 yield name, Path(str(file.locate()))
+
+
+def _prune(outdir: Path) -> None:
+    """Delete the assets of sources that are long gone."""
+    packed = sorted(outdir.glob("code-*.zip"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in packed[KEPT:]:
+        path.unlink(missing_ok=True)
 
 
 def _pack(path: Path) -> None:

@@ -55,7 +55,7 @@ class FifoQueue(Construct):
         pin_logical_id(queue, f"{name}{suffix}")
         return queue
 
-    def feed(self, function: EsFunction, *, batch_size: int) -> None:
+    def feed(self, function: EsFunction, *, batch_size: int, max_concurrency: int | None = None) -> None:
         """Make a function consume the queue and report which messages of a batch failed."""
         function.allow(
             [
@@ -71,6 +71,7 @@ class FifoQueue(Construct):
             "Messages",
             event_source_arn=self.queue.queue_arn,
             batch_size=batch_size,
+            max_concurrency=max_concurrency,
             report_batch_item_failures=True,
         )
 

@@ -20,6 +20,8 @@ WORKER_TIMEOUT_S = 120
 """Two minutes, though a function may run for fifteen: after a crash the slice's message comes back after six times
 this, and the next slice costs one message."""
 
+WORKERS = 5  # a new account has 10 concurrent executions in all
+
 
 class Replay(Construct):
     """Rebuilds generations of read models, slice after slice (DESIGN section 5)."""
@@ -56,7 +58,8 @@ class Replay(Construct):
         self.allow_reading_jobs(self.worker)
         self.allow_writing_jobs(self.worker)
         self.queue.allow_sending(self.worker)
-        self.queue.feed(self.worker, batch_size=1)  # a slice takes as long as it may
+        # A slice takes as long as it may; so many at a time that the API and the projectors keep their share.
+        self.queue.feed(self.worker, batch_size=1, max_concurrency=WORKERS)
 
     def allow_reading_jobs(self, function: EsFunction) -> None:
         """Let a function read a job with its parts."""

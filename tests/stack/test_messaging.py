@@ -67,6 +67,10 @@ def test_replay_takes_one_slice_at_a_time(stack: Synthesized) -> None:
     assert mapping_of(stack, "ProjectorTestItems")["BatchSize"] == 10
 
 
+def test_replays_leave_concurrency_to_the_rest(stack: Synthesized) -> None:
+    assert mapping_of(stack, "ReplayWorker")["ScalingConfig"] == {"MaximumConcurrency": 5}
+
+
 def test_projection_gets_the_messages_of_its_streams_only(stack: Synthesized) -> None:
     stack.template.has_resource_properties(
         "AWS::SNS::Subscription",
