@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.command import command
-from cli.errors import DeploymentError
+from cli.errors import DeploymentError, NotFoundError
 from cli.session import Session
 from cli.targets import Target, for_deployment
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cli.deployment.job import Job
     from stack.settings import StackSettings
 
-LOCAL_STALL_S = 60.0  # the emulator makes every resource within a second; a minute of silence is a dead operation
+LOCAL_STALL_S = 30.0  # the emulator makes a resource within a second; so long a silence is a dead operation
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask: consent to everything that would be asked.")]
 
@@ -51,7 +51,7 @@ def deploy(
 @command()
 def diff(session: Session) -> None:
     """Show what a deployment would change, and change nothing."""
-    _show_diff(session, _known_target(session))
+    _show_diff(session, _known_target(session, changes=False))
 
 
 @command()
@@ -65,19 +65,26 @@ def destroy(
     """Remove the stack. The Events table is kept unless you say --delete-events."""
     from cli.deployment.destroy import destroy as execute
 
-    job = _job(session, _up(session, _known_target(session)), yes=yes, creates=False)
+    job = _job(session, _up(session, _known_target(session, changes=True)), yes=yes, creates=False)
     _name(session, "Destroying", job.target)
     _destroyed(session, job, execute(job, delete_events=delete_events))
 
 
-def _known_target(session: Session) -> Target:
-    """The target that the flags, the settings or the last deployment name."""
-    from cli.errors import NotFoundError
+def _known_target(session: Session, *, changes: bool) -> Target:
+    """The target that the flags, the settings or the last deployment name.
 
+    Parameters
+    ----------
+    changes
+        The command changes it: then nothing but flags, settings or an earlier deployment chooses AWS.
+    """
     try:
         return session.targets.resolve(session.choice, session.settings)
     except NotFoundError:
-        return for_deployment(session.choice, session.settings)
+        target = for_deployment(session.choice, session.settings)
+        if changes and not target.is_local:
+            raise
+        return target
 
 
 def _name(session: Session, doing: str, target: Target) -> None:
@@ -124,7 +131,13 @@ def _job(session: Session, target: Target, *, yes: bool, creates: bool) -> Job:
             tables=DynamoTables(clients, poll_s),
         ),
         reporter=OutputReporter(session.output, brief=target.is_local),
-        pace=Pace(session.environment.sleep, session.environment.monotonic, poll_s, stall_s),
+        pace=Pace(
+            session.environment.sleep,
+            session.environment.monotonic,
+            poll_s,
+            stall_s,
+            f"The emulator was stopped in the middle. Remove what is left:  esctl destroy {target.flags}",
+        ),
         state=session.state,
         assemblies=Assemblies(session.state, _synthesize),
         sources=source_fingerprint,

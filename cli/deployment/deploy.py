@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cli.deployment.assembly import Assembly, fingerprint, load
 from cli.deployment.assets import check_present, publish
@@ -45,7 +45,7 @@ def deploy(job: Job) -> Result:
     CliError
         With the first cause of a failure, the state the stack is in, and the command that mends it.
     """
-    stack = _ready(job, job.stack())
+    job, stack = _ready(job, job.stack())
     last = job.records.of(job.target)
     key = choose_key(job.settings, job.target, stack, last, job.state)
     mark = _mark(job)
@@ -90,11 +90,14 @@ def diff(job: Job) -> Result:
     return Result("update", stack, change_set.changes, widened)
 
 
-def _ready(job: Job, stack: Stack | None) -> Stack | None:
-    """Bring the stack into a state that can be deployed to; None where it has to be created."""
+def _ready(job: Job, stack: Stack | None) -> tuple[Job, Stack | None]:
+    """Bring the stack into a state that can be deployed to; None where it has to be created.
+
+    The job comes back too: who agrees to make a stack anew has agreed to its creation.
+    """
     judgement = judge(stack, job.target)
     if stack is None or judgement.verdict is Verdict.CREATE:
-        return None
+        return job, None
     if judgement.verdict is Verdict.FOLLOW:
         return _attached(job, stack)
     if judgement.verdict is Verdict.STUCK:
@@ -105,11 +108,11 @@ def _ready(job: Job, stack: Stack | None) -> Stack | None:
         if not job.target.is_local and not job.yes and not job.reporter.confirm("Delete it and make it anew?"):
             raise _declined()
         _delete(job, stack)
-        return None
-    return stack
+        return replace(job, yes=True), None
+    return job, stack
 
 
-def _attached(job: Job, stack: Stack) -> Stack | None:
+def _attached(job: Job, stack: Stack) -> tuple[Job, Stack | None]:
     """Follow what runs already (begun by an earlier call, or by somebody else), then look again."""
     job.reporter.say(f"{job.target.label} is {stack.status}: following it to its end first.")
     reader = EventReader.from_operation(job.services.stacks, stack.id)
@@ -195,11 +198,11 @@ def _execute(job: Job, assembly: Assembly, change_set: ChangeSet, *, creating: b
     services = job.services
     try:
         check_present(assembly.code, services.assets)
+        reader = EventReader.from_now(services.stacks, change_set.stack_id)
+        services.change_sets.execute(change_set.id, token())
     except BaseException:
         drop(job, change_set.id, creating=creating)
         raise
-    reader = EventReader.from_now(services.stacks, change_set.stack_id)
-    services.change_sets.execute(change_set.id, token())
     title = f"{'Creating' if creating else 'Updating'} {job.target.stack_name}"
     outcome = job.watch(reader, title, expected=len(change_set.changes))
     if not settled_well(outcome.stack):

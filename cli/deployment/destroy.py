@@ -13,6 +13,7 @@ from cli.deployment.states import esctl
 from cli.errors import CliError, DeploymentError, NotDeployedError, UsageError
 
 _TABLE = "AWS::DynamoDB::Table"
+_DELETABLE = frozenset({"DELETE_IN_PROGRESS", "CREATE_IN_PROGRESS"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,9 @@ def destroy(job: Job, *, delete_events: bool) -> Destroyed:
     kept_before = job.records.of(job.target).kept_tables
     if stack is None:
         return _without_stack(job, kept_before, delete_events=delete_events)
-    if stack.in_progress and stack.status != "DELETE_IN_PROGRESS":
+    # CloudFormation deletes what is being created, but nothing that is being updated; the emulator deletes either, and
+    # it has to: one that was killed in the middle of an operation never ends it.
+    if stack.in_progress and stack.status not in _DELETABLE and not job.target.is_local:
         raise DeploymentError(
             f"can't destroy {job.target.label} yet: it is {stack.status}",
             f"Follow it to its end:  {esctl('deploy', job.target)}",

@@ -130,12 +130,15 @@ class Pace:
     stall_s
         Give up after so many seconds without an event; None: never. An emulator that was killed in the middle of an
         operation never ends it; AWS always does, however long it takes.
+    stall_hint
+        What to do then.
     """
 
     sleep: Callable[[float], None]
     monotonic: Callable[[], float]
     poll_s: float
     stall_s: float | None = None
+    stall_hint: str = ""
 
 
 def follow(reader: EventReader, view: EventView, pace: Pace) -> Outcome:
@@ -162,5 +165,7 @@ def follow(reader: EventReader, view: EventView, pace: Pace) -> Outcome:
                 return Outcome(stack, tuple(events))
             moved_at = pace.monotonic() if fresh else moved_at
             if pace.stall_s is not None and pace.monotonic() - moved_at > pace.stall_s:
-                raise DeploymentError(f"{stack.name} stands still: it is {stack.status}, but nothing works on it")
+                raise DeploymentError(
+                    f"{stack.name} stands still: it is {stack.status}, but nothing works on it", pace.stall_hint
+                )
             pace.sleep(pace.poll_s)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cli.deployment.model import StackEvent
+from cli.tables import visible
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -54,7 +55,7 @@ def matters(event: StackEvent) -> bool:
 
 def line_of(event: StackEvent) -> str:
     """An event as a line of a log."""
-    reason = f"  {event.reason}" if event.reason else ""
+    reason = f"  {visible(event.reason)}" if event.reason else ""
     return f"{event.at:%H:%M:%S}  {event.status:<20} {event.logical_id}  ({event.resource_type}){reason}"
 
 

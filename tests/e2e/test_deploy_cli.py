@@ -132,6 +132,12 @@ def test_destroying_wants_the_name_or_yes(aws: Shell) -> None:
     assert (ran.code, "--yes" in ran.err) == (2, True)
 
 
+def test_credentials_alone_never_choose_aws_to_destroy(aws: Shell, tmp_path: Path) -> None:
+    stranger = Shell(tmp_path, {name: value for name, value in aws.variables.items() if name != "STACK_NAME"})
+    assert stranger("destroy", "--yes").code == 3
+    assert stranger("destroy", "--yes", "--stack-name", NAME).code == 3
+
+
 def test_all_that_is_missing_is_said_one_line_each(tmp_path: Path) -> None:
     bare = Shell(tmp_path, {"AWS_EC2_METADATA_DISABLED": "true", "HOME": str(tmp_path)})
     ran = bare("deploy")

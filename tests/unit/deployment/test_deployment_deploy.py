@@ -98,6 +98,15 @@ class TestCreating:
         assert world.change_sets.open == set()
         assert world.stacks.deleted == [STACK_ID]
 
+    def test_an_execution_that_is_refused_leaves_nothing(self, world: World) -> None:
+        def refused(change_set_id: str, token: str) -> None:
+            raise CliError("somebody else was quicker")
+
+        world.change_sets.execute = refused  # type: ignore[method-assign]
+        with pytest.raises(CliError, match="quicker"):
+            deploy(world.job(yes=True))
+        assert world.change_sets.open == set()
+
     def test_a_bucket_of_somebody_else_is_refused(self, world: World) -> None:
         world.assets.bucket = BucketState.FOREIGN
         with pytest.raises(AccessError, match="belongs to another account"):
@@ -283,7 +292,7 @@ class TestStuckStates:
         ]
         world.reporter.answer = True
         assert deploy(world.job()).action == "created"
-        assert world.reporter.asked[0] == "Delete it and make it anew?"
+        assert world.reporter.asked == ["Delete it and make it anew?"]
         assert any("left behind" in line and "Events-1" in line for line in world.reporter.said)
         assert world.change_sets.requests[0].creating
 

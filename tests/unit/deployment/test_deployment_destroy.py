@@ -6,8 +6,8 @@ from cli.deployment.deploy import deploy
 from cli.deployment.destroy import destroy
 from cli.deployment.model import Resource
 from cli.errors import CliError, DeploymentError, ExitCode, NotDeployedError, UsageError
-from cli.targets import Targets
-from tests.unit.deployment.fakes import STACK_ID, World, event, stack, stack_event
+from cli.targets import Target, Targets
+from tests.unit.deployment.fakes import AWS, LOCAL, STACK_ID, World, event, stack, stack_event
 
 EVENTS = Resource("Events", "shop-Events-1", "AWS::DynamoDB::Table", "CREATE_COMPLETE")
 ROLE = Resource("Role", "shop-Role-1", "AWS::IAM::Role", "CREATE_COMPLETE")
@@ -84,6 +84,13 @@ def test_a_running_deployment_is_in_the_way(world: World) -> None:
     world.stacks.found = stack("UPDATE_IN_PROGRESS")
     with pytest.raises(DeploymentError, match="is UPDATE_IN_PROGRESS"):
         destroy(world.job(yes=True), delete_events=False)
+
+
+@pytest.mark.parametrize(("target", "status"), [(AWS, "CREATE_IN_PROGRESS"), (LOCAL, "UPDATE_IN_PROGRESS")])
+def test_what_is_only_being_made_can_go(world: World, target: Target, status: str) -> None:
+    world.stacks.found = stack(status)
+    destroy(world.job(target, yes=True), delete_events=False)
+    assert world.stacks.deleted == [STACK_ID]
 
 
 def test_a_failing_deletion_tells_its_first_cause(world: World) -> None:
