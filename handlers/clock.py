@@ -23,7 +23,7 @@ class SystemClock:
 
 def rfc3339(moment: datetime) -> str:
     """Write a time as the contract has it: RFC 3339, UTC, milliseconds (``2026-11-23T10:15:30.123Z``)."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def parse_rfc3339(text: str) -> datetime:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
@@ -17,6 +17,7 @@ from botocore.exceptions import ClientError
 from handlers.events import StreamId
 from handlers.projection.definition import PARTITION_ATTRIBUTE, Row
 from handlers.projection.port import MAX_COMMIT_ROWS, Outdated, RowPage, Snapshot
+from handlers.projection.rows import MAX_DIGITS
 from handlers.projection.state import DEFAULTS, Document, StreamState
 from handlers.projection.transitions import StateChange
 
@@ -34,7 +35,20 @@ class _Deserializer(TypeDeserializer):
         return int(value) if _PLAIN_INTEGER.fullmatch(value) else super()._deserialize_n(value)  # type: ignore[misc]
 
 
-serialize = TypeSerializer().serialize
+class _Serializer(TypeSerializer):
+    """Trailing zeros beyond 38 digits are no digits to DynamoDB (10^40 is one), but boto3 refuses them as a loss."""
+
+    def _serialize_n(self, value: int | Decimal) -> str:
+        exact = Decimal(value)
+        if len(exact.as_tuple().digits) > MAX_DIGITS:
+            exact = exact.normalize(_WIDE)
+        return super()._serialize_n(exact)  # type: ignore[misc,no-any-return]
+
+
+# Wide enough for any number that `rows.check_number` lets through, so that normalizing takes zeros away and nothing else.
+_WIDE = Context(prec=5000)
+
+serialize = _Serializer().serialize
 deserialize = _Deserializer().deserialize
 
 

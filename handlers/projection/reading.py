@@ -9,7 +9,7 @@ from typing import Any
 from handlers.errors import Gone
 from handlers.events import StreamId
 from handlers.projection.port import ReadModel
-from handlers.projection.state import StreamState
+from handlers.projection.state import Chunk, StreamState
 
 # A commit takes milliseconds; only a stream that is written all the time needs more than two tries.
 MAX_TRIES = 5
@@ -60,26 +60,45 @@ def read_page(
         The generation of the earlier page has been given up since: begin again.
     """
     state = read_model.load(stream_id).state
-    for attempt in range(MAX_TRIES):
+    for attempt in range(1, MAX_TRIES + 1):
         chosen = state.active_generation if generation is None else generation
-        before = _identity(state, chosen)
+        before = _standing(state, chosen)
+        if before is None:
+            break
         page = read_model.page(stream_id, chosen, after=after, limit=limit)
         state = read_model.load(stream_id).state
-        same = _identity(state, chosen) == before
-        if same or attempt == MAX_TRIES - 1:
+        now = _standing(state, chosen)
+        # Without a token it does not matter that the generation was given up in the meantime: there is another one.
+        if now == before or (attempt == MAX_TRIES and (now or generation is None)):
             rows = tuple({key: row_key, **row} for row_key, row in page.rows)
-            settled = same and (chosen != state.active_generation or state.is_settled)
-            return ListPage(rows, before[0], chosen, page.next_after, settled)
-    raise AssertionError("unreachable: the last try returns")
-
-
-def _identity(state: StreamState, generation: int) -> tuple[int, int, int]:
-    """Return what must not change while rows of a generation are read; the first is their checkpoint."""
-    if generation == state.active_generation:
-        return state.checkpoint, generation, state.rewinds
-    if state.previous and generation == state.previous.generation:
-        return state.previous.checkpoint, generation, -1
-    if state.replay and state.replay.kind == "rollback" and generation == state.replay.generation:
-        keys_done = state.replay.chunk.keys_done if state.replay.chunk else 0
-        return state.replay.checkpoint, generation, -2 - keys_done
+            settled = now == before and before.complete
+            return ListPage(rows, before.checkpoint, chosen, page.next_after, settled)
     raise Gone("the page token belongs to a read model that has been replaced since; begin the list again")
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """What must not change while rows of a generation are read.
+
+    Attributes
+    ----------
+    complete
+        False while the rows are ahead of the checkpoint: in a rewind's catch-up, and in the middle of a rollback's chunk.
+    """
+
+    checkpoint: int
+    complete: bool
+    rewinds: int = 0
+    chunk: Chunk | None = None
+
+
+def _standing(state: StreamState, generation: int) -> _Standing | None:
+    """Return where the rows of a generation stand; None when it has been given up."""
+    if generation == state.active_generation:
+        return _Standing(state.checkpoint, state.is_settled, state.rewinds)
+    if state.previous and generation == state.previous.generation:
+        return _Standing(state.previous.checkpoint, complete=True)
+    replay = state.replay
+    if replay and replay.kind == "rollback" and generation == replay.generation:
+        return _Standing(replay.checkpoint, replay.chunk is None, chunk=replay.chunk)
+    return None
