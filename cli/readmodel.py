@@ -8,7 +8,7 @@ from typing import Any
 
 from cli.api import Api
 from cli.environment import Environment
-from cli.errors import CliError, TimedOutError
+from cli.errors import CliError, NotFoundError, TimedOutError
 from handlers.projection.definition import Projection
 from handlers.projections import registry
 
@@ -93,6 +93,20 @@ def wait_until_projected(
 def items_projection() -> Projection:
     """The projection that ``esctl list`` shows."""
     return registry()[ITEMS]
+
+
+def named_projection(name: str | None) -> Projection:
+    """The projection of a name; where none is given the only one there is, or the one that ``esctl list`` shows.
+
+    Raises
+    ------
+    NotFoundError
+    """
+    projections = registry()
+    chosen = projections.get(name or ITEMS)
+    if chosen is None:
+        raise NotFoundError(f"there is no projection {name or ITEMS}", f"There are: {', '.join(projections)}.")
+    return chosen
 
 
 def following(stream_id: str) -> list[Projection]:

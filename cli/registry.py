@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 START = "Start here"
 WORK = "Events and read models"
+OPERATE = "The operator's day"
 LOCAL = "Local target"
 
 
@@ -43,5 +44,14 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("add-event", "cli.commands.add_event:add_event", "Append an event to a stream.", WORK),
     Entry("list", "cli.commands.list_items:list_items", "List the items of the read model.", WORK),
     Entry("list-items", "cli.commands.list_items:list_items", "The same as list.", WORK, hidden=True),
+    Entry("replay", "cli.commands.replay:replay", "Build the read model anew from history, without downtime.", WORK),
+    Entry("replays", "cli.commands.replay:replays", "List the recent replays and rollbacks.", WORK),
+    Entry("status", "cli.commands.status:status", "Show how the system is doing, on one screen.", OPERATE),
+    Entry("tail-logs", "cli.commands.tail_logs:tail_logs", "Show the functions' logs, or one event's path.", OPERATE),
+    Entry("projections", "cli.commands.projections:app", "Show projections; resume or skip what halted.", OPERATE),
+    Entry("dead-letters", "cli.commands.dead_letters:app", "Show, redrive or purge what could not be done.", OPERATE),
+    Entry("open", "cli.commands.open:open_", "Open the dashboard, the API, the logs or the traces.", OPERATE),
+    Entry("doctor", "cli.commands.doctor:doctor", "Check this machine and the deployed stack, end to end.", OPERATE),
+    Entry("cost", "cli.commands.cost:cost", "Show what a million events cost, as measured.", OPERATE),
     Entry("local", "cli.commands.local:app", "Start, stop and empty the emulator behind the local target.", LOCAL),
 )

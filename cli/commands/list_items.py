@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.command import command
+from cli.errors import UsageError
 from cli.readmodel import Listing, fetch, items_projection
 from cli.session import Session
 from cli.tables import Column
@@ -25,12 +26,39 @@ def list_items(
     interval: Annotated[
         float, typer.Option("--interval", min=0.1, max=3600, metavar="SECONDS", help="How often --watch looks.")
     ] = 1.0,
+    as_of: Annotated[
+        str | None,
+        typer.Option(
+            "--as-of",
+            metavar="EVENT_ID|TIME",
+            help="Show the list as it was after an event, or at a time (2026-11-23T10:15:30Z; UTC without an offset).",
+        ),
+    ] = None,
 ) -> None:
-    """List the items of the read model, and the checkpoint: the last event that is in them."""
+    """List the items of the read model, and the checkpoint: the last event that is in them.
+
+    With --as-of the list is folded from history, and the read model is left alone.
+    """
+    if as_of is not None:
+        if watch:
+            raise UsageError("--as-of and --watch do not go together: the past does not change")
+        _show(session, _as_of(session, as_of, limit))
+        return
     if watch:
         _watch(session, limit, interval)
         return
     _show(session, fetch(session.api, items_projection(), limit=limit))
+
+
+def _as_of(session: Session, text: str, limit: int | None) -> Listing:
+    from cli.timetravel import moment, rows_as_of
+
+    when = moment(text)
+    with session.output.progress("folding history"):
+        listing = rows_as_of(session.api, items_projection(), when)
+    if limit is None or len(listing.items) <= limit:
+        return listing
+    return Listing(listing.items[:limit], listing.checkpoint, complete=False)
 
 
 def rows(items: list[Any]) -> list[tuple[object, object]]:
