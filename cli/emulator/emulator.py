@@ -17,7 +17,7 @@ from cli.environment import Environment
 from cli.errors import EmulatorError
 from cli.state import State
 
-_HEALTH_TIMEOUT_S = 10.0
+_HEALTH_TIMEOUT_S = 30.0  # a machine under load; an emulator that still does not answer is stopped
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Emulator:
         with self._exclusively():
             record = self._answering()
             if record is None:
-                self._end_remains()
+                self._stop()
                 process.spawn(self._state, port, emulator_variables(self._state, self._environment.variables))
                 status = self._status(started=True)
                 if status.endpoint_url is not None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
+from urllib.parse import urlsplit
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
@@ -14,6 +15,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 # They ask for no credentials, and any web page open in a browser on this machine could send them.
 _ADMIN_PATHS = ("/_ministack/reset", "/_ministack/config")
+_LOOPBACK = ("127.0.0.1", "localhost")
+_HOST_SUFFIXES = (".localhost", ".amazonaws.com")
 _READ_PREFIXES = ("Get", "BatchGet", "TransactGet", "Query", "Scan", "Describe", "List", "Filter", "Tail")
 
 
@@ -51,7 +54,10 @@ class Gateway:
         if scope["type"] == "http":
             path = str(scope["path"])
             if path in _ADMIN_PATHS:
-                await _refuse(send)
+                await _refuse(send, "Type: esctl local reset")
+                return
+            if is_stranger(scope["headers"], path):
+                await _refuse(send, "Only programs on this machine may call the emulator.")
                 return
             try:
                 await self._app(scope, receive, send)
@@ -93,8 +99,22 @@ def _header(headers: list[tuple[bytes, bytes]], name: bytes) -> str:
     return next((value.decode("latin-1") for key, value in headers if key == name), "")
 
 
-async def _refuse(send: Send) -> None:
-    body = json.dumps({"message": "Type: esctl local reset"}).encode()
+def is_stranger(headers: list[tuple[bytes, bytes]], path: str) -> bool:
+    """Whether a request comes from a web page of another site, open in a browser on this machine.
+
+    The emulator allows every origin, asks for no credentials, and runs the code that it is given: any page could run a
+    program here. SDKs send no ``Origin``; a page whose name was made to resolve to this machine gives itself away by its
+    ``Host``. The deployed API itself has its key, and may be called from everywhere.
+    """
+    host = (urlsplit(f"//{_header(headers, b'host')}").hostname or "").lower()
+    if host and host not in _LOOPBACK and not host.endswith(_HOST_SUFFIXES):
+        return True
+    origin = _header(headers, b"origin")
+    return bool(origin) and "/_user_request_" not in path and urlsplit(origin).hostname not in _LOOPBACK
+
+
+async def _refuse(send: Send, message: str) -> None:
+    body = json.dumps({"message": message}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": 403, "headers": headers})
     await send({"type": "http.response.body", "body": body})

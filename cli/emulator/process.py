@@ -121,7 +121,7 @@ def _explain_failure(process: subprocess.Popen[bytes], port: int | None, log: Pa
     code = process.wait()
     end_group(process.pid)
     if code == paths.EXIT_PORT_TAKEN:
-        raise EmulatorError(f"can't use port {port}: another program has it", "Choose another, or none:  --port 0")
+        raise EmulatorError(f"can't use port {port}: another program has it", "Choose another, or leave --port out.")
     last = _last_line(log)
     raise EmulatorError(f"the local target ended at once: {last or f'exit code {code}'}", f"Its messages are in {log}")
 

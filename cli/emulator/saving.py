@@ -23,6 +23,7 @@ SETTLING_S = 6.0  # queues and pollers go on changing things for a moment after 
 _CHILD_TIMEOUT_S = 120.0
 _REST = 2.0  # at most a third of the time is spent saving, however much there is
 _DESCRIPTORS_MAX = 65_536
+_NICENESS = 10  # saving gives way to functions
 
 _logger = logging.getLogger("esctl.saving")
 
@@ -108,6 +109,7 @@ def _fork(save: Callable[[], None]) -> int:
     try:
         # Connections and pipes of the parent must not stay open because we hold them.
         os.closerange(3, _DESCRIPTORS_MAX)
+        os.nice(_NICENESS)
         save()
         code = 0
     finally:

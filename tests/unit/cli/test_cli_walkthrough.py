@@ -59,7 +59,7 @@ def test_walkthrough_fails_where_the_list_is_wrong(esctl: Esctl, api: FakeApi) -
 def test_walkthrough_fails_where_the_read_model_stands_still(esctl: Esctl, api: FakeApi) -> None:
     api.lag = 1_000_000
 
-    assert esctl("walkthrough").exit_code == ExitCode.TIMED_OUT
+    assert esctl("walkthrough", "--timeout", "5").exit_code == ExitCode.TIMED_OUT
 
 
 def test_outputs_are_the_contract_for_scripts(esctl: Esctl, api: FakeApi) -> None:

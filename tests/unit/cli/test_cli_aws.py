@@ -1,0 +1,153 @@
+"""Stacks on AWS: looked up once, never chosen by accident; boto's errors in an operator's words. AWS is moto's here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from botocore import exceptions as boto
+
+from cli.aws import Clients, region_of, translate
+from cli.errors import AccessError, CliError, ExitCode, NotDeployedError, UnreachableError, UsageError
+from cli.keys import key_for_calls, key_for_deployment
+from cli.output import Output
+from cli.session import Session
+from cli.settings import Settings
+from cli.targets import Choice, Target
+from tests.unit.cli.cli_driver import Esctl
+
+REGION = "eu-west-1"
+TEMPLATE = {
+    "Resources": {"Topic": {"Type": "AWS::SNS::Topic"}},
+    "Outputs": {"ApiUrl": {"Value": "https://abc.execute-api.eu-west-1.amazonaws.com/v1/"}, "ApiId": {"Value": "abc"}},
+}
+
+
+@pytest.fixture
+def aws() -> Iterator[None]:
+    from moto import mock_aws
+
+    with mock_aws():
+        yield
+
+
+def session(esctl: Esctl, **choice: Any) -> Session:
+    environment = esctl.environment()
+    return Session(environment, Output(environment), Choice(**choice))
+
+
+def given_stack(name: str) -> None:
+    client = Clients(Target("aws", name, REGION)).client("cloudformation")
+    client.create_stack(StackName=name, TemplateBody=json.dumps(TEMPLATE))
+
+
+@pytest.mark.usefixtures("aws")
+def test_stack_deployed_elsewhere_is_looked_up_once_and_kept(esctl: Esctl) -> None:
+    given_stack("theirs")
+
+    found = session(esctl, stack_name="theirs", region=REGION).target
+
+    assert found.api_url == "https://abc.execute-api.eu-west-1.amazonaws.com/v1"
+    assert found.account == "123456789012"
+    assert esctl.targets.all() == [found]
+    assert esctl.targets.current() is None
+
+
+@pytest.mark.usefixtures("aws")
+def test_stack_that_is_nowhere_is_not_deployed(esctl: Esctl) -> None:
+    result = esctl("list", "--stack-name", "nothing", "--region", REGION)
+
+    assert result.exit_code == ExitCode.NOT_FOUND
+    assert "nothing" in result.stderr
+
+
+@pytest.mark.usefixtures("aws")
+def test_key_on_aws_is_the_one_set_else_the_one_api_gateway_knows(esctl: Esctl) -> None:
+    clients = Clients(Target("aws", "esctl", REGION))
+    made = clients.client("apigateway").create_api_key(name="k", value="v" * 30, enabled=True)
+    target = Target("aws", "esctl", REGION, account="1", outputs={"ApiKeyId": made["id"]})
+
+    assert key_for_calls(target, Settings(api_key="s" * 20), esctl.state, clients) == "s" * 20
+    assert key_for_calls(target, Settings(), esctl.state, clients) == "v" * 30
+
+
+def test_key_that_nobody_knows_is_an_error_with_a_way_out(esctl: Esctl) -> None:
+    target = Target("aws", "esctl", REGION)
+
+    with pytest.raises(AccessError) as caught:
+        key_for_calls(target, Settings(), esctl.state, Clients(target))
+
+    assert "API_KEY" in caught.value.hint
+
+
+def test_local_key_is_made_up_once_and_kept(esctl: Esctl) -> None:
+    target = Target("local", "esctl", "us-east-1")
+
+    first = key_for_deployment(target, Settings(), esctl.state)
+
+    assert len(first) >= 20
+    assert key_for_deployment(target, Settings(), esctl.state) == first
+    assert key_for_calls(target, Settings(api_key="s" * 20), esctl.state, Clients(target)) == first
+
+
+def test_key_set_at_deployment_decides_on_the_local_target_too(esctl: Esctl) -> None:
+    target = Target("local", "esctl", "us-east-1")
+
+    assert key_for_deployment(target, Settings(api_key="s" * 20), esctl.state) == "s" * 20
+    assert key_for_deployment(target, Settings(), esctl.state) == "s" * 20
+
+
+def answer(code: str, message: str = "a reason") -> boto.ClientError:
+    return boto.ClientError({"Error": {"Code": code, "Message": message}}, "DescribeStacks")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (answer("AccessDenied"), AccessError),
+        (answer("ExpiredToken"), AccessError),
+        (answer("UnrecognizedClientException"), AccessError),
+        (answer("ValidationError", "Stack with id x does not exist"), NotDeployedError),
+        (answer("Throttling"), CliError),
+        (boto.NoCredentialsError(), AccessError),
+        (boto.ProfileNotFound(profile="x"), AccessError),
+        (boto.NoRegionError(), UsageError),
+        (boto.EndpointConnectionError(endpoint_url="https://sts.eu-west-1.amazonaws.com"), UnreachableError),
+        (boto.ConnectTimeoutError(endpoint_url="https://sts.eu-west-1.amazonaws.com"), UnreachableError),
+    ],
+    ids=lambda value: getattr(value, "__name__", type(value).__name__),
+)
+def test_error_of_boto_becomes_one_that_says_what_to_do(error: Exception, kind: type[CliError]) -> None:
+    translated = translate(error)
+
+    assert type(translated) is kind
+    assert "Traceback" not in translated.message
+
+
+def test_other_errors_are_not_boto_s() -> None:
+    assert translate(KeyError("x")) is None
+
+
+def test_region_comes_from_the_flag_else_from_the_user_s_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-west-2")
+
+    assert region_of(Target("aws", "esctl", REGION)) == REGION
+    assert region_of(Target("aws", "esctl", "")) == "us-west-2"
+
+
+def test_no_region_says_how_to_name_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+
+    with pytest.raises(UsageError, match="no AWS region"):
+        region_of(Target("aws", "esctl", ""))
+
+
+def test_no_configuration_of_the_user_reaches_the_local_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "that-does-not-exist")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "https://elsewhere.invalid")
+
+    client = Clients(Target("local", "esctl", "us-east-1", endpoint_url="http://127.0.0.1:9")).client("sqs")
+
+    assert client.meta.endpoint_url == "http://127.0.0.1:9"

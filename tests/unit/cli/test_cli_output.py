@@ -1,0 +1,117 @@
+"""Tables, messages, questions and progress."""
+
+from __future__ import annotations
+
+import io
+from decimal import Decimal
+
+import pytest
+
+from cli.environment import Environment
+from cli.errors import CliError, UsageError
+from cli.output import Format, Output
+from cli.tables import Column, plain_table, visible
+from tests.unit.cli.cli_driver import Esctl
+
+
+def text(stream: object) -> str:
+    assert isinstance(stream, io.StringIO)
+    return stream.getvalue()
+
+
+def output(esctl: Esctl, *, terminal: bool = False, stdin: str = "", form: Format = Format.TEXT) -> Output:
+    return Output(esctl.environment(stdin=stdin, terminal=terminal), form)
+
+
+def test_plain_table_is_aligned_also_with_wide_characters() -> None:
+    table = plain_table(["name", Column("n", "right")], [["日本", 1], ["abc", 20]])
+
+    assert table.splitlines() == ["name   n", "日本   1", "abc   20"]
+
+
+@pytest.mark.parametrize("character", ["\x00", "\x1b", "\x7f", "\x9b", "\n", "\r", "\u202e", "\u2066"])
+def test_controls_are_shown_not_sent(character: str) -> None:
+    assert character not in visible(f"a{character}b")
+
+
+def test_json_keeps_digits_and_characters(esctl: Esctl) -> None:
+    out = output(esctl)
+
+    out.json({"ä": Decimal("1.10"), "n": 12345678901234567890})
+
+    assert '"ä": 1.10' in text(out.environment.stdout)
+    assert "12345678901234567890" in text(out.environment.stdout)
+
+
+@pytest.mark.parametrize("width", [1, 10, 40, 200])
+def test_table_on_a_terminal_of_any_width_shows_every_value(esctl: Esctl, width: int) -> None:
+    plain = esctl.environment(terminal=True)
+    environment = Environment(
+        plain.stdin, io.StringIO(), io.StringIO(), {}, plain.directory, stdout_is_terminal=True, width=width
+    )
+
+    Output(environment).table(["itemId", "amount"], [["a-rather-long-id", 225]])
+
+    shown = "".join(character for character in text(environment.stdout) if character.isalnum())
+    assert "225" in shown
+
+
+def test_error_has_its_reason_its_faults_and_what_to_do(esctl: Esctl) -> None:
+    out = output(esctl)
+
+    out.error(CliError("no: because", "Type this.", faults=["one", "two"]))
+
+    assert text(out.environment.stderr).splitlines() == ["error: no: because", "  - one", "  - two", "→ Type this."]
+    assert text(out.environment.stdout) == ""
+
+
+def test_colour_is_not_the_only_signal(esctl: Esctl) -> None:
+    out = output(esctl, terminal=True)
+
+    out.error(CliError("no"))
+    out.warning("take care")
+
+    assert "\x1b[" in text(out.environment.stderr)
+    assert "error: " in text(out.environment.stderr)
+    assert "warning: " in text(out.environment.stderr)
+
+
+def test_question_gets_its_answer(esctl: Esctl) -> None:
+    assert output(esctl, terminal=True, stdin=" yes \n").confirm("Sure?")
+    assert not output(esctl, terminal=True, stdin="\n").confirm("Sure?")
+    assert output(esctl, terminal=True, stdin="\n").ask("Name", "default") == "default"
+
+
+def test_end_of_input_is_no_answer(esctl: Esctl) -> None:
+    with pytest.raises(UsageError):
+        output(esctl, terminal=True).ask("Name")
+
+
+def test_progress_without_a_terminal_is_a_line_now_and_then(esctl: Esctl) -> None:
+    out = output(esctl)
+
+    with out.progress("copying", total=100) as progress:
+        for done in range(100):
+            progress.update(done=done)
+            esctl.clock.sleep(0.1)
+        progress.update(description="checking")
+
+    lines = text(out.environment.stderr).splitlines()
+    assert lines[0] == "copying ..."
+    assert 2 <= len(lines) <= 4
+    assert lines[-1].startswith("checking")
+    assert text(out.environment.stdout) == ""
+
+
+def test_progress_on_a_terminal_goes_to_stderr_and_disappears_before_an_error(esctl: Esctl) -> None:
+    out = output(esctl, terminal=True)
+
+    def fail_half_way() -> None:
+        with out.progress("copying", total=2) as progress:
+            progress.update(done=1)
+            raise CliError("no")
+
+    with pytest.raises(CliError):
+        fail_half_way()
+
+    assert text(out.environment.stdout) == ""
