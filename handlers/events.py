@@ -60,3 +60,11 @@ class Event:
     def meta(self) -> dict[str, Any]:
         """Return the metadata as Python values; empty when there is none."""
         return exactjson.loads_stored(self.metadata) if self.metadata else {}
+
+    def correlation_id(self) -> str | None:
+        """Return the correlationId of the metadata for log lines; None where there is none that can be read."""
+        try:
+            found = self.meta().get("correlationId")
+        except (ValueError, AttributeError):  # written past the API: logging must not be what fails over it
+            return None
+        return found if isinstance(found, str) and found else None

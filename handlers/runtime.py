@@ -206,6 +206,12 @@ def count(**amounts: int) -> None:
             metrics().add_metric(name=name, unit="Count", value=amount)
 
 
+def rate(name: str, per_second: float) -> None:
+    """Record how fast something went in this invocation."""
+    if metrics().namespace:
+        metrics().add_metric(name=name, unit="Count/Second", value=round(per_second, 1))
+
+
 def gauge(projection_name: str, **values: int) -> None:
     """Record present values of one projection, under its name as a dimension."""
     from aws_lambda_powertools.metrics import MetricUnit, single_metric

@@ -76,7 +76,13 @@ def project(
             tally.halted += 1
             failed.append(_message_of(failure, deliveries))
             log.error(
-                "stream halted", extra={"streamId": stream_id, "eventId": failure.event_id, "error": failure.error}
+                "stream halted",
+                extra={
+                    "streamId": stream_id,
+                    "eventId": failure.event_id,
+                    "eventType": failure.event_type,
+                    "error": failure.error,
+                },
             )
         except Exception:
             failed += [delivery.message_id for delivery in deliveries]
@@ -108,7 +114,7 @@ def _message_of(failure: HandlerFailed, deliveries: Sequence[Delivery]) -> str:
 
 def _log_outcome(log: Any, stream_id: StreamId, deliveries: Sequence[Delivery], outcome: Outcome) -> None:
     correlation_ids = [
-        delivery.hint.event.meta().get("correlationId") for delivery in deliveries if delivery.hint.event is not None
+        delivery.hint.event.correlation_id() for delivery in deliveries if delivery.hint.event is not None
     ]
     log.info(
         "projected",

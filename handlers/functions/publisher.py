@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from handlers import messages, runtime
 from handlers.errors import Unpublished
+from handlers.events import Event
 from handlers.messages import Hint
 from handlers.store.items import event_from_item
 
@@ -58,8 +59,13 @@ def batches(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
         yield batch
 
 
-def publish(records: Sequence[Mapping[str, Any]], sns: Any, topic_arn: str) -> int:
-    """Publish a hint for every inserted event of a stream batch; returns how many.
+def inserted(records: Iterable[Mapping[str, Any]]) -> list[Event]:
+    """Return the events that a stream batch says were inserted."""
+    return [event_from_item(record["dynamodb"]["NewImage"]) for record in records if record["eventName"] == "INSERT"]
+
+
+def publish(events: Iterable[Event], sns: Any, topic_arn: str) -> int:
+    """Publish a hint for every event of a stream batch; returns how many.
 
     Raises
     ------
@@ -67,12 +73,7 @@ def publish(records: Sequence[Mapping[str, Any]], sns: Any, topic_arn: str) -> i
         At least one entry was refused. The stream's batch comes again; what was published is deduplicated, and harmless
         even where it is not (P1).
     """
-    entries = [
-        entry(Hint(event.stream_id, event.event_id, event))
-        for record in records
-        if record["eventName"] == "INSERT"
-        for event in [event_from_item(record["dynamodb"]["NewImage"])]
-    ]
+    entries = [entry(Hint(event.stream_id, event.event_id, event)) for event in events]
     for batch in batches(entries):
         answer = sns.publish_batch(
             TopicArn=topic_arn, PublishBatchRequestEntries=[each.request(index) for index, each in enumerate(batch)]
@@ -87,6 +88,21 @@ def publish(records: Sequence[Mapping[str, Any]], sns: Any, topic_arn: str) -> i
 @runtime.function
 def handler(event: Mapping[str, Any], context: object) -> None:
     """Lambda entry point of the DynamoDB stream's event source mapping."""
-    records = event["Records"]
-    count = publish(records, runtime.client("sns"), runtime.setting("TOPIC_ARN"))
-    runtime.logger().info("published", extra={"records": len(records), "published": count})
+    events = inserted(event["Records"])
+    publish(events, runtime.client("sns"), runtime.setting("TOPIC_ARN"))
+    for line in log_lines(events):
+        runtime.logger().info("published", extra=line)
+    if not events:
+        runtime.logger().info("nothing to publish", extra={"records": len(event["Records"])})
+
+
+def log_lines(events: Iterable[Event]) -> list[dict[str, Any]]:
+    """Return one log line's fields per stream, like the projector's, so that an event can be followed through both."""
+    lines: dict[str, dict[str, Any]] = {}
+    for event in events:
+        line = lines.setdefault(event.stream_id, {"streamId": event.stream_id, "eventIds": [], "correlationIds": []})
+        line["eventIds"].append(event.event_id)
+        correlation_id = event.correlation_id()
+        if correlation_id:
+            line["correlationIds"].append(correlation_id)
+    return list(lines.values())

@@ -37,6 +37,11 @@ def _replays(name: str) -> Replays:
     return runtime.replays(name)
 
 
+def _events_done() -> int:
+    """Return how many events the workers of this container have folded."""
+    return sum(_worker(name).events_done for name in runtime.resources()) if _worker.cache_info().currsize else 0
+
+
 def work(message: Mapping[str, Any], has_time: Callable[[], bool]) -> bool:
     """Do one slice of what a message asks for; True when there is nothing left to do."""
     name, replay_id = message["projection"], message["replayId"]
@@ -63,13 +68,16 @@ def handler(event: Mapping[str, Any], context: Any) -> Mapping[str, Any]:
     failed = []
     for record in event["Records"]:
         message = json.loads(record["body"])
-        started = time.perf_counter()
+        started, before = time.perf_counter(), _events_done()
         try:
             done = work(message, lambda: context.get_remaining_time_in_millis() > RESERVE_MS)
         except Exception:  # noqa: BLE001 - the outermost shell: whatever it is, the message comes again
             runtime.logger().exception("replay slice failed, its message comes again", extra=dict(message))
             failed.append(record["messageId"])
             continue
-        seconds = time.perf_counter() - started
-        runtime.logger().info("replay slice", extra={**message, "ended": done, "seconds": round(seconds, 3)})
+        seconds, events = time.perf_counter() - started, _events_done() - before
+        measured = {"ended": done, "seconds": round(seconds, 3), "events": events}
+        runtime.logger().info("replay slice", extra={**message, **measured})
+        if events:
+            runtime.rate("ReplayRate", events / seconds)
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}

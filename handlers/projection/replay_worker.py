@@ -38,6 +38,11 @@ class ReplayWorker:
         Sends the message for the next slice of a stream's replay.
     read_ahead
         Fetch the next page of history, in a thread, while one is folded.
+
+    Attributes
+    ----------
+    events_done
+        Events that this worker has folded and written, in all its slices.
     """
 
     def __init__(
@@ -59,6 +64,7 @@ class ReplayWorker:
         self._go_on = go_on
         self._read_ahead = read_ahead
         self._fingerprint = projection.fingerprint()
+        self.events_done = 0
 
     def work(self, stream_id: StreamId, replay_id: str, has_time: Callable[[], bool]) -> bool:
         """Go on with a replay until it has ended or time is up; True when it has ended.
@@ -97,6 +103,7 @@ class ReplayWorker:
         if page.events:
             try:
                 replay = self._write_chunk(state, replay, page.events, rows)
+                self.events_done += len(page.events)
             except HandlerFailed as failure:
                 self._read_model.commit(transitions.give_up_replay(state, failure.event_id, failure.error, self._now()))
                 return
