@@ -1,0 +1,196 @@
+"""A snapshot as tables for people and as a document for scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from cli.observe.health import Fault
+from cli.observe.model import BEHIND, HALTED, LIVE, REPLAYING, QueueStatus, Snapshot, StreamStatus
+from cli.tables import Column
+from cli.targets import Target
+
+STREAMS_SHOWN = 15
+UNKNOWN = "n/a"
+
+# The word says it all; mark and colour only help to find it.
+_MARKS = {LIVE: "✓", BEHIND: "…", HALTED: "✗", REPLAYING: "↻"}
+_STYLES = {LIVE: "green", BEHIND: "yellow", HALTED: "bold red", REPLAYING: "cyan"}
+_SEVERITY = {HALTED: 0, BEHIND: 1, REPLAYING: 2, LIVE: 3}
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One table of the screen; ``note`` stands below it, or instead of it where there are no rows."""
+
+    title: str
+    columns: Sequence[Column | str]
+    rows: Sequence[Sequence[object]]
+    note: str = ""
+
+
+def headline(target: Target, snapshot: Snapshot) -> str:
+    """The first line: which stack, and whether it and its API are there."""
+    api = snapshot.api
+    answers = f"API answers in {api.milliseconds:.0f} ms" if api.ok else "API does not answer"
+    return f"{target.label} · {snapshot.stack_status or 'state ' + UNKNOWN} · {answers}"
+
+
+def sections(snapshot: Snapshot) -> list[Section]:
+    """The tables of the screen."""
+    return [stream_section(snapshot.streams, snapshot.more_streams), _queues(snapshot), _functions(snapshot)]
+
+
+def stream_section(streams: Sequence[StreamStatus], more: Sequence[str] = (), *, shown: int = STREAMS_SHOWN) -> Section:
+    """The streams, the worst first."""
+    ordered = sorted(streams, key=lambda each: (_SEVERITY.get(each.state, 0), -each.lag))
+    rows = [_stream_row(each) for each in ordered[:shown]]
+    notes = []
+    if len(ordered) > shown:
+        notes.append(f"and {len(ordered) - shown} more, none worse than these")
+    notes += [f"{name} follows more streams than were looked at" for name in more]
+    columns = (
+        "projection",
+        "stream",
+        "state",
+        Column("head", "right"),
+        Column("checkpoint", "right"),
+        Column("lag", "right"),
+        Column("behind for", "right"),
+    )
+    return Section("Projections", columns, rows, "; ".join(notes) or ("" if rows else "There are no streams yet."))
+
+
+def state_text(stream: StreamStatus) -> str:
+    """The state in a few words: ``✗ halted at 7``."""
+    text = f"{_MARKS.get(stream.state, '?')} {stream.state}"
+    if stream.state == HALTED and stream.halted is not None:
+        text += f" at {stream.halted['eventId']}"
+    if stream.replay is not None:
+        kind = stream.replay.get("kind", "replay")
+        running = (
+            f"{'' if stream.state == REPLAYING and kind == 'replay' else kind + ' '}{stream.replayed_percent or 0} %"
+        )
+        text += f" {running}" if stream.state == REPLAYING else f", {running}"
+    return text
+
+
+def styled_state(stream: StreamStatus) -> object:
+    """The state for a terminal."""
+    from rich.text import Text
+
+    return Text(state_text(stream), style=_STYLES.get(stream.state, ""))
+
+
+def _stream_row(stream: StreamStatus) -> tuple[object, ...]:
+    return (
+        stream.projection,
+        stream.stream_id,
+        state_text(stream),
+        "none" if stream.head < 0 else stream.head,
+        "none" if stream.checkpoint < 0 else stream.checkpoint,
+        stream.lag,
+        "" if not stream.lag else age(stream.lag_s),
+    )
+
+
+def _queues(snapshot: Snapshot) -> Section:
+    columns = (
+        "queue",
+        Column("waiting", "right"),
+        Column("in work", "right"),
+        Column("oldest", "right"),
+        Column("dead letters", "right"),
+    )
+    rows = [_queue_row(each) for each in snapshot.queues]
+    return Section("Queues", columns, rows, _why(snapshot, "queues"))
+
+
+def _queue_row(queue: QueueStatus) -> tuple[object, ...]:
+    empty = queue.waiting == 0 and queue.in_flight == 0
+    return (
+        queue.name,
+        _or_unknown(queue.waiting),
+        _or_unknown(queue.in_flight),
+        "" if empty and queue.oldest_s is None else age(queue.oldest_s),
+        _or_unknown(queue.dead_letters),
+    )
+
+
+def _functions(snapshot: Snapshot) -> Section:
+    counts = [Column(name, "right") for name in ("calls", "errors", "throttles")]
+    columns: list[Column | str] = ["function, last hour", *counts]
+    every = snapshot.functions or ()
+    busy = [each for each in every if each.invocations or each.errors or each.throttles]
+    rows = [(each.name, each.invocations, each.errors, _or_unknown(each.throttles)) for each in busy]
+    note = _why(snapshot, "functions")
+    if not note and len(busy) < len(every):
+        idle = len(every) - len(busy)
+        note = f"{idle} function{'' if idle == 1 else 's'} had nothing to do"
+    return Section("Functions", columns, rows, note)
+
+
+def _why(snapshot: Snapshot, what: str) -> str:
+    why = snapshot.unknown.get(what)
+    return f"{UNKNOWN}: {why}" if why else ""
+
+
+def _or_unknown(value: object) -> object:
+    return UNKNOWN if value is None else value
+
+
+def age(seconds: float | None) -> str:
+    """A duration in the unit that suits it.
+
+    Examples
+    --------
+    >>> age(0.4), age(75), age(7300)
+    ('0.4 s', '1 min 15 s', '2 h 1 min')
+    """
+    if seconds is None:
+        return UNKNOWN
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600} h"
+
+
+def document(target: Target, snapshot: Snapshot, faults: Iterable[Fault]) -> dict[str, Any]:
+    """The snapshot for scripts; what is not known is null."""
+    found = list(faults)
+    return {
+        "target": target.kind,
+        "stackName": target.stack_name,
+        "account": target.account,
+        "region": target.region,
+        "stackStatus": snapshot.stack_status,
+        "healthy": not found,
+        "faults": [asdict(fault) for fault in found],
+        "api": asdict(snapshot.api),
+        "streams": [stream_document(each) for each in snapshot.streams],
+        "moreStreams": list(snapshot.more_streams),
+        "queues": [_camel(asdict(each)) for each in snapshot.queues],
+        "functions": None if snapshot.functions is None else [asdict(each) for each in snapshot.functions],
+        "unknown": dict(snapshot.unknown),
+    }
+
+
+def stream_document(stream: StreamStatus) -> dict[str, Any]:
+    """One stream for scripts."""
+    return {**_camel(asdict(stream)), "replayedPercent": stream.replayed_percent}
+
+
+def _camel(values: dict[str, Any]) -> dict[str, Any]:
+    """Names as the API has them: ``lag_s`` is a number of seconds, so it is ``lagSeconds``."""
+    named = {}
+    for name, value in values.items():
+        head, *rest = name.removesuffix("_s").split("_")
+        named[head + "".join(map(str.capitalize, rest)) + ("Seconds" if name.endswith("_s") else "")] = value
+    return named

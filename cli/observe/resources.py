@@ -1,0 +1,146 @@
+"""What a deployed stack consists of: its functions and log groups from CloudFormation, its queues from its outputs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from cli.errors import CliError
+
+if TYPE_CHECKING:
+    from cli.aws import Clients
+
+FUNCTION = "AWS::Lambda::Function"
+LOG_GROUP = "AWS::Logs::LogGroup"
+DASHBOARD = "AWS::CloudWatch::Dashboard"
+
+REPLAYS = "replays"
+PUBLISHER = "publisher"
+
+QueueKind = Literal["projection", "replays", "publisher"]
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """The resources of one stack.
+
+    Attributes
+    ----------
+    status
+        CloudFormation's word for the stack, like ``UPDATE_COMPLETE``.
+    by_type
+        Resource type to logical id to physical id.
+    """
+
+    status: str
+    by_type: Mapping[str, Mapping[str, str]]
+
+    @property
+    def functions(self) -> Mapping[str, str]:
+        """Function names by logical id."""
+        return self.by_type.get(FUNCTION, {})
+
+    @property
+    def log_groups(self) -> Mapping[str, str]:
+        """Log group names by what writes to them: a function's logical id, or ``Api`` for the access log."""
+        groups = self.by_type.get(LOG_GROUP, {})
+        found = {name: groups[f"{name}Logs"] for name in sorted(self.functions) if f"{name}Logs" in groups}
+        if "ApiAccessLogs" in groups:
+            found["Api"] = groups["ApiAccessLogs"]
+        return found
+
+    @property
+    def dashboard(self) -> str | None:
+        """The dashboard's name."""
+        return next(iter(self.by_type.get(DASHBOARD, {}).values()), None)
+
+
+def find_resources(clients: Clients, stack_name: str) -> Resources:
+    """Ask CloudFormation what a stack consists of.
+
+    Raises
+    ------
+    NotDeployedError, AccessError, CliError
+    """
+    from cli.aws import errors
+
+    client = clients.client("cloudformation")
+    by_type: dict[str, dict[str, str]] = {}
+    with errors():
+        status = client.describe_stacks(StackName=stack_name)["Stacks"][0]["StackStatus"]
+        for page in client.get_paginator("list_stack_resources").paginate(StackName=stack_name):
+            for each in page["StackResourceSummaries"]:
+                named = by_type.setdefault(each["ResourceType"], {})
+                named[each["LogicalResourceId"]] = each.get("PhysicalResourceId", "")
+    return Resources(str(status), by_type)
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """One queue and where what it fails to deliver ends up.
+
+    Attributes
+    ----------
+    name
+        What commands call it: the projection's name, ``replays`` or ``publisher``.
+    url
+        Of the queue that is worked off; None for the publisher, which is fed by the table's stream.
+    dead_letter_url
+        Of its dead-letter or failure queue.
+    """
+
+    name: str
+    kind: QueueKind
+    url: str | None
+    dead_letter_url: str
+
+
+_DEAD_LETTERS = re.compile(r"(.+)DeadLetterQueueUrl")
+
+
+def queues_of(outputs: Mapping[str, str]) -> list[Queue]:
+    """Find the queues in a stack's outputs: those of projections first."""
+    found = []
+    for output in sorted(outputs):
+        match = _DEAD_LETTERS.fullmatch(output)
+        if match is None or match[1] == "Replay":
+            continue
+        name = _kebab(match[1])
+        found.append(Queue(name, "projection", outputs.get(f"{match[1]}QueueUrl"), outputs[output]))
+    if "ReplayDeadLetterQueueUrl" in outputs:
+        found.append(Queue(REPLAYS, "replays", outputs.get("ReplayQueueUrl"), outputs["ReplayDeadLetterQueueUrl"]))
+    if "FailureQueueUrl" in outputs:
+        found.append(Queue(PUBLISHER, "publisher", None, outputs["FailureQueueUrl"]))
+    return found
+
+
+def _kebab(pascal: str) -> str:
+    """Return the projection's name: ``TestItems`` is ``test-items``."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", pascal).lower()
+
+
+def function_named(resources: Resources, wanted: str) -> str:
+    """Find a function by its logical id, its service name or the beginning of either, in any case.
+
+    Raises
+    ------
+    CliError
+        None, or more than one, fits.
+    """
+    from cli.errors import UsageError
+
+    plain = _plain(wanted)
+    names = list(resources.log_groups)
+    exact = [name for name in names if _plain(name) == plain]
+    fitting = exact or [name for name in names if _plain(name).startswith(plain)]
+    if len(fitting) == 1:
+        return fitting[0]
+    problem = "fits more than one" if fitting else "there is none of that name"
+    error: CliError = UsageError(f"--function {wanted}: {problem}", f"There are: {', '.join(fitting or names)}.")
+    raise error
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
