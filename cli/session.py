@@ -72,14 +72,19 @@ class Session:
     @cached_property
     def api(self) -> Api:
         """The deployed API."""
+        return self.api_for(self.target)
+
+    def api_for(self, target: Target) -> Api:
+        """The API of one stack."""
         from cli.api import Api
         from cli.keys import key_for_calls
 
-        key = key_for_calls(self.target, self.settings, self.state, self.clients)
+        clients = self.clients_for(target)
+        key = key_for_calls(target, self.settings, self.state, clients)
         return Api(
-            self.target,
+            target,
             key,
-            self.clients.credentials,
+            clients.credentials,
             sleep=self.environment.sleep,
             variables=self.environment.variables,
         )

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from cli.deployment.job import Job
     from stack.settings import StackSettings
 
+AfterSteps = tuple[Callable[[Target], None], ...]
+
 LOCAL_STALL_S = 30.0  # the emulator makes a resource within a second; so long a silence is a dead operation
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask: consent to everything that would be asked.")]
@@ -29,6 +31,10 @@ def deploy(
     session: Session,
     yes: Yes = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the changes and stop, like diff.")] = False,
+    replay: Annotated[
+        bool,
+        typer.Option("--replay", help="Replay projections whose fold has changed; else asked, and --yes is no answer."),
+    ] = False,
 ) -> None:
     """Deploy the stack: to AWS, or with --local to this machine.
 
@@ -42,7 +48,7 @@ def deploy(
 
     began = session.environment.monotonic()
     target = _up(session, for_deployment(session.choice, session.settings))
-    job = _job(session, target, yes=yes, creates=True)
+    job = _job(session, target, yes=yes, creates=True, after=_after_steps(session, replay=replay, ask=not yes))
     _name(session, "Deploying", job.target)
     result = execute(job)
     _deployed(session, job, result, session.environment.monotonic() - began)
@@ -105,7 +111,7 @@ def _up(session: Session, target: Target) -> Target:
     return target.with_endpoint(status.endpoint_url)
 
 
-def _job(session: Session, target: Target, *, yes: bool, creates: bool) -> Job:
+def _job(session: Session, target: Target, *, yes: bool, creates: bool, after: AfterSteps = ()) -> Job:
     """The composition root of deploying."""
     from cli.deployment.assembly import Assemblies
     from cli.deployment.assets import S3AssetStore
@@ -142,13 +148,20 @@ def _job(session: Session, target: Target, *, yes: bool, creates: bool) -> Job:
         assemblies=Assemblies(session.state, _synthesize),
         sources=source_fingerprint,
         yes=yes,
-        after=_after_steps(session),
+        after=after,
     )
 
 
-def _after_steps(session: Session) -> tuple[Callable[[Target], None], ...]:
+def _after_steps(session: Session, *, replay: bool, ask: bool) -> AfterSteps:
     """What follows a successful deployment; each step gets the target with its outputs."""
-    return ()
+
+    def offer_replays(target: Target) -> None:
+        from cli.replaying.staleness import offer_replays as offer
+        from handlers.projections import registry
+
+        offer(session.api_for(target), session.environment, session.output, registry().values(), replay=replay, ask=ask)
+
+    return (offer_replays,)
 
 
 def _synthesize(settings: StackSettings, outdir: Path, validate: bool) -> None:

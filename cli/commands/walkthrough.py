@@ -61,13 +61,15 @@ def walkthrough(
     before = fetch(session.api, items_projection())
     others = [item for item in before.items if item.get("itemId") != ITEM]
     shown = [_run(session, number, step, others, timeout) for number, step in enumerate(STEPS, start=1)]
+    replayed = _replay(session, others, shown[-1]["answer"], timeout)
     if not output.is_text:
-        output.json({"target": target.kind, "stackName": target.stack_name, "steps": shown})
+        output.json({"target": target.kind, "stackName": target.stack_name, "steps": shown, "replay": replayed})
         return
     output.text()
     output.success("The walkthrough is complete: every list was as it had to be.")
     output.hint("Add an event of your own:  esctl add-event --type ITEM_CREATED --item-id 2 --amount 10 --wait")
     output.hint("List the items:            esctl list")
+    output.hint(f"The list as it once was:   esctl list --as-of {shown[0]['answer']['eventId']}")
     if target.is_local:
         output.hint("Stop the local target:     esctl local stop")
     else:
@@ -79,7 +81,7 @@ def _run(session: Session, number: int, step: Step, others: list[Any], timeout: 
     output = session.output
     event = {"streamId": TEST_STREAM, "type": step.type, "data": step.data}
     if output.is_text:
-        output.text(f"\nStep {number} of {len(STEPS)}: {step.title}")
+        output.text(f"\nStep {number} of {len(STEPS) + 1}: {step.title}")
         output.text(f"POST /addEvent\n  {dumps(event)}")
     answer = session.api.post("/addEvent", event)
     appended = answer.document
@@ -88,6 +90,40 @@ def _run(session: Session, number: int, step: Step, others: list[Any], timeout: 
     wait_until_projected(
         session.api, session.environment, items_projection(), TEST_STREAM, appended["eventId"], timeout
     )
+    listing = _list(session)
+    check(step, listing, others, appended)
+    return {"request": event, "answer": appended, "list": listing.document()}
+
+
+def _replay(session: Session, others: list[Any], appended: Mapping[str, Any], timeout: float) -> dict[str, Any]:
+    """The last step: build the read model anew from its history; the list has to stay as it was."""
+    from cli.replaying.following import follow
+    from cli.replaying.jobs import Job
+    from cli.replaying.running import failure
+
+    output = session.output
+    request = {"streamId": TEST_STREAM, "fromEventId": 0}
+    if output.is_text:
+        output.text(f"\nStep {len(STEPS) + 1} of {len(STEPS) + 1}: Build the read model anew from its history")
+        output.text(f"POST /triggerReplay\n  {dumps(request)}")
+    answer = session.api.post("/triggerReplay", request)
+    started = Job(answer.document)
+    if output.is_text:
+        output.text(f"{answer.status}\n  {dumps({'replayId': started.replay_id, 'state': started.state})}")
+    job = follow(session.api, session.environment, output, started, timeout)
+    if output.is_text:
+        told = {name: job.document[name] for name in ("state", "eventsDone", "eventsPerSecond")}
+        output.text(f"GET /replays/{job.replay_id}\n200\n  {dumps(told)}")
+    if job.failed:
+        raise failure(job)
+    listing = _list(session)
+    check(STEPS[-1], listing, others, appended)
+    return {"request": request, "answer": job.document, "list": listing.document()}
+
+
+def _list(session: Session) -> Listing:
+    """Read the list, and show it."""
+    output = session.output
     listing = fetch(session.api, items_projection())
     if output.is_text:
         output.text("GET /listTestItems")
@@ -96,8 +132,7 @@ def _run(session: Session, number: int, step: Step, others: list[Any], timeout: 
             output.table(COLUMNS, rows(listing.items))
         else:
             output.text("  (the list is empty)")
-    check(step, listing, others, appended)
-    return {"request": event, "answer": appended, "list": listing.document()}
+    return listing
 
 
 def check(step: Step, listing: Listing, others: list[Any], appended: Mapping[str, Any]) -> None:
