@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO
+from typing import Literal, TextIO
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +46,16 @@ class Environment:
     @classmethod
     def of_process(cls) -> Environment:
         """The environment of this very process."""
-        for stream in (sys.stdout, sys.stderr):
+        stdin = sys.stdin or _nothing("r")
+        stdout, stderr = sys.stdout or _nothing("w"), sys.stderr or _nothing("w")
+        for stream in (stdout, stderr):
             reconfigure = getattr(stream, "reconfigure", None)
             if reconfigure is not None:  # a terminal that can't show a character shows its code instead of failing
                 reconfigure(errors="backslashreplace")
         return cls(
-            stdin=sys.stdin,
-            stdout=sys.stdout,
-            stderr=sys.stderr,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
             variables=os.environ,
             directory=Path.cwd(),
             stdin_is_terminal=_is_terminal(sys.stdin),
@@ -75,6 +77,11 @@ class Environment:
     def colour(self) -> bool:
         """Whether colour is wanted: see https://no-color.org."""
         return not self.variables.get("NO_COLOR") and self.variables.get("TERM") != "dumb"
+
+
+def _nothing(mode: Literal["r", "w"]) -> TextIO:
+    """What stands for a stream that was closed for us (``>&-``): Python has None there."""
+    return open(os.devnull, mode, encoding="utf-8")
 
 
 def _is_terminal(stream: TextIO | None) -> bool:

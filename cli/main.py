@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import sys
 from collections.abc import Sequence
@@ -33,7 +32,13 @@ def run(environment: Environment, arguments: Sequence[str]) -> int:
         environment.stdout.flush()
         return code
     except BrokenPipeError:
-        return _quietly_closed()
+        _discard_stdout()
+        return ExitCode.DONE
+    except OSError as error:  # the last of the output could not be written: the disk is full, for example
+        _discard_stdout()
+        with contextlib.suppress(OSError, ValueError):
+            Output(environment).error(CliError(f"can't write the output: {error.strerror or error}"))
+        return ExitCode.FAILED
     except KeyboardInterrupt:
         return _interrupted(environment)
 
@@ -51,7 +56,9 @@ def _run(environment: Environment, arguments: Sequence[str]) -> int:
             return code if isinstance(code, int) else ExitCode.DONE
         except (BrokenPipeError, KeyboardInterrupt):
             raise
-        except SystemExit as exit_:  # shell completion ends like this
+        except SystemExit as exit_:  # shell completion ends like this, and so does a broken pipe that Typer met
+            if isinstance(exit_.__context__, BrokenPipeError):
+                raise exit_.__context__ from None
             return exit_.code if isinstance(exit_.code, int) else ExitCode.DONE
         except Exception as error:  # noqa: BLE001 - the one place where no traceback may pass
             found = _explain(environment, error)
@@ -123,9 +130,10 @@ def _interrupted(environment: Environment) -> int:
     return ExitCode.INTERRUPTED
 
 
-def _quietly_closed() -> int:
-    """The reader of our output has gone (``esctl list | head -1``): not our failure, and nothing to say."""
-    with contextlib.suppress(OSError, ValueError, io.UnsupportedOperation):
-        # else the interpreter complains when it flushes at exit
+def _discard_stdout() -> None:
+    """Spare the interpreter's own flush at exit, and its complaint.
+
+    A reader that has gone (``esctl list | head -1``) is not our failure, and nothing to speak of.
+    """
+    with contextlib.suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return ExitCode.DONE
