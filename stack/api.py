@@ -96,7 +96,7 @@ class Api(Construct):
             if name not in integrations:
                 # One permission per function: API Gateway may call it for this API, not once per method.
                 integrations[name] = apigateway.LambdaIntegration(
-                    route.function.resource, allow_test_invoke=False, scope_permission_to_method=False
+                    route.function.resource, scope_permission_to_method=False
                 )
             self.rest.root.resource_for_path(route.path).add_method(
                 route.method, integrations[name], api_key_required=True, authorization_type=authorization

@@ -96,6 +96,12 @@ def test_what_a_construct_refuses_is_an_error(tmp_path: Path, monkeypatch: pytes
         synthesized(tmp_path, StackSettings("esctl"))
 
 
+def test_the_constructs_warn_of_nothing(stack: Synthesized) -> None:
+    metadata = json.loads((stack.info.template.parent / "esctl.metadata.json").read_text())
+    kinds = {entry["type"] for entries in metadata.values() for entry in entries}
+    assert not kinds & {"aws:cdk:warning", "aws:cdk:error", "aws:cdk:info"}
+
+
 def test_same_sources_give_the_same_template(stack: Synthesized, tmp_path: Path) -> None:
     again = synthesized(tmp_path / "elsewhere with a space", StackSettings("esctl"))
     assert again.text == stack.text
