@@ -80,10 +80,17 @@ def in_order(changes: Sequence[Change]) -> tuple[Change, ...]:
     )
 
 
-def losing_data(changes: Sequence[Change]) -> tuple[Change, ...]:
-    """The changes that replace or remove something that holds data."""
+def losing_data(changes: Sequence[Change], *, perhaps: bool = False) -> tuple[Change, ...]:
+    """The changes that replace or remove something that holds data.
+
+    Parameters
+    ----------
+    perhaps
+        Also those of which CloudFormation can't tell before whether they replace.
+    """
+    grave = {Action.REPLACE, Action.REMOVE} | ({Action.MAY_REPLACE} if perhaps else set())
     return tuple(
-        each for each in changes if each.resource_type in HOLDS_DATA and each.action in (Action.REPLACE, Action.REMOVE)
+        each for each in changes if each.resource_type in HOLDS_DATA and each.action in grave and not each.follows
     )
 
 

