@@ -54,6 +54,11 @@ class StackEvent:
         return self.resource_type == STACK_TYPE and self.physical_id == self.stack_id
 
 
+def short_type(resource_type: str) -> str:
+    """A resource type as it is shown: `AWS::Lambda::Function` → `Lambda::Function`."""
+    return resource_type.removeprefix("AWS::")
+
+
 class Action(StrEnum):
     """What happens to a resource, in the words that are shown."""
 

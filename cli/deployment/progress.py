@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from cli.deployment.model import StackEvent
+from cli.deployment.model import StackEvent, short_type
 from cli.tables import visible
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def matters(event: StackEvent) -> bool:
 def line_of(event: StackEvent) -> str:
     """An event as a line of a log."""
     reason = f"  {visible(event.reason)}" if event.reason else ""
-    return f"{event.at:%H:%M:%S}  {event.status:<20} {event.logical_id}  ({event.resource_type}){reason}"
+    return f"{event.at:%H:%M:%S}  {event.status:<20} {event.logical_id}  ({short_type(event.resource_type)}){reason}"
 
 
 class PlainView:
@@ -128,7 +128,7 @@ class LiveView:
         head = f"{self._title}: {len(tally.done)} of {tally.total} resources  {tally.state}"
         rows = [
             Text(
-                f"  {event.status:<20} {event.logical_id}  ({event.resource_type})",
+                f"  {event.status:<20} {event.logical_id}  ({short_type(event.resource_type)})",
                 style="dim",
                 overflow="ellipsis",
                 no_wrap=True,

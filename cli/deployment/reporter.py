@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from cli.deployment.changes import HOLDS_DATA, counted
-from cli.deployment.model import Action, Change
+from cli.deployment.model import Action, Change, short_type
 from cli.deployment.ports import EventView
 from cli.deployment.progress import LiveView, PlainView
 from cli.deployment.widening import Widening
@@ -61,7 +61,7 @@ class OutputReporter:
     def plan(self, changes: Sequence[Change], widenings: Sequence[Widening]) -> None:
         shown = [change for change in changes if not change.follows]
         if len(shown) > _NEW_SHOWN and all(change.action is Action.ADD for change in shown):
-            kinds = Counter(change.resource_type for change in shown)
+            kinds = Counter(short_type(change.resource_type) for change in shown)
             rows: list[list[object]] = [["+", "add", count, kind] for kind, count in sorted(kinds.items())]
             self._output.message_table(["", "change", Column("number", "right"), "type"], rows)
         else:
@@ -100,7 +100,13 @@ class OutputReporter:
         # Red on a terminal, and a word for it everywhere: colour is never the only signal.
         word = change.action.value + (" (DATA!)" if grave else "")
         what = ", ".join(change.properties) + (" (the old one stays)" if change.keeps_old else "")
-        cells: list[str] = [_SIGNS[change.action], word, change.logical_id, change.resource_type, what.strip()]
+        cells: list[str] = [
+            _SIGNS[change.action],
+            word,
+            change.logical_id,
+            short_type(change.resource_type),
+            what.strip(),
+        ]
         style = "bold red" if grave else _STYLES[change.action]
         if not (style and self._output.environment.stderr_is_terminal):
             return list(cells)

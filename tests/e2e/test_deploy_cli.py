@@ -18,6 +18,8 @@ from cli.state import State
 
 KEY = "correct-horse-battery-staple"
 NAME = "deploy-cli"
+# The last three keep the user's own AWS configuration away; they are set for all tests.
+_KEPT = ("PATH", "HOME", "LANG", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_EC2_METADATA_DISABLED")
 ESCTL = Path(sys.executable).with_name("esctl")
 
 
@@ -47,7 +49,7 @@ class Shell:
     variables: dict[str, str]
 
     def __call__(self, *arguments: str, **variables: str) -> Ran:
-        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
         began = time.monotonic()
         done = subprocess.run(
             [ESCTL, *arguments],
@@ -152,7 +154,7 @@ def test_credentials_alone_never_choose_aws_to_destroy(aws: Shell, tmp_path: Pat
 
 
 def test_all_that_is_missing_is_said_one_line_each(tmp_path: Path) -> None:
-    bare = Shell(tmp_path, {"AWS_EC2_METADATA_DISABLED": "true", "HOME": str(tmp_path)})
+    bare = Shell(tmp_path, {})
     ran = bare("deploy")
     assert ran.code == 2
     assert [line.split()[1:3] for line in ran.err.splitlines() if line.startswith("  - ")] == [

@@ -185,7 +185,7 @@ def test_a_plan_says_in_words_what_colour_only_stresses(terminal: bool) -> None:
 def test_a_large_creation_is_shown_by_type() -> None:
     shown, _, err = reporter(terminal=False)
     shown.plan([Change(Action.ADD, f"T{number}", "AWS::SNS::Topic") for number in range(30)], [])
-    assert "AWS::SNS::Topic" in err.getvalue()
+    assert "30  SNS::Topic" in err.getvalue()
     assert len(err.getvalue().splitlines()) == 3
 
 
