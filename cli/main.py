@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TextIO
 
 from cli.environment import Environment
 from cli.errors import CliError, ExitCode, UsageError
@@ -32,10 +32,10 @@ def run(environment: Environment, arguments: Sequence[str]) -> int:
         environment.stdout.flush()
         return code
     except BrokenPipeError:
-        _discard_stdout()
+        _discard(environment.stdout)
         return ExitCode.DONE
     except OSError as error:  # the last of the output could not be written: the disk is full, for example
-        _discard_stdout()
+        _discard(environment.stdout)
         with contextlib.suppress(OSError, ValueError):
             Output(environment).error(CliError(f"can't write the output: {error.strerror or error}"))
         return ExitCode.FAILED
@@ -130,10 +130,10 @@ def _interrupted(environment: Environment) -> int:
     return ExitCode.INTERRUPTED
 
 
-def _discard_stdout() -> None:
+def _discard(stdout: TextIO) -> None:
     """Spare the interpreter's own flush at exit, and its complaint.
 
     A reader that has gone (``esctl list | head -1``) is not our failure, and nothing to speak of.
     """
     with contextlib.suppress(OSError, ValueError, AttributeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stdout.fileno())

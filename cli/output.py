@@ -6,7 +6,7 @@ Without a terminal nothing of rich is imported and everything is plain text. Col
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO
@@ -200,7 +200,8 @@ class Output:
     def _say(self, text: str, style: str = "", prefix: str = "") -> None:
         stream = self.environment.stderr
         # Where both streams end in one place (2>&1 | tee), the order must be that of the writing.
-        self.environment.stdout.flush()
+        with suppress(OSError):  # it comes again at the last flush, where it is handled
+            self.environment.stdout.flush()
         if prefix and style and self.environment.stderr_is_terminal and self.environment.colour:
             from cli.display import styled
 

@@ -68,7 +68,17 @@ class FakeApi:
             return self._append(call)
         if (call.method, call.path) == ("GET", "/listTestItems"):
             return 200, self._list(call.query), {}
+        if (call.method, call.path) == ("POST", "/triggerReplay"):
+            return 202, self._replay(), {}
+        if (call.method, call.path) == ("GET", "/replays/r-1"):
+            return 200, self._replay(), {}
         return 404, {"title": "Not found", "detail": f"there is no {call.path} here"}, {}
+
+    def _replay(self) -> dict[str, Any]:
+        """A replay that is done as soon as it is asked for."""
+        head = len(self.events.get(TEST_STREAM, [])) - 1
+        counts = {"head": head, "eventsDone": head + 1, "eventsPerSecond": 100}
+        return {"replayId": "r-1", "kind": "replay", "projection": "test-items", "state": "done", **counts}
 
     def _append(self, call: Call) -> tuple[int, Any, dict[str, str]]:
         key = call.headers["Idempotency-Key"]
@@ -82,6 +92,20 @@ class FakeApi:
         stream.append(call.body)
         self._keys[key] = event
         return 201, event, {}
+
+    def _replay(self, method: str) -> dict[str, Any]:
+        """A replay that runs when it is asked for, and is done at the first look."""
+        head = len(self.events.get(TEST_STREAM, [])) - 1
+        state, done = ("running", 0) if method == "POST" else ("done", head + 1)
+        part = {"state": state, "head": head, "eventsDone": done, "startedAt": "2026-11-23T10:15:30.123Z"}
+        return part | {
+            "replayId": "replay-1",
+            "projection": items.name,
+            "kind": "replay",
+            "fromEventId": 0,
+            "eventsPerSecond": done,
+            "streams": [part | {"streamId": TEST_STREAM, "firstEventId": 0}],
+        }
 
     def _list(self, query: Mapping[str, str]) -> dict[str, Any]:
         stream = self.events.get(TEST_STREAM, [])

@@ -50,6 +50,7 @@ API = "/restapis/abc/v1/_user_request_/listTestItems"
         ({"host": "127.0.0.1:4566", "origin": "null"}, "/", True),
         ({"host": "rebound.example:4566"}, "/", True),
         ({"host": "rebound.example:4566"}, API, True),
+        ({"host": "not-localhost"}, "/", True),
         ({"host": "evil-127.0.0.1.example"}, "/", True),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -87,6 +88,33 @@ def test_reader_that_has_gone_is_no_failure(esctl: Esctl, api: FakeApi) -> None:
 
     assert run(environment, ["list", "-o", "json"]) == ExitCode.DONE
     assert stderr.getvalue() == ""
+
+
+class Full(io.StringIO):
+    def flush(self) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_output_that_can_not_be_written_is_said(esctl: Esctl, api: FakeApi) -> None:
+    stderr = io.StringIO()
+    environment = Environment(io.StringIO(), Full(), stderr, esctl.variables, esctl.directory)
+
+    assert run(environment, ["outputs", "-o", "json"]) == ExitCode.FAILED
+    assert stderr.getvalue() == "error: can't write the output: No space left on device\n"
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
+def test_closed_streams_are_no_fault(esctl: Esctl, api: FakeApi, closed: str) -> None:
+    process = subprocess.run(
+        f'"{sys.executable}" -m cli outputs {closed}',
+        shell=True,
+        env={**os.environ, **esctl.variables},
+        capture_output=True,
+        text=True,
+    )
+
+    assert process.returncode == 0
+    assert "Traceback" not in process.stdout + process.stderr
 
 
 def test_interruption_has_the_exit_code_of_the_shells(esctl: Esctl, api: FakeApi) -> None:

@@ -32,10 +32,26 @@ def test_walkthrough_shows_request_answer_and_table_and_what_comes_next(esctl: E
     assert "esctl local stop" in result.stderr
 
 
+def test_walkthrough_ends_with_a_replay(esctl: Esctl, api: FakeApi) -> None:
+    result = esctl("walkthrough", "-o", "json")
+
+    assert result.json["replay"]["answer"]["state"] == "done"
+    assert [call.path for call in api.calls if call.method == "POST"] == ["/addEvent"] * 3 + ["/triggerReplay"]
+
+
 def test_walkthrough_waits_for_the_read_model(esctl: Esctl, api: FakeApi) -> None:
     api.lag = 7
 
     assert esctl("walkthrough").exit_code == 0
+
+
+def test_walkthrough_ends_with_a_replay_that_leaves_the_list_as_it_was(esctl: Esctl, api: FakeApi) -> None:
+    result = esctl("walkthrough", "-o", "json")
+
+    assert api.calls[-3].body == {"streamId": TEST_STREAM, "fromEventId": 0}
+    assert result.json["replay"]["answer"]["state"] == "done"
+    assert result.json["replay"]["answer"]["eventsDone"] == 3
+    assert result.json["replay"]["list"] == {"items": [], "checkpoint": 2}
 
 
 def test_walkthrough_passes_again_and_beside_other_items(esctl: Esctl, api: FakeApi) -> None:

@@ -1,0 +1,368 @@
+"""`esctl replay`, `replays` and `list --as-of`, over the real API and projection code on models in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from cli.errors import ExitCode
+from handlers.events import StreamId
+from handlers.projections.test_items import TEST_STREAM
+from tests.unit.cli.cli_driver import Clock, Esctl
+from tests.unit.cli.served_api import ServedApi, served
+
+STREAM = StreamId(TEST_STREAM)
+
+
+@dataclass
+class ActingClock(Clock):
+    """Something happens whenever somebody waits."""
+
+    act: Callable[[], object]
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def sleep(self, seconds: float) -> None:
+        super().sleep(seconds)
+        self.act()
+
+
+@pytest.fixture
+def api(esctl: Esctl) -> Iterator[ServedApi]:
+    """A deployed stack; whenever a command waits, the replay worker works."""
+    with served(esctl) as api:
+        esctl.clock = ActingClock(lambda: api.model.work())
+        yield api
+
+
+def created(item_id: str, amount: object = 1) -> tuple[str, Mapping[str, Any]]:
+    return "ITEM_CREATED", {"itemId": item_id, "amount": amount}
+
+
+def rows(api: ServedApi, generation: int = 0) -> dict[str, Any]:
+    """The rows themselves, to be changed behind the system's back."""
+    return api.model.read_models["test-items"].rows[STREAM, generation]
+
+
+def damage(api: ServedApi) -> None:
+    """Three items, one of which is lost, one wrong, and one that never was."""
+    api.model.given(created("lost", 1), created("wrong", 2), created("right", 3))
+    del rows(api)["lost"]
+    rows(api)["wrong"] = {"amount": 99}
+    rows(api)["stray"] = {"amount": 7}
+
+
+MENDED = [
+    {"streamId": TEST_STREAM, "itemId": "lost", "before": None, "after": {"amount": 1}},
+    {"streamId": TEST_STREAM, "itemId": "stray", "before": {"amount": 7}, "after": None},
+    {"streamId": TEST_STREAM, "itemId": "wrong", "before": {"amount": 99}, "after": {"amount": 2}},
+]
+
+
+# -- replay --------------------------------------------------------------------------------------------------------------
+
+
+def test_replay_waits_and_tells_what_changed(esctl: Esctl, api: ServedApi) -> None:
+    damage(api)
+
+    result = esctl("replay", "-o", "json")
+
+    document = result.json
+    assert (result.exit_code, document["state"], document["eventsDone"]) == (0, "done", 3)
+    assert (document["rowsBefore"], document["rowsAfter"], document["rowsDiffering"]) == (3, 3, 3)
+    assert document["differences"] == MENDED
+    assert document["seconds"] >= 0
+
+
+def test_replay_shows_the_rows_that_differ(esctl: Esctl, api: ServedApi) -> None:
+    damage(api)
+
+    result = esctl("replay")
+
+    assert result.lines[0].split() == ["itemId", "before", "after"]
+    assert ["wrong", '{"amount":99}', '{"amount":2}'] in [line.split() for line in result.lines]
+    assert "rows that differ  3" in result.stdout
+    assert "time taken" in result.stdout
+    assert "is done" in result.stderr
+
+
+def test_what_live_events_did_meanwhile_is_not_put_down_to_the_replay(esctl: Esctl, api: ServedApi) -> None:
+    damage(api)
+    api.before = lambda route: (
+        api.model.given(created("new", 5)) if route == "POST /triggerReplay" and "new" not in rows(api) else None
+    )
+
+    document = esctl("replay", "-o", "json").json
+
+    assert document["differences"] == MENDED
+    assert (document["rowsBefore"], document["rowsAfter"]) == (3, 4)
+
+
+def test_replay_follows_the_one_that_runs(esctl: Esctl, api: ServedApi) -> None:
+    api.model.given(created("1"))
+    running = esctl("replay", "--no-wait", "-o", "json").json
+
+    result = esctl("replay", "-o", "json")
+
+    assert running["state"] == "running"
+    assert result.json["replayId"] == running["replayId"]
+    assert "is running already" in result.stderr
+
+
+def test_two_replays_one_after_the_other_both_run(esctl: Esctl, api: ServedApi) -> None:
+    api.model.given(created("1"))
+
+    first, second = esctl("replay", "-o", "json").json, esctl("replay", "-o", "json").json
+
+    assert first["replayId"] != second["replayId"]
+    assert (first["state"], second["state"]) == ("done", "done")
+
+
+def test_a_failed_replay_is_an_error_with_its_event(esctl: Esctl, api: ServedApi) -> None:
+    api.model.given(created("1"))
+    api.model.store.append([_broken()])
+
+    result = esctl("replay")
+    as_json = esctl("replay", "-o", "json")
+
+    assert result.exit_code == ExitCode.FAILED
+    assert "event 1" in result.stderr
+    assert "KeyError" in result.stderr
+    assert as_json.exit_code == ExitCode.FAILED
+    assert as_json.json["state"] == "failed"
+    assert as_json.json["error"]["eventId"] == 1
+
+
+def test_an_error_while_waiting_is_not_hidden_by_the_display(esctl: Esctl, api: ServedApi) -> None:
+    api.model.given(created("1"))
+    esctl.clock = ActingClock(lambda: api.model.jobs.__init__())  # type: ignore[misc] # the job is lost
+
+    result = esctl("replay", terminal=True)
+
+    assert result.exit_code == ExitCode.NOT_FOUND
+    assert "there is no replay" in result.stderr
+
+
+def test_interrupting_leaves_the_replay_running_and_says_how_to_follow_it(esctl: Esctl, api: ServedApi) -> None:
+    api.model.given(created("1"))
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    esctl.clock = ActingClock(interrupt)
+    result = esctl("replay")
+
+    assert result.exit_code == ExitCode.INTERRUPTED
+    assert "goes on without you" in result.stderr
+    assert "esctl replays" in result.stderr
+    esctl.clock = ActingClock(api.model.work)
+    followed = esctl("replay", "-o", "json")
+    assert followed.json["state"] == "done"
+    assert len(esctl("replays", "-o", "json").json["replays"]) == 1
+
+
+def test_waiting_ends_in_time(esctl: Esctl, api: ServedApi) -> None:
+    api.model.given(created("1"))
+    esctl.clock = Clock()  # nobody works
+
+    result = esctl("replay", "--timeout", "60")
+
+    assert result.exit_code == ExitCode.TIMED_OUT
+    assert "no progress for a while" in result.stderr
+
+
+def test_replay_from_an_event_repairs_in_place(esctl: Esctl, api: ServedApi) -> None:
+    api.model.given(created("a", 1), created("b", 2))
+    rows(api)["b"] = {"amount": 99}
+
+    result = esctl("replay", "--from-event-id", "1", "--no-wait", "-o", "json")
+
+    assert result.json["kind"] == "rewind"
+    api.model.project()
+    assert esctl("list", "-o", "json").json["items"][1] == {"itemId": "b", "amount": 2}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["--stream-id", "nobody"], ExitCode.NOT_FOUND),
+        (["--projection", "nobody"], ExitCode.NOT_FOUND),
+        (["--from-event-id", "99"], ExitCode.FAILED),
+        (["--from-event-id", "-1"], ExitCode.USAGE),
+        (["--dry-run", "--rollback"], ExitCode.USAGE),
+        (["--dry-run", "--no-wait"], ExitCode.USAGE),
+        (["--rollback", "--from-event-id", "1"], ExitCode.USAGE),
+    ],
+)
+def test_what_can_not_be_replayed_is_refused(
+    esctl: Esctl, api: ServedApi, arguments: list[str], code: ExitCode
+) -> None:
+    api.model.given(created("1"))
+
+    result = esctl("replay", *arguments)
+
+    assert result.exit_code == code
+    assert result.stderr.startswith("error:") or "error:" in result.stderr
+    assert not api.model.messages
+
+
+# -- rollback ------------------------------------------------------------------------------------------------------------
+
+
+def test_rollback_goes_back_to_the_generation_before_and_catches_up(esctl: Esctl, api: ServedApi) -> None:
+    damage(api)
+    esctl("replay")
+    api.model.given(created("new", 5))
+
+    result = esctl("replay", "--rollback", "-o", "json")
+
+    assert (result.json["kind"], result.json["state"]) == ("rollback", "done")
+    listed = {item["itemId"]: item["amount"] for item in esctl("list", "-o", "json").json["items"]}
+    assert listed == {"new": 5, "right": 3, "stray": 7, "wrong": 99}
+
+
+def test_rollback_without_a_generation_before_says_so(esctl: Esctl, api: ServedApi) -> None:
+    api.model.given(created("1"))
+
+    result = esctl("replay", "--rollback")
+
+    assert result.exit_code == ExitCode.FAILED
+    assert "nothing to go back to" in result.stderr
+
+
+def test_rollback_during_a_replay_is_refused(esctl: Esctl, api: ServedApi) -> None:
+    api.model.given(created("1"))
+    esctl("replay")
+    esctl("replay", "--no-wait")
+
+    result = esctl("replay", "--rollback")
+
+    assert result.exit_code == ExitCode.CONFLICT
+    assert "a replay is running" in result.stderr
+
+
+# -- audit ---------------------------------------------------------------------------------------------------------------
+
+
+def test_dry_run_shows_what_differs_and_writes_nothing(esctl: Esctl, api: ServedApi) -> None:
+    damage(api)
+
+    result, text = esctl("replay", "--dry-run", "-o", "json"), esctl("replay", "--dry-run")
+
+    assert (result.exit_code, text.exit_code) == (ExitCode.DEGRADED, ExitCode.DEGRADED)
+    assert result.json["streams"][0]["differences"] == [
+        {"itemId": "lost", "is": None, "shouldBe": {"amount": 1}},
+        {"itemId": "stray", "is": {"amount": 7}, "shouldBe": None},
+        {"itemId": "wrong", "is": {"amount": 99}, "shouldBe": {"amount": 2}},
+    ]
+    assert "3 rows differ" in text.stderr
+    assert not [route for route, _ in api.calls if route.startswith("POST")]
+
+
+def test_dry_run_is_content_where_nothing_differs(esctl: Esctl, api: ServedApi) -> None:
+    api.model.given(*(created(str(number), number) for number in range(2_500)))
+
+    result = esctl("replay", "--dry-run", "-o", "json")
+
+    assert (result.exit_code, result.json["rowsDiffering"]) == (0, 0)
+    assert result.json["streams"][0]["rowsExpected"] == 2_500
+    assert api.called("GET /streams/{streamId}/events") == 3
+
+
+def test_dry_run_compares_at_the_checkpoint_and_not_at_the_head(esctl: Esctl, api: ServedApi) -> None:
+    api.model.given(created("1"))
+    api.model.store.append([_broken()])  # not projected, and never will be
+
+    assert esctl("replay", "--dry-run").exit_code == 0
+
+
+def test_dry_run_of_a_stream_without_events(esctl: Esctl, api: ServedApi) -> None:
+    assert esctl("replay", "--dry-run").exit_code == 0
+
+
+# -- replays -------------------------------------------------------------------------------------------------------------
+
+
+def test_replays_lists_the_newest_first(esctl: Esctl, api: ServedApi) -> None:
+    api.model.given(created("1"))
+    esctl("replay")
+    esctl("replay")
+
+    listed = esctl("replays", "-o", "json").json["replays"]
+
+    assert [each["replayId"] for each in listed] == ["replay-2", "replay-1"]
+    assert len(esctl("replays").lines) == 1 + 2
+    assert len(esctl("replays", "--limit", "1").lines) == 1 + 1
+    assert esctl("replays", "replay-1", "-o", "json").json["state"] == "done"
+    assert "replay-1" in esctl("replays", "replay-1").stdout
+    assert esctl("replays", "nobody").exit_code == ExitCode.NOT_FOUND
+
+
+def test_no_replays_says_so_on_stderr(esctl: Esctl, api: ServedApi) -> None:
+    result = esctl("replays")
+
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "no replays" in result.stderr
+
+
+# -- time travel ---------------------------------------------------------------------------------------------------------
+
+
+def travelled(esctl: Esctl, *arguments: str) -> list[tuple[str, object]]:
+    return [
+        (item["itemId"], item["amount"]) for item in esctl("list", "-o", "json", "--as-of", *arguments).json["items"]
+    ]
+
+
+def test_as_of_is_the_list_as_it_was(esctl: Esctl, api: ServedApi) -> None:
+    changed = ("ITEM_AMOUNT_CHANGED", {"itemId": "a", "amount": 2})
+    api.model.given(created("a", 1), created("b", 1), changed, ("ITEM_DELETED", {"itemId": "a"}))
+
+    assert travelled(esctl, "0") == [("a", 1)]
+    assert travelled(esctl, "1") == [("a", 1), ("b", 1)]
+    assert travelled(esctl, "2") == [("a", 2), ("b", 1)]
+    assert travelled(esctl, "3") == [("b", 1)]
+    assert travelled(esctl, "1", "--limit", "1") == [("a", 1)]
+    assert not [route for route, _ in api.calls if route.startswith("POST")]
+
+
+def test_as_of_a_time_is_the_list_at_that_time(esctl: Esctl, api: ServedApi) -> None:
+    api.model.given(created("a"))
+    api.model.given(created("b"))
+    first, second = (event.time_stamp for event in api.model.store.read(STREAM).events)
+
+    assert travelled(esctl, first) == [("a", 1)]
+    assert travelled(esctl, second) == [("a", 1), ("b", 1)]
+    assert travelled(esctl, second.removesuffix("Z")) == [("a", 1), ("b", 1)]
+    assert travelled(esctl, "2020-01-01") == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [(["7"], ExitCode.NOT_FOUND), (["yesterday"], ExitCode.USAGE), (["1", "--watch"], ExitCode.USAGE)],
+)
+def test_as_of_what_never_was_is_refused(esctl: Esctl, api: ServedApi, arguments: list[str], code: ExitCode) -> None:
+    api.model.given(created("a"), created("b"))
+
+    assert esctl("list", "--as-of", *arguments).exit_code == code
+
+
+def test_as_of_past_an_event_that_can_not_be_folded_says_which(esctl: Esctl, api: ServedApi) -> None:
+    api.model.given(created("a"))
+    api.model.store.append([_broken()])
+
+    result = esctl("list", "--as-of", "1")
+
+    assert result.exit_code == ExitCode.FAILED
+    assert "event 1" in result.stderr
+
+
+def _broken() -> Any:
+    """An event that the API would have refused, and that the handler raises for."""
+    from handlers.events import NewEvent
+
+    return NewEvent(STREAM, "ITEM_CREATED", '{"itemId":"broken"}')
