@@ -93,20 +93,6 @@ class FakeApi:
         self._keys[key] = event
         return 201, event, {}
 
-    def _replay(self, method: str) -> dict[str, Any]:
-        """A replay that runs when it is asked for, and is done at the first look."""
-        head = len(self.events.get(TEST_STREAM, [])) - 1
-        state, done = ("running", 0) if method == "POST" else ("done", head + 1)
-        part = {"state": state, "head": head, "eventsDone": done, "startedAt": "2026-11-23T10:15:30.123Z"}
-        return part | {
-            "replayId": "replay-1",
-            "projection": items.name,
-            "kind": "replay",
-            "fromEventId": 0,
-            "eventsPerSecond": done,
-            "streams": [part | {"streamId": TEST_STREAM, "firstEventId": 0}],
-        }
-
     def _list(self, query: Mapping[str, str]) -> dict[str, Any]:
         stream = self.events.get(TEST_STREAM, [])
         if self.lag:

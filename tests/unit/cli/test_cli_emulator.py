@@ -297,6 +297,51 @@ def test_reset_of_a_stopped_emulator_leaves_it_stopped(machine: Esctl) -> None:
     assert client(machine, "dynamodb").list_tables()["TableNames"] == []
 
 
+RECONCILER = """
+import os, boto3
+def handler(event, context):
+    print("reconciling")
+    boto3.client("sqs").send_message(QueueUrl=os.environ["QUEUE"], MessageBody="reconciled")
+"""
+
+
+def given_stack_with_reconciler(esctl: Esctl) -> str:
+    """Deploy a stack whose reconciler tells that it ran; returns the URL of the queue that it tells."""
+    role = {"Version": "2012-10-17", "Statement": []}
+    function = {
+        "Runtime": "python3.13",
+        "Handler": "index.handler",
+        "Code": {"ZipFile": RECONCILER},
+        "Role": {"Fn::GetAtt": ["Role", "Arn"]},
+        "Environment": {"Variables": {"QUEUE": {"Ref": "Queue"}}},
+    }
+    template = {
+        "Resources": {
+            "Queue": {"Type": "AWS::SQS::Queue"},
+            "Role": {"Type": "AWS::IAM::Role", "Properties": {"AssumeRolePolicyDocument": role}},
+            "Reconciler": {"Type": "AWS::Lambda::Function", "Properties": function},
+        },
+        "Outputs": {"Queue": {"Value": {"Ref": "Queue"}}},
+    }
+    stacks = client(esctl, "cloudformation")
+    stacks.create_stack(StackName="esctl", TemplateBody=json.dumps(template), Capabilities=["CAPABILITY_IAM"])
+    stacks.get_waiter("stack_create_complete").wait(StackName="esctl", WaiterConfig={"Delay": 1})
+    outputs = {each["OutputKey"]: each["OutputValue"] for each in stacks.describe_stacks()["Stacks"][0]["Outputs"]}
+    esctl.knows(Target("local", "esctl", "us-east-1", account=LOCAL_ACCOUNT, outputs=outputs))
+    return outputs["Queue"]
+
+
+def test_start_has_what_was_stored_and_not_projected_projected(machine: Esctl) -> None:
+    started(machine)
+    queue = given_stack_with_reconciler(machine)
+    machine("local", "stop")
+
+    started(machine)
+
+    queues = client(machine, "sqs")
+    assert eventually(lambda: "Messages" in queues.receive_message(QueueUrl=queue, WaitTimeSeconds=1))
+
+
 def test_strangers_can_not_empty_it(machine: Esctl) -> None:
     import urllib3
 

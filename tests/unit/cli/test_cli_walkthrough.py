@@ -45,15 +45,6 @@ def test_walkthrough_waits_for_the_read_model(esctl: Esctl, api: FakeApi) -> Non
     assert esctl("walkthrough").exit_code == 0
 
 
-def test_walkthrough_ends_with_a_replay_that_leaves_the_list_as_it_was(esctl: Esctl, api: FakeApi) -> None:
-    result = esctl("walkthrough", "-o", "json")
-
-    assert api.calls[-3].body == {"streamId": TEST_STREAM, "fromEventId": 0}
-    assert result.json["replay"]["answer"]["state"] == "done"
-    assert result.json["replay"]["answer"]["eventsDone"] == 3
-    assert result.json["replay"]["list"] == {"items": [], "checkpoint": 2}
-
-
 def test_walkthrough_passes_again_and_beside_other_items(esctl: Esctl, api: FakeApi) -> None:
     esctl("add-event", "--type", "ITEM_CREATED", "--item-id", "0", "--amount", "7")
     esctl("add-event", "--type", "ITEM_CREATED", "--item-id", "1", "--amount", "8")
