@@ -105,11 +105,14 @@ class Api:
 
         Parameters
         ----------
+        body
+            Sent as JSON; bytes are JSON already.
         idempotency_key
             Made up where it is missing.
         """
         headers = {"Content-Type": "application/json", "Idempotency-Key": idempotency_key or str(uuid.uuid4())}
-        return self._call("POST", path, dumps(body).encode(), headers)
+        text = body if isinstance(body, bytes) else dumps(body).encode()
+        return self._call("POST", path, text, headers)
 
     def _call(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         import urllib3

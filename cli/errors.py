@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class ExitCode(IntEnum):
@@ -49,9 +49,16 @@ class CliError(Exception):
         Overrides the class's own code.
     faults
         Single faults to list below the message, one a line.
+
+    Attributes
+    ----------
+    status, problem
+        The HTTP status and the problem document that it stands for; 0 and empty where it comes from elsewhere.
     """
 
     code: ClassVar[ExitCode] = ExitCode.FAILED
+    status: int = 0
+    problem: Mapping[str, Any] = {}
 
     def __init__(
         self, message: str, hint: str = "", *, exit_code: ExitCode | None = None, faults: Sequence[str] = ()

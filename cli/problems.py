@@ -22,7 +22,12 @@ def error_of(status: int, text: str, path: str) -> CliError:
         The answer's body: a problem document, or what API Gateway says itself (``{"message": …}``).
     """
     document = _document(text)
-    reason = _reason(document, text)
+    error = _error(status, document, _reason(document, text), path)
+    error.status, error.problem = status, document
+    return error
+
+
+def _error(status: int, document: Mapping[str, Any], reason: str, path: str) -> CliError:
     if status == 403:
         return AccessError(
             f"the API refused the call: {reason or 'forbidden'}",

@@ -53,5 +53,10 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("open", "cli.commands.open:open_", "Open the dashboard, the API, the logs or the traces.", OPERATE),
     Entry("doctor", "cli.commands.doctor:doctor", "Check this machine and the deployed stack, end to end.", OPERATE),
     Entry("cost", "cli.commands.cost:cost", "Show what a million events cost, as measured.", OPERATE),
+    Entry("streams", "cli.commands.streams:streams", "List the streams.", WORK),
+    Entry("events", "cli.commands.events:events", "Show the events of a stream, or follow them.", WORK),
+    Entry("schemas", "cli.commands.schemas:app", "Show the catalogue of known event types.", WORK),
+    Entry("export", "cli.commands.transfer:export_events", "Write events to a file.", WORK),
+    Entry("import", "cli.commands.transfer:import_events", "Append the events of a file, each exactly once.", WORK),
     Entry("local", "cli.commands.local:app", "Start, stop and empty the emulator behind the local target.", LOCAL),
 )

@@ -1,0 +1,118 @@
+"""`esctl events`: the events of a stream, once or as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+
+from cli.command import command
+from cli.errors import NotFoundError, UsageError
+from cli.eventstore import Event, event_pages, head
+from cli.eventtext import TERMINAL_CHARACTERS_MAX, event_lines
+from cli.output import Format
+from cli.session import Session
+from cli.tables import visible
+from handlers.exactjson import dumps
+
+_WIDTH = 100  # of lines where no terminal says
+
+
+@command(Format.TEXT, Format.JSON, Format.JSONL)
+def events(
+    session: Session,
+    stream_id: Annotated[str, typer.Argument(metavar="STREAM", help="The stream's id.", show_default=False)],
+    first: Annotated[
+        int | None,
+        typer.Option(
+            "--from",
+            "-f",
+            metavar="N",
+            help="Begin with event N; -10 means the tenth from the end.",
+            show_default=False,
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", "-n", min=1, metavar="N", help="Show N events; by default all.")
+    ] = None,
+    reverse: Annotated[bool, typer.Option("--reverse", "-r", help="Show the newest event first.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on with new events as they come; Ctrl-C ends.")] = False,
+    interval: Annotated[
+        float, typer.Option("--interval", min=0.1, max=3600, metavar="SECONDS", help="How often --follow looks.")
+    ] = 1.0,
+) -> None:
+    """Show the events of a stream, in order, with their metadata.
+
+    With -o jsonl each line is an event in the API's own form, with every digit.
+    """
+    if follow and reverse:
+        raise UsageError("--follow and --reverse exclude each other: new events come at the end")
+    if follow and session.output.format is Format.JSON:
+        raise UsageError("--follow can't be one JSON document: it has no end", "Use:  -o jsonl")
+    start = _start(session, stream_id, first)
+    if follow:
+        pages = _following(session, stream_id, start or 0, limit, interval)
+    else:
+        pages = event_pages(session.api, stream_id, first=start, limit=limit, backwards=reverse)
+    number = _show(session, stream_id, pages)
+    if session.output.is_text and not number:
+        session.output.message(f"There are no events from {start} on.")
+
+
+def _start(session: Session, stream_id: str, first: int | None) -> int | None:
+    """Where to begin; a negative number counts from the end."""
+    if first is None or first >= 0:
+        return first
+    return max(0, head(session.api, stream_id) + 1 + first)
+
+
+def _following(
+    session: Session, stream_id: str, start: int, limit: int | None, interval: float
+) -> Iterator[list[Event]]:
+    """Pages without end; a stream that does not exist yet is waited for."""
+    waiting, shown = False, 0
+    while limit is None or shown < limit:
+        left = None if limit is None else limit - shown
+        try:
+            for page in event_pages(session.api, stream_id, first=start + shown, limit=left):
+                yield page
+                shown += len(page)
+        except NotFoundError:
+            if not waiting:
+                session.output.message(f"There is no stream {visible(stream_id)} yet; waiting for it ...")
+            waiting = True
+        if limit is None or shown < limit:
+            session.environment.sleep(interval)
+
+
+def _show(session: Session, stream_id: str, pages: Iterator[list[Event]]) -> int:
+    """Write the events as they arrive; returns how many there were."""
+    output, environment = session.output, session.environment
+    number = 0
+    if output.format is Format.JSON:
+        return _show_document(session, stream_id, pages)
+    for page in pages:
+        for event in page:
+            number += 1
+            if output.format is Format.JSONL:
+                output.text(dumps(event))
+                continue
+            cut = TERMINAL_CHARACTERS_MAX if environment.stdout_is_terminal else None
+            for line in event_lines(event, width=environment.width or _WIDTH, characters_max=cut):
+                output.text(line)
+        environment.stdout.flush()
+    return number
+
+
+def _show_document(session: Session, stream_id: str, pages: Iterator[list[Event]]) -> int:
+    """One JSON document, an event a line: written piece by piece, so that it may be longer than the memory."""
+    output = session.output
+    number = 0
+    for page in pages:
+        for event in page:
+            opening = f'{{"streamId": {dumps(stream_id)}, "events": [\n  ' if number == 0 else ",\n  "
+            session.environment.stdout.write(opening + dumps(event))
+            number += 1
+    output.text("\n]}" if number else f'{{"streamId": {dumps(stream_id)}, "events": []}}')
+    return number

@@ -1,0 +1,236 @@
+"""`esctl export` and `esctl import`: events to files and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import chain
+from typing import Annotated, NoReturn
+
+import typer
+
+from cli.command import command
+from cli.errors import CliError, ConflictError, ExitCode, NotFoundError, PartialError, UsageError
+from cli.eventstore import head, stream_pages
+from cli.session import Session
+from cli.tables import visible
+from cli.transfer.appending import Tally
+from cli.transfer.chunks import LANES
+from cli.transfer.files import STANDARD, count_lines, sink, source
+from cli.transfer.forms import BadLineError, FormName, form
+
+# So many streams are asked for their heads, for a progress bar that counts events; of more, streams are counted.
+_HEADS_MAX = 100
+_FAULTS_MAX = 20  # bad lines that --dry-run lists
+
+_FormatOption = Annotated[
+    str, typer.Option("--format", metavar="FORMAT", help="jsonl (the API's own form) or cloudevents (CloudEvents 1.0).")
+]
+_ConnectionsOption = Annotated[
+    int, typer.Option("--connections", min=1, max=LANES, metavar="N", help="How many calls are made at a time.")
+]
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is exported: the streams, and how much that is in what unit."""
+
+    stream_ids: Iterable[str]
+    total: int
+    counts_events: bool
+
+
+@command()
+def export_events(
+    session: Session,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="NAME.jsonl, NAME.jsonl.gz, or - for standard output.")],
+    stream_ids: Annotated[
+        list[str] | None,
+        typer.Option("--stream-id", "-s", metavar="ID", help="Only this stream; may be given several times."),
+    ] = None,
+    form_name: _FormatOption = "jsonl",
+    connections: _ConnectionsOption = LANES,
+) -> None:
+    """Write events to a file: one a line, stream after stream, each stream in its order.
+
+    A file is there complete at the end, or not at all. The same events make the same file, byte for byte.
+    """
+    chosen = form(_form_name(form_name))
+    plan = _plan(session, list(dict.fromkeys(stream_ids or [])), connections)
+    from cli.transfer.exporting import Exported
+    from cli.transfer.exporting import export_events as export
+
+    what = "events" if plan.counts_events else "streams"
+    with (
+        sink(session.environment, file) as target,
+        session.output.progress(f"exporting {what}", total=plan.total) as progress,
+    ):
+
+        def tick(done: Exported) -> None:
+            progress.update(done=done.events if plan.counts_events else done.streams)
+
+        done = export(session.api, plan.stream_ids, chosen, target, connections=connections, tick=tick)
+    if not session.output.is_text and file != STANDARD:
+        session.output.json({"events": done.events, "streams": done.streams, "file": file})
+        return
+    where = "written" if file == STANDARD else f"in {file}"
+    session.output.success(f"{_number(done.events, 'event')} of {_number(done.streams, 'stream')} are {where}.")
+    if file != STANDARD:
+        flag = "" if form_name == FormName.JSONL else f" --format {form_name}"
+        session.output.hint(f"Append them to another stack:  esctl import {file}{flag} --stack-name NAME")
+
+
+@command()
+def import_events(
+    session: Session,
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="The file (packed with gzip or not), or - for standard input.")
+    ],
+    form_name: _FormatOption = "jsonl",
+    connections: _ConnectionsOption = LANES,
+    import_id: Annotated[
+        str,
+        typer.Option(
+            "--import-id",
+            metavar="NAME",
+            help="Names this import: a file without eventIds can be imported again under another name.",
+        ),
+    ] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only check the file; list the bad lines, and import nothing.")
+    ] = False,
+) -> None:
+    """Append the events of a file, one a line, each exactly once.
+
+    An import that was broken off, however that was, goes on when it is started again; what is imported already is left
+    as it is. Lines with an eventId are stored at that place or not at all.
+    """
+    chosen = _form_name(form_name)
+    if file == STANDARD and session.environment.stdin_is_terminal:
+        session.output.message("Reading events from the keyboard, one a line; Ctrl-D ends.")
+    if dry_run:
+        _check(session, file, chosen)
+        return
+    from cli.transfer.importing import import_events as run
+
+    tally = Tally()
+    total = count_lines(session.environment, file)
+    try:
+        with (
+            source(session.environment, file) as stream,
+            session.output.progress(f"importing into {session.target.label}", total=total) as progress,
+        ):
+            run(
+                stream,
+                form(chosen),
+                session.api,
+                tally,
+                name=import_id,
+                connections=connections,
+                sleep=session.environment.sleep,
+                tick=lambda: progress.update(done=tally.done),
+            )
+    except (BadLineError, CliError, KeyboardInterrupt) as error:
+        _fail(error, tally, file)
+    _report(session, tally, file)
+
+
+def _plan(session: Session, given: list[str], connections: int) -> _Plan:
+    """Which streams, and how many events they have where that is soon known.
+
+    Raises
+    ------
+    NotFoundError
+        A stream that was named does not exist.
+    """
+    pages = stream_pages(session.api)
+    first = given or [stream_id for page in _until(pages, _HEADS_MAX) for stream_id in page]
+    if not given and len(first) > _HEADS_MAX:
+        number = len(first) + sum(map(len, pages))
+        return _Plan((stream_id for page in stream_pages(session.api) for stream_id in page), number, False)
+    with ThreadPoolExecutor(connections) as pool:
+        heads = list(pool.map(lambda stream_id: head(session.api, stream_id), first))
+    for stream_id, last in zip(first, heads, strict=True):
+        if last < 0:
+            raise NotFoundError(f"there is no stream {visible(stream_id)}", "List them:  esctl streams")
+    return _Plan(first, sum(heads) + len(heads), True)
+
+
+def _until(pages: Iterable[list[str]], number: int) -> Iterable[list[str]]:
+    """Pages until there are more than so many entries."""
+    seen = 0
+    for page in pages:
+        yield page
+        seen += len(page)
+        if seen > number:
+            return
+
+
+def _check(session: Session, file: str, form_name: FormName) -> None:
+    from cli.transfer.importing import check
+
+    with (
+        source(session.environment, file) as stream,
+        session.output.progress(f"checking {file}", total=count_lines(session.environment, file)) as progress,
+    ):
+        good, bad = check(stream, form(form_name), faults_max=_FAULTS_MAX, tick=lambda done: progress.update(done=done))
+    if bad:
+        more = " (there may be more)" if len(bad) == _FAULTS_MAX else ""
+        raise CliError(
+            f"{file} has {_number(len(bad), 'bad line')}{more}",
+            "Mend them, and check again.",
+            faults=list(chain.from_iterable([f"line {each.line}: {fault}" for fault in each.faults] for each in bad)),
+        )
+    if not session.output.is_text:
+        session.output.json({"events": good, "file": file})
+        return
+    session.output.success(f"{file} is fine: {_number(good, 'event')}. Nothing was imported.")
+    session.output.hint(f"Import it:  esctl import {file}")
+
+
+def _report(session: Session, tally: Tally, file: str) -> None:
+    if not session.output.is_text:
+        session.output.json({"imported": tally.imported, "already": tally.already, "file": file})
+        return
+    session.output.success(f"{_number(tally.imported, 'event')} imported{_already(tally)}.")
+    session.output.hint("See the streams:  esctl streams")
+
+
+def _fail(error: BaseException, tally: Tally, file: str) -> NoReturn:
+    """Say what is done and how to go on, besides what went wrong."""
+    done = f"{_number(tally.imported, 'event')} imported{_already(tally)}"
+    go_on = f"Run the same command again to go on: what is imported is not imported twice ({done} so far)."
+    if isinstance(error, KeyboardInterrupt):
+        raise CliError(f"interrupted: {done}", go_on, exit_code=ExitCode.INTERRUPTED) from None
+    code = ExitCode.PARTIAL if tally.imported else ExitCode.FAILED
+    if isinstance(error, BadLineError):
+        message = f"line {error.line} of {file} can't be imported"
+        single = len(error.faults) == 1
+        raise CliError(
+            f"{message}: {error.faults[0]}" if single else message,
+            f"Mend it and run the same command again ({done} so far). All bad lines:  esctl import {file} --dry-run",
+            faults=() if single else error.faults,
+            exit_code=code,
+        ) from error
+    if isinstance(error, ConflictError) and error.hint:
+        raise ConflictError(error.message, f"{error.hint}\n{done[0].upper()}{done[1:]} before that.") from error
+    if isinstance(error, CliError) and tally.imported:
+        hint = f"{error.hint}\n{go_on}" if error.hint else go_on
+        raise PartialError(error.message, hint, faults=error.faults) from error
+    raise error
+
+
+def _already(tally: Tally) -> str:
+    return f", {tally.already:,} were there already" if tally.already else ""
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def _form_name(text: str) -> FormName:
+    try:
+        return FormName(text.lower())
+    except ValueError:
+        raise UsageError(f"--format can't be {text!r}", f"It is {' or '.join(FormName)}.") from None

@@ -1,0 +1,1 @@
+"""Events to files and back: see `exporting` and `importing`."""

@@ -1,0 +1,170 @@
+"""The files that events are read from and written to: ``-``, gzip by name, whole files or none."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+import os
+import stat
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Protocol, TextIO, cast
+
+from cli.environment import Environment
+from cli.errors import CliError, UsageError
+from cli.transfer.forms import BadLineError
+
+STANDARD = "-"
+# An event has 400 KB; written with an escape for every character it has six times as much.
+LINE_BYTES_MAX = 4 * 1024 * 1024
+_GZIP_MAGIC = b"\x1f\x8b"
+_BOM = b"\xef\xbb\xbf"
+_BLOCK = 1024 * 1024
+
+
+def path_of(environment: Environment, name: str) -> Path:
+    return environment.directory / Path(name).expanduser()
+
+
+@contextmanager
+def source(environment: Environment, name: str) -> Iterator[BinaryIO]:
+    """The bytes of a file or of standard input; what is gzip by name or by its first bytes is unpacked.
+
+    Raises
+    ------
+    UsageError
+        It can't be opened.
+    CliError
+        It is damaged; raised while it is read.
+    """
+    with contextlib.ExitStack() as stack:
+        raw = _readable(environment.stdin) if name == STANDARD else stack.enter_context(_opened(environment, name))
+        packed = raw.peek(2)[:2] == _GZIP_MAGIC
+        if not packed and name.endswith(".gz") and raw.peek(1):
+            raise UsageError(f"can't read {name}: it is not gzip, whatever its name says", "Rename it.")
+        try:
+            yield cast(BinaryIO, gzip.GzipFile(fileobj=raw) if packed else raw)
+        except EOFError as error:
+            raise CliError(f"{name} is cut off: the end of the compressed data is missing") from error
+        except (gzip.BadGzipFile, zlib.error) as error:
+            raise CliError(f"{name} is damaged: {error}") from error
+
+
+def _opened(environment: Environment, name: str) -> io.BufferedReader:
+    try:
+        return path_of(environment, name).open("rb")
+    except OSError as error:
+        raise UsageError(f"can't read {name}: {error.strerror or error}") from error
+
+
+def lines(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """The lines that say something, with their numbers from 1; a byte order mark at the start is left out.
+
+    Raises
+    ------
+    BadLineError
+        A line is longer than any event is.
+    """
+    number = 0
+    while raw := stream.readline(LINE_BYTES_MAX + 1):
+        number += 1
+        if len(raw) > LINE_BYTES_MAX:
+            raise BadLineError([f"it has more than {LINE_BYTES_MAX:,} bytes; no event has"], number)
+        if number == 1:
+            raw = raw.removeprefix(_BOM)
+        if raw := raw.strip(b"\r\n\t "):
+            yield number, raw
+
+
+def count_lines(environment: Environment, name: str) -> int | None:
+    """How many lines a file has; None where it can be read only once."""
+    if name == STANDARD or not path_of(environment, name).is_file():
+        return None
+    with source(environment, name) as stream:
+        number, last = 0, b""
+        while block := stream.read(_BLOCK):
+            number += block.count(b"\n")
+            last = block
+    return number + (1 if last and not last.endswith(b"\n") else 0)
+
+
+class Sink(Protocol):
+    """What lines are written to."""
+
+    def write(self, text: bytes, /) -> int: ...
+
+    def flush(self) -> None: ...
+
+
+@contextmanager
+def sink(environment: Environment, name: str) -> Iterator[Sink]:
+    """Where lines are written: standard output, or a file that is there complete at the end or not at all.
+
+    What is packed depends on nothing but the lines: no name and no time is in it.
+
+    Raises
+    ------
+    CliError
+        It can't be written.
+    """
+    if name == STANDARD:
+        environment.stdout.flush()
+        stream: Sink = getattr(environment.stdout, "buffer", None) or _Encoded(environment.stdout)
+        yield stream
+        stream.flush()
+        return
+    path = path_of(environment, name)
+    with _written(path, name) as raw:
+        if not name.endswith(".gz"):
+            yield raw
+            return
+        with gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0, compresslevel=6) as packed:
+            yield packed
+
+
+@contextmanager
+def _written(path: Path, name: str) -> Iterator[BinaryIO]:
+    """A file beside the one that is meant, which it replaces at the end; a pipe or device is written to as it is."""
+    try:
+        if path.exists() and not stat.S_ISREG(path.stat().st_mode):
+            with path.open("wb") as file:
+                yield file
+            return
+        beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            with beside.open("xb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(path)
+        finally:
+            with contextlib.suppress(OSError):
+                beside.unlink()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise CliError(f"can't write {name}: {error.strerror or error}") from error
+
+
+def _readable(stream: TextIO) -> io.BufferedReader:
+    """The bytes under a text stream; of one that has none, all its text as bytes."""
+    buffer = getattr(stream, "buffer", None)
+    if isinstance(buffer, io.BufferedReader):
+        return buffer
+    return io.BufferedReader(cast(io.RawIOBase, io.BytesIO(stream.read().encode())))
+
+
+class _Encoded:
+    """Takes bytes for a text stream that has none under it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: bytes) -> int:
+        return self._stream.write(text.decode())
+
+    def flush(self) -> None:
+        self._stream.flush()

@@ -1,0 +1,118 @@
+"""One line of an import: read, checked, and ready to be sent. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from cli.transfer.forms import BadLineError, Form
+from handlers import catalogue
+from handlers.api.newevent import Surroundings, read_event
+from handlers.clock import parse_rfc3339, rfc3339
+from handlers.errors import TooLarge
+from handlers.exactjson import NotJson, dumps, loads
+from handlers.store.limits import MAX_SAFE_INTEGER, check_sizes, integer_faults
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """An event to be imported.
+
+    Attributes
+    ----------
+    line
+        Where it stands in the file, from 1.
+    event_id
+        Where it belongs in its stream; None where the line leaves that to the store.
+    text
+        As ``POST /addEvents`` takes it: JSON.
+    """
+
+    line: int
+    stream_id: str
+    event_id: int | None
+    text: str
+
+
+def read_line(number: int, raw: bytes, form: Form, now: datetime) -> Incoming:
+    """Read one line, and hold it against everything that the store would refuse it for.
+
+    Raises
+    ------
+    BadLineError
+        With every fault.
+    """
+    try:
+        value = loads(raw.decode())
+        if not isinstance(value, dict):
+            raise BadLineError(["it is not a JSON object"])
+        event = dict(form.decode(value))
+        event_id = _take_event_id(event)
+    except UnicodeDecodeError as error:
+        raise BadLineError(["it is not UTF-8 text"], number) from error
+    except NotJson as error:
+        raise BadLineError([f"it is not JSON: {error}"], number) from error
+    except BadLineError as error:
+        raise BadLineError(error.faults, number) from error
+    if event_id is not None:
+        event["expectedVersion"] = event_id - 1
+    surroundings = Surroundings(request_id="", caller=None, now=now, strict=False, importing=True)
+    new, faults = read_event(event, "", surroundings)
+    if new is None or faults:
+        raise BadLineError([f"{fault.pointer or 'the event'} {fault.detail}" for fault in faults], number)
+    try:
+        check_sizes([new])
+    except TooLarge as error:
+        raise BadLineError([error.detail], number) from error
+    return Incoming(number, new.stream_id, event_id, dumps(event))
+
+
+def _take_event_id(event: dict[str, Any]) -> int | None:
+    """Take eventId and expectedVersion, which say the same, out of an event."""
+    given = {name: event.pop(name) for name in ("eventId", "expectedVersion") if name in event}
+    faults = []
+    for name, value in given.items():
+        low = 0 if name == "eventId" else -1
+        # One less than the store takes: the event after it has a number too.
+        faults += [f"{each.pointer} {each.detail}" for each in _whole(value, name, low)]
+    if faults:
+        raise BadLineError(faults)
+    meant = {value if name == "eventId" else value + 1 for name, value in given.items()}
+    if len(meant) > 1:
+        raise BadLineError([f"eventId {given['eventId']} and expectedVersion {given['expectedVersion']} contradict"])
+    return meant.pop() if meant else None
+
+
+def _whole(value: Any, name: str, low: int) -> Any:
+    return integer_faults(value, f"/{name}", low=low, high=MAX_SAFE_INTEGER - 1)
+
+
+def same_event(incoming: Incoming, stored: Mapping[str, Any]) -> bool:
+    """Whether a stored event is what the line would make: type, data to the digit, and what else the line says."""
+    event = loads(incoming.text)
+    newest = catalogue.current_version(event["type"])
+    if event["type"] != stored["type"] or canonical(event["data"]) != canonical(stored["data"]):
+        return False
+    if event.get("schemaVersion", newest) != stored.get("schemaVersion", 1):
+        return False
+    given, kept = event.get("metadata") or {}, stored.get("metadata") or {}
+    if "timeStamp" in event:
+        at = rfc3339(parse_rfc3339(event["timeStamp"]))
+        return at == stored["timeStamp"] and canonical(given) == canonical(kept)
+    # Without a time the store has completed the metadata.
+    return all(name in kept and canonical(value) == canonical(kept[name]) for name, value in given.items())
+
+
+def canonical(value: Any) -> str:
+    """A JSON value as text in which only the order of names makes no difference."""
+    return dumps(_sorted(value))
+
+
+def _sorted(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _sorted(value[name]) for name in sorted(value)}
+    if isinstance(value, list):
+        return [_sorted(inner) for inner in value]
+    return value
