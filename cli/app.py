@@ -57,7 +57,7 @@ def _load(entry: Entry) -> Any:
         group.name, group.help = entry.name, entry.help
         for command in group.commands.values():
             _tidy(command)
-        return group
+        return _tidy(group)
     single = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
     single.command(entry.name, hidden=entry.hidden)(found)
     return _tidy(typer.main.get_command(single))
@@ -66,9 +66,16 @@ def _load(entry: Entry) -> Any:
 def _tidy(command: Any) -> Any:
     """Spare the reader the ``<bool>`` that Typer writes beside every flag that takes no value."""
     for parameter in command.params:
-        if getattr(parameter, "is_flag", False) and parameter.metavar is None:
-            parameter.metavar = ""
+        _without_metavar(parameter)
+    make_help_option = command.get_help_option
+    command.get_help_option = lambda context: _without_metavar(make_help_option(context))
     return command
+
+
+def _without_metavar(parameter: Any) -> Any:
+    if getattr(parameter, "is_flag", False) and parameter.metavar is None:
+        parameter.metavar = ""
+    return parameter
 
 
 def _stub(entry: Entry) -> TyperCommand:

@@ -112,7 +112,7 @@ def _watch_in_place(session: Session, limit: int | None, interval: float) -> Non
         shown = rich_table(COLUMNS, rows(listing.items), "") if listing.items else Text(_EMPTY)
         return Group(shown, Text(f"{_summary(listing)} · Ctrl-C ends", style="dim"))
 
-    with Live(console=session.output.console("stdout"), auto_refresh=False, vertical_overflow="visible") as live:
+    with Live(console=session.output.console("stdout"), auto_refresh=False, vertical_overflow="ellipsis") as live:
         while True:
             live.update(screen(fetch(session.api, items_projection(), limit=limit)), refresh=True)
             session.environment.sleep(interval)

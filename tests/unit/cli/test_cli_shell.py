@@ -169,3 +169,8 @@ def test_quick_commands_import_nothing_heavy(esctl: Esctl, api: FakeApi, argumen
 
 def test_help_imports_no_command(esctl: Esctl) -> None:
     assert not [name for name in modules_after(esctl, "--help") if name.startswith("cli.commands.")]
+
+
+def test_flags_are_shown_without_a_type(esctl: Esctl) -> None:
+    for arguments in ([], ["local"], ["local", "reset"], ["list"]):
+        assert "bool" not in esctl(*arguments, "--help").stdout
