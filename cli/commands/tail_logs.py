@@ -1,0 +1,82 @@
+"""`esctl tail-logs`: the functions' logs, merged, and one event's path in them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cli.command import command
+from cli.errors import UsageError
+from cli.output import Format
+from cli.session import Session
+
+
+@command(Format.TEXT, Format.JSON, Format.JSONL)
+def tail_logs(
+    session: Session,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines come, until Ctrl-C.")] = False,
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="TIME", help="How far back: 90s, 10m, 2h, 3d; by default 10m.")
+    ] = None,
+    function: Annotated[
+        list[str] | None,
+        typer.Option("--function", metavar="NAME", help="Only this function, like Publisher; may be given again."),
+    ] = None,
+    text: Annotated[str, typer.Option("--filter", metavar="TEXT", help="Only lines with this text.")] = "",
+    stream_id: Annotated[
+        str | None, typer.Option("--stream-id", "-s", metavar="ID", help="Only lines about this stream.")
+    ] = None,
+    event: Annotated[
+        str | None,
+        typer.Option(
+            "--event", metavar="N", help="Only lines about event N of --stream-id (by default the test stream)."
+        ),
+    ] = None,
+    request_id: Annotated[
+        str | None,
+        typer.Option("--request-id", metavar="ID", help="Only lines of this request, correlation or invocation id."),
+    ] = None,
+    raw: Annotated[bool, typer.Option("--raw", help="Show the lines as they are stored.")] = False,
+    live: Annotated[bool, typer.Option("--live", help="Through CloudWatch Live Tail instead of polling.")] = False,
+    trace: Annotated[
+        bool, typer.Option("--trace", help="Show the path of --event from the API to the read model, with times.")
+    ] = False,
+    timeout: Annotated[
+        float, typer.Option("--timeout", min=0, metavar="SECONDS", help="How long --trace waits for the last lines.")
+    ] = 20.0,
+) -> None:
+    """Show the functions' logs, all of them in the order of time.
+
+    An id may be cut off: its beginning is enough.
+    """
+    from cli.logs import command as logs
+
+    number = _event_number(event)
+    if trace:
+        if number is None:
+            raise UsageError("--trace needs an event: add --event N, and --stream-id ID for another stream")
+        if live or raw or follow:
+            raise UsageError("--trace shows one event's path and ends: it goes with none of -f, --live, --raw")
+        logs.show_trace(session, stream_id, number, timeout)
+        return
+    request = logs.Request(
+        follow=follow or live,
+        since_s=logs.seconds(since) if since is not None else None,
+        functions=tuple(function or ()),
+        text=text,
+        stream_id=stream_id,
+        event_id=number,
+        request_id=request_id,
+        raw=raw,
+        live=live,
+    )
+    logs.tail(session, request)
+
+
+def _event_number(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not text.isascii() or not text.isdecimal():
+        raise UsageError(f"--event can't be {text!r}: it is the event's number in its stream, from 0 on")
+    return int(text)
