@@ -67,6 +67,16 @@ def test_only_add_event_writes_events_and_nothing_changes_them(stack: Synthesize
     assert {name: actions for name, actions in writers.items() if actions} == {"AddEvent": {"dynamodb:PutItem"}}
 
 
+@pytest.mark.parametrize(
+    ("queue", "function"), {"TestItemsQueue": "ProjectorTestItems", "ReplayQueue": "ReplayWorker"}.items()
+)
+def test_consumers_may_take_messages_and_put_them_back(stack: Synthesized, queue: str, function: str) -> None:
+    consuming = {"ReceiveMessage", "DeleteMessage", "GetQueueAttributes", "ChangeMessageVisibility"}
+    assert stack.actions_on(function, queue) - {"sqs:SendMessage"} == {f"sqs:{action}" for action in consuming}
+    others = set(FUNCTIONS) - {function}
+    assert not [name for name in others if "sqs:ReceiveMessage" in stack.actions_on(name, queue)]
+
+
 @pytest.mark.parametrize("name", ["ListTestItems", "Browse"])
 def test_readers_write_nothing(stack: Synthesized, name: str) -> None:
     actions = {action for statement in stack.statements_of(name) for action in statement["Action"]}
