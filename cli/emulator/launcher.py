@@ -116,6 +116,7 @@ async def _serve(listener: socket.socket, ready: int) -> None:
     config.bind = [f"fd://{listener.detach()}"]
     config.keep_alive_timeout = 75
     config.graceful_timeout = 1
+    config.backlog = _BACKLOG
     config.loglevel = "WARNING"
     config.errorlog = logging.getLogger("esctl.server")
     stop = asyncio.Event()

@@ -73,8 +73,13 @@ class Saver:
             pause = max(self._interval_s, (time.monotonic() - started) * _REST)
 
     def finish(self) -> None:
-        """Wait for a snapshot under way: what is written after it must not be overwritten by it."""
+        """End a snapshot under way: what is written after it must not be overwritten by it.
+
+        Its files are replaced one by one, so an end in the middle leaves none half written.
+        """
         if self._child is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._child, signal.SIGKILL)
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(self._child, 0)
             self._child = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,30 @@ def snapshots(tmp_path: Path, *, changes: int, broken: bool = False) -> list[str
 
 def test_changes_are_saved_at_once_and_once_more_when_all_is_quiet(tmp_path: Path) -> None:
     assert snapshots(tmp_path, changes=1) == ["1", "1"]
+
+
+def test_snapshot_under_way_does_not_come_after_the_last_save(tmp_path: Path) -> None:
+    saved = tmp_path / "saved"
+    activity = Activity()
+
+    def save_slowly() -> None:
+        time.sleep(1)
+        saved.write_text("late")
+
+    async def scenario() -> None:
+        saver = Saver(save_slowly, activity, interval_s=0.01)
+        task = asyncio.create_task(saver.run())
+        await asyncio.sleep(0.005)
+        activity.changes += 1
+        await asyncio.sleep(0.2)
+        task.cancel()
+        saver.finish()
+
+    began = time.monotonic()
+    asyncio.run(scenario())
+
+    assert time.monotonic() - began < 1
+    assert not saved.exists()
 
 
 def test_nothing_is_saved_where_nothing_changed(tmp_path: Path) -> None:
