@@ -88,6 +88,8 @@ class Assemblies:
         partial = Path(tempfile.mkdtemp(dir=folder, prefix="."))
         try:
             self._synthesize(settings, partial, validate)
+            _close(partial)
+            _close(folder / "assets")  # the packed code, which the synthesis keeps beside the assemblies
             with suppress(OSError):  # somebody else was quicker: theirs is the same
                 partial.rename(folder / mark)
         finally:
@@ -105,6 +107,13 @@ class Assemblies:
         # The packed code, which the synthesis keeps beside the assemblies.
         for path in newest_first((folder / "assets").glob("*.zip"))[KEPT:]:
             path.unlink(missing_ok=True)
+
+
+def _close(folder: Path) -> None:
+    """Keep everything in the state directory to its owner, also what Node.js has written."""
+    for path in [folder, *folder.rglob("*")]:
+        if path.exists():
+            path.chmod(0o700 if path.is_dir() else 0o600)
 
 
 def load(directory: Path, target: Target) -> Assembly:
