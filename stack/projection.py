@@ -86,7 +86,9 @@ class ProjectionStack(Construct):
             self,
             suffix,
             partition_key=dynamodb.Attribute(name=partition_key, type=dynamodb.AttributeType.STRING),
-            sort_key=sort_key and dynamodb.Attribute(name=sort_key, type=dynamodb.AttributeType.STRING),  # type: ignore[arg-type]
+            sort_key=None
+            if sort_key is None
+            else dynamodb.Attribute(name=sort_key, type=dynamodb.AttributeType.STRING),
             billing_mode=dynamodb.BillingMode.PAY_PER_REQUEST,
             removal_policy=RemovalPolicy.DESTROY,
         )

@@ -32,15 +32,23 @@ class FifoQueue(Construct):
 
     def __init__(self, scope: Construct, name: str, *, consumer_timeout_s: int) -> None:
         super().__init__(scope, "Fifo")
-        self.dead_letters = self._queue("DeadLetterQueue", name, retention_period=Duration.days(DEAD_LETTER_DAYS))
+        self.dead_letters = self._queue("DeadLetterQueue", name, retention=Duration.days(DEAD_LETTER_DAYS))
         self.queue = self._queue(
             "Queue",
             name,
-            visibility_timeout=Duration.seconds(VISIBILITY_FACTOR * consumer_timeout_s),
-            dead_letter_queue=sqs.DeadLetterQueue(queue=self.dead_letters, max_receive_count=MAX_RECEIVE_COUNT),
+            visibility=Duration.seconds(VISIBILITY_FACTOR * consumer_timeout_s),
+            dead_letters=sqs.DeadLetterQueue(queue=self.dead_letters, max_receive_count=MAX_RECEIVE_COUNT),
         )
 
-    def _queue(self, suffix: str, name: str, **options: object) -> sqs.Queue:
+    def _queue(
+        self,
+        suffix: str,
+        name: str,
+        *,
+        retention: Duration | None = None,
+        visibility: Duration | None = None,
+        dead_letters: sqs.DeadLetterQueue | None = None,
+    ) -> sqs.Queue:
         queue = sqs.Queue(
             self,
             suffix,
@@ -49,7 +57,9 @@ class FifoQueue(Construct):
             deduplication_scope=sqs.DeduplicationScope.MESSAGE_GROUP,
             fifo_throughput_limit=sqs.FifoThroughputLimit.PER_MESSAGE_GROUP_ID,
             encryption=sqs.QueueEncryption.SQS_MANAGED,
-            **options,  # type: ignore[arg-type]
+            retention_period=retention,
+            visibility_timeout=visibility,
+            dead_letter_queue=dead_letters,
         )
         queue.add_to_resource_policy(only_over_tls("sqs:*", queue.queue_arn))
         pin_logical_id(queue, f"{name}{suffix}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from aws_cdk import CfnOutput, CfnParameter, Stack
+from aws_cdk import CfnOutput, CfnParameter, IStackSynthesizer, Stack
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
@@ -34,9 +34,10 @@ class EsStack(Stack):
         settings: StackSettings,
         asset: Path,
         projections: Mapping[str, ProjectionDefinition],
-        **options: object,
+        synthesizer: IStackSynthesizer,
     ) -> None:
-        super().__init__(scope, settings.stack_name, stack_name=settings.stack_name, tags=TAGS, **options)  # type: ignore[arg-type]
+        name = settings.stack_name
+        super().__init__(scope, name, stack_name=name, tags=TAGS, synthesizer=synthesizer)
         code = lambda_.Code.from_asset(str(asset))
         self.platform = Platform(code=code, tracing=settings.tracing, strict=settings.strict)
         self.store = EventStore(self)
