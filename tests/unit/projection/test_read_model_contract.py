@@ -1,0 +1,30 @@
+"""The read model's contract, for every adapter."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from handlers.projection.memory import MemoryReadModel
+from tests.contracts.read_model import KEY, ReadModelContract, ReadModelFactory
+from tests.support.read_models import dynamodb_read_model
+
+
+class TestInMemory(ReadModelContract):
+    @pytest.fixture
+    def make_read_model(self) -> ReadModelFactory:
+        return MemoryReadModel
+
+
+class TestOnMoto(ReadModelContract):
+    parallel = False  # moto checks a condition and writes without a lock in between
+
+    @pytest.fixture
+    def make_read_model(self, moto_client: Callable[[str], Any]) -> ReadModelFactory:
+        return lambda: dynamodb_read_model(moto_client("dynamodb"), KEY)
+
+
+class TestOnTheEmulator(ReadModelContract):
+    @pytest.fixture
+    def make_read_model(self, emulator_client: Callable[[str], Any]) -> ReadModelFactory:
+        return lambda: dynamodb_read_model(emulator_client("dynamodb"), KEY)
