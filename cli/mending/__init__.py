@@ -1,0 +1,1 @@
+"""Mending what halted or could not be delivered: resume, skip, redrive, purge."""
