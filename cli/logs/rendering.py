@@ -123,7 +123,7 @@ def details(line: Line) -> str:
         said.pop("status", None)
     # Nothing to see: 0 conflicts, not halted.
     return _pairs(
-        {name: value for name, value in said.items() if value is not False and value != 0 or name in _COUNTED}
+        {name: value for name, value in said.items() if (value is not False and value != 0) or name in _COUNTED}
     )
 
 
