@@ -55,7 +55,10 @@ def events(
         pages = _following(session, stream_id, start or 0, limit, interval)
     else:
         pages = event_pages(session.api, stream_id, first=start, limit=limit, backwards=reverse)
-    number = _show(session, stream_id, pages)
+    try:
+        number = _show(session, stream_id, pages)
+    except NotFoundError as error:
+        raise NotFoundError(error.message, "List the streams:  esctl streams") from error
     if session.output.is_text and not number:
         session.output.message(f"There are no events from {start} on.")
 

@@ -200,9 +200,9 @@ def _report(session: Session, tally: Tally, file: str) -> None:
 def _fail(error: BaseException, tally: Tally, file: str) -> NoReturn:
     """Say what is done and how to go on, besides what went wrong."""
     done = f"{_number(tally.imported, 'event')} imported{_already(tally)}"
-    go_on = f"Run the same command again to go on: what is imported is not imported twice ({done} so far)."
+    go_on = "Run the same command again to go on: what is imported is not imported twice"
     if isinstance(error, KeyboardInterrupt):
-        raise CliError(f"interrupted: {done}", go_on, exit_code=ExitCode.INTERRUPTED) from None
+        raise CliError(f"interrupted: {done}", f"{go_on}.", exit_code=ExitCode.INTERRUPTED) from None
     code = ExitCode.PARTIAL if tally.imported else ExitCode.FAILED
     if isinstance(error, BadLineError):
         message = f"line {error.line} of {file} can't be imported"
@@ -216,6 +216,7 @@ def _fail(error: BaseException, tally: Tally, file: str) -> NoReturn:
     if isinstance(error, ConflictError) and error.hint:
         raise ConflictError(error.message, f"{error.hint}\n{done[0].upper()}{done[1:]} before that.") from error
     if isinstance(error, CliError) and tally.imported:
+        go_on = f"{go_on} ({done} so far)."
         hint = f"{error.hint}\n{go_on}" if error.hint else go_on
         raise PartialError(error.message, hint, faults=error.faults) from error
     raise error

@@ -14,7 +14,6 @@ import a name (``--import-id``).
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import BinaryIO
 
 from cli.transfer.appending import Api, Appender, Tally
@@ -61,7 +60,7 @@ def import_events(
     try:
         # Chunks that are incomplete when a line fails are not sent: a repetition would cut them otherwise.
         for number, raw in lines(stream):
-            chunk = chunker.add(read_line(number, raw, form, datetime.now(UTC)))
+            chunk = chunker.add(read_line(number, raw, form))
             if chunk is not None:
                 lanes.put(chunk)
         for chunk in chunker.rest():
@@ -91,7 +90,7 @@ def check(
     while len(bad) < faults_max:
         try:
             for number, raw in source:
-                chunker.add(read_line(number, raw, form, datetime.now(UTC)))
+                chunker.add(read_line(number, raw, form))
                 good += 1
                 tick(good)
             break

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from cli.transfer.forms import BadLineError, Form
@@ -36,7 +36,13 @@ class Incoming:
     text: str
 
 
-def read_line(number: int, raw: bytes, form: Form, now: datetime) -> Incoming:
+# Whether a time is in the future is for the store's clock to say: this machine's may be wrong.
+_ANY_TIME = Surroundings(
+    request_id="", caller=None, now=datetime(9000, 1, 1, tzinfo=UTC), strict=False, importing=True
+)
+
+
+def read_line(number: int, raw: bytes, form: Form) -> Incoming:
     """Read one line, and hold it against everything that the store would refuse it for.
 
     Raises
@@ -53,13 +59,12 @@ def read_line(number: int, raw: bytes, form: Form, now: datetime) -> Incoming:
     except UnicodeDecodeError as error:
         raise BadLineError(["it is not UTF-8 text"], number) from error
     except NotJson as error:
-        raise BadLineError([f"it is not JSON: {error}"], number) from error
+        raise BadLineError([f"it is not JSON: {str(error).replace('line 1, ', '')}"], number) from error
     except BadLineError as error:
         raise BadLineError(error.faults, number) from error
     if event_id is not None:
         event["expectedVersion"] = event_id - 1
-    surroundings = Surroundings(request_id="", caller=None, now=now, strict=False, importing=True)
-    new, faults = read_event(event, "", surroundings)
+    new, faults = read_event(event, "", _ANY_TIME)
     if new is None or faults:
         raise BadLineError([f"{fault.pointer or 'the event'} {fault.detail}" for fault in faults], number)
     try:
@@ -75,7 +80,6 @@ def _take_event_id(event: dict[str, Any]) -> int | None:
     faults = []
     for name, value in given.items():
         low = 0 if name == "eventId" else -1
-        # One less than the store takes: the event after it has a number too.
         faults += [f"{each.pointer} {each.detail}" for each in _whole(value, name, low)]
     if faults:
         raise BadLineError(faults)

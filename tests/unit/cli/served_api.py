@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.server
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,11 +13,15 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from cli.emulator.record import FOLDER
 from cli.targets import LOCAL_ACCOUNT, LOCAL_REGION, Target
 from handlers import runtime
-from tests.unit.api.driver import Api
+from tests.unit.api.driver import Answer, Api
 from tests.unit.cli.cli_driver import Esctl
 
 BASE = "/restapis/abc/v1/_user_request_"
 _KEY = "a-key-that-nobody-may-see"
+
+
+class AnswerLost(Exception):
+    """The call was made, and nobody hears the answer."""
 
 
 @dataclass
@@ -30,21 +34,26 @@ class ServedApi:
         The API; its ``work()`` lets the replay worker go.
     before
         Called with each route before it is answered.
+    after
+        Called with each route when it is done; what it raises loses the answer on its way.
     """
 
     model: Api = field(default_factory=Api)
     calls: list[tuple[str, Any]] = field(default_factory=list)
     before: Callable[[str], None] = lambda route: None
+    after: Callable[[str], None] = lambda route: None
     port: int = 0
 
-    def answer(self, method: str, target: str, body: str | None) -> tuple[int, str]:
+    def answer(self, method: str, target: str, body: str | None, headers: Mapping[str, str]) -> Answer:
         parts = urlsplit(target)
         resource, path = _resource(parts.path.removeprefix(BASE))
         route = f"{method} {resource}"
         self.before(route)
         self.calls.append((route, body))
-        answer = self.model.call(route, body or None, path=path or None, query=dict(parse_qsl(parts.query)) or None)
-        return answer.status, answer.text
+        query = dict(parse_qsl(parts.query))
+        answer = self.model.call(route, body or None, path=path or None, query=query or None, headers=headers)
+        self.after(route)
+        return answer
 
     def called(self, route: str) -> int:
         return sum(1 for each, _ in self.calls if each == route)
@@ -79,11 +88,16 @@ def served(esctl: Esctl) -> Iterator[ServedApi]:
 
         def _respond(self) -> None:
             size = int(self.headers.get("Content-Length", 0))
-            status, text = api.answer(self.command, self.path, self.rfile.read(size).decode())
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(text.encode())))
+            try:
+                answer = api.answer(self.command, self.path, self.rfile.read(size).decode(), dict(self.headers))
+            except AnswerLost:
+                self.close_connection = True
+                return
+            self.send_response(answer.status)
+            for name, value in {**answer.headers, "Content-Length": str(len(answer.text.encode()))}.items():
+                self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(text.encode())
+            self.wfile.write(answer.text.encode())
 
         def log_message(self, *_: object) -> None:
             pass
