@@ -14,7 +14,7 @@ from handlers.projection.definition import Projection
 from handlers.projection.jobs import DONE, FAILED, REPLAY, REWIND, ROLLBACK, RUNNING, SWITCHING, Job, Part, ReplayJobs
 from handlers.projection.port import Outdated, ReadModel
 from handlers.projection.replay_worker import ended
-from handlers.projection.state import StreamState
+from handlers.projection.state import Replay, StreamState
 from handlers.projection.transitions import StateChange
 from handlers.store import EventStore
 
@@ -163,7 +163,7 @@ class Replays:
         if job.parts:
             return job
         if running:
-            # Nothing is started twice: the job that runs is the answer. A crash may have kept it from being recorded.
+            # Nothing is started twice: the job that runs is the answer.
             return self._jobs.find(running[0]) or replace(job, replay_id=running[0])
         raise Conflict("there is no generation before the active one to go back to")
 
@@ -174,7 +174,10 @@ class Replays:
             if state.replay:
                 if running is not None:
                     running.append(state.replay.replay_id)
+                self._adopt(state, state.replay, again=state.replay.replay_id == job.replay_id)
                 return None
+            if state.last_replay and state.last_replay.replay_id == job.replay_id:
+                return None  # done already: a message to find the streams has come twice
             self._record_last(state)
             change = begin(state)
             if change is None:
@@ -189,6 +192,20 @@ class Replays:
             self._send(stream_id, job.replay_id)
             return part
         raise Contended(f"the state of stream {stream_id!r} is contended; try again")
+
+    def _adopt(self, state: StreamState, replay: Replay, *, again: bool) -> None:
+        """Record a part, and send for it, whose asker crashed right after marking the state item.
+
+        ``again``: the asker itself has come again, so its message may be missing too; one more does no harm.
+        """
+        job = self._jobs.find(replay.replay_id) or Job(replay.replay_id, self._projection.name, replay.kind, replay.at)
+        recorded = any(part.stream_id == state.stream_id for part in job.parts)
+        if not recorded:
+            first = replay.checkpoint + 1 if replay.kind == ROLLBACK else 0
+            part = Part(state.stream_id, RUNNING, job.started_at, first=first, head=self._store.head(state.stream_id))
+            self._jobs.record(replace(job, parts=(part,)))
+        if again or not recorded:
+            self._send(state.stream_id, replay.replay_id)
 
     def _record_last(self, state: StreamState) -> None:
         """Record how the replay before ended, before its note in the state item is overwritten."""
