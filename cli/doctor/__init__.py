@@ -1,0 +1,1 @@
+"""Checking the machine and the deployed stack, end to end."""
