@@ -44,11 +44,10 @@ def row_key(projection: Projection, event: Event) -> str | None:
     """Return the key of the row that an event is about; None when the projection does not handle it, or it has none."""
     if not projection.handles(event.type):
         return None
-    data = _data(event)
-    key = data.get(projection.key) if isinstance(data, dict) else None
     try:
-        return check_key(key)
-    except Unstorable:
+        data = _data(event)
+        return check_key(data.get(projection.key) if isinstance(data, dict) else None)
+    except Exception:  # noqa: BLE001 - data that is no JSON, an upcaster that raises: applying the event says so (P5)
         return None
 
 
