@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
-from aws_cdk import CfnResource, Duration, RemovalPolicy
+from aws_cdk import Aws, CfnResource, Duration, RemovalPolicy
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
@@ -14,8 +14,8 @@ from constructs import Construct
 
 from stack.nag import accept
 
-NAMESPACE = "esctl"
-"""The namespace of our own metrics."""
+NAMESPACE = f"esctl/{Aws.STACK_NAME}"
+"""The namespace of our own metrics: one per stack, so that two in an account don't ring each other's alarms."""
 
 VCPU_MB = 1769  # the memory at which a function has one full vCPU (Lambda, "Configure function memory")
 API_TIMEOUT_S = 28  # API Gateway gives up after 29 s: the function is to answer, or to fail, before that

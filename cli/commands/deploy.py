@@ -165,15 +165,12 @@ def _after_steps(session: Session, *, replay: bool, ask: bool) -> AfterSteps:
 
 
 def _synthesize(settings: StackSettings, outdir: Path, validate: bool) -> None:
-    from stack.app import synthesize
+    from stack.app import SynthesisError, synthesize
 
     try:
         synthesize(settings, outdir, validate=validate)
-    except Exception as error:
-        if type(error).__module__.partition(".")[0] != "jsii":
-            raise
-        first = str(error).strip().splitlines() or [type(error).__name__]
-        raise DeploymentError(f"the stack can't be synthesized: {first[0]}", faults=first[1:6]) from error
+    except SynthesisError as error:
+        raise DeploymentError("the stack can't be synthesized", faults=error.findings) from error
 
 
 def _show_diff(session: Session, target: Target) -> None:

@@ -33,7 +33,12 @@ def test_function_runs_its_module_on_python_313_arm64(stack: Synthesized, name: 
             "Runtime": "python3.13",
             "Architectures": ["arm64"],
             "LoggingConfig": {"LogGroup": {"Ref": f"{name}Logs"}},
-            "Environment": {"Variables": {"POWERTOOLS_SERVICE_NAME": service, "POWERTOOLS_METRICS_NAMESPACE": "esctl"}},
+            "Environment": {
+                "Variables": {
+                    "POWERTOOLS_SERVICE_NAME": service,
+                    "POWERTOOLS_METRICS_NAMESPACE": {"Fn::Join": ["", ["esctl/", {"Ref": "AWS::StackName"}]]},
+                }
+            },
         },
     )
 

@@ -52,7 +52,8 @@ def test_failures_of_the_api_ring(stack: Synthesized) -> None:
 
 def test_lag_that_stays_rings(stack: Synthesized) -> None:
     properties = stack.properties("TestItemsLagAlarm")
-    assert (properties["Namespace"], properties["MetricName"]) == ("esctl", "ProjectionLag")
+    own = {"Fn::Join": ["", ["esctl/", {"Ref": "AWS::StackName"}]]}  # two stacks don't ring each other's alarms
+    assert (properties["Namespace"], properties["MetricName"]) == (own, "ProjectionLag")
     assert dimensions(properties) == {"projection": "test-items", "service": "reconciler"}
     assert (properties["Statistic"], properties["EvaluationPeriods"]) == ("Minimum", 2)
 
