@@ -32,7 +32,7 @@ def attempts(
         attempt += 1
         if monotonic() - start >= deadline_s:
             return
-        sleep(_random.uniform(0, min(cap_s, base_s * 2.0**attempt)))
+        sleep(_random.uniform(0, min(cap_s, base_s * 2.0 ** min(attempt, 32))))
 
 
 def pause(lost: int, *, base_s: float = 0.01, cap_s: float = 0.25) -> None:

@@ -59,3 +59,19 @@ def moto_client() -> Iterator[Callable[[str], Any]]:
 
     with mock_aws():
         yield client
+
+
+@pytest.fixture(scope="class")
+def shared_moto_client() -> Iterator[Callable[[str], Any]]:
+    """As `moto_client`, for the tests of a class that make things of their own names: it takes a while to set up."""
+    from moto import mock_aws
+
+    made: dict[str, Any] = {}
+
+    def factory(service: str) -> Any:
+        if service not in made:
+            made[service] = client(service)
+        return made[service]
+
+    with mock_aws():
+        yield factory

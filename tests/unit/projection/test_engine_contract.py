@@ -32,12 +32,12 @@ class TestInMemory(EngineContract):
 
 class TestOnMoto(EngineContract):
     @pytest.fixture
-    def store(self, moto_client: Callable[[str], Any]) -> EventStore:
-        return dynamodb_stores(moto_client("dynamodb"))()
+    def store(self, shared_moto_client: Callable[[str], Any]) -> EventStore:
+        return dynamodb_stores(shared_moto_client("dynamodb"))()
 
     @pytest.fixture
-    def read_model(self, moto_client: Callable[[str], Any]) -> ReadModel:
-        return dynamodb_read_model(moto_client("dynamodb"), KEY)
+    def read_model(self, shared_moto_client: Callable[[str], Any]) -> ReadModel:
+        return dynamodb_read_model(shared_moto_client("dynamodb"), KEY)
 
 
 class TestOnTheEmulator(EngineContract):

@@ -20,8 +20,8 @@ class TestOnMoto(ReadModelContract):
     parallel = False  # moto checks a condition and writes without a lock in between
 
     @pytest.fixture
-    def make_read_model(self, moto_client: Callable[[str], Any]) -> ReadModelFactory:
-        return lambda: dynamodb_read_model(moto_client("dynamodb"), KEY)
+    def make_read_model(self, shared_moto_client: Callable[[str], Any]) -> ReadModelFactory:
+        return lambda: dynamodb_read_model(shared_moto_client("dynamodb"), KEY)
 
 
 class TestOnTheEmulator(ReadModelContract):

@@ -1,5 +1,6 @@
 """What is particular to the read model on DynamoDB: what it costs, its limits, and races."""
 
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -8,14 +9,13 @@ import pytest
 from handlers.projection import transitions
 from handlers.projection.port import Outdated
 from tests.contracts.read_model import KEY, STREAM, all_rows, project
-from tests.support.aws import client
 from tests.support.clients import Call, CountingClient, FaultyClient, answer_lost, client_error
 from tests.support.read_models import dynamodb_read_model
 
 
 @pytest.fixture
-def dynamodb(emulator_endpoint: str) -> Any:
-    return client("dynamodb", emulator_endpoint)
+def dynamodb(emulator_client: Callable[[str], Any]) -> Any:
+    return emulator_client("dynamodb")
 
 
 def test_rows_and_state_are_one_read_and_one_transaction(dynamodb: Any) -> None:

@@ -21,8 +21,8 @@ class TestOnMoto(EventStoreContract):
     writers = 1  # moto checks a condition and writes without a lock in between
 
     @pytest.fixture
-    def make_store(self, moto_client: Callable[[str], Any]) -> StoreFactory:
-        return dynamodb_stores(moto_client("dynamodb"))
+    def make_store(self, shared_moto_client: Callable[[str], Any]) -> StoreFactory:
+        return dynamodb_stores(shared_moto_client("dynamodb"))
 
 
 class TestOnTheEmulator(EventStoreContract):

@@ -8,7 +8,6 @@ import pytest
 from handlers.errors import VersionConflict
 from handlers.store import IdempotencyKey
 from handlers.store.dynamodb import DynamoDbEventStore
-from tests.support.aws import client
 from tests.support.clients import Call, CountingClient, FaultyClient, answer_lost, client_error
 from tests.support.stores import STREAM, new_event, numbered, whole_stream
 from tests.support.tables import EventTables, make_event_tables
@@ -16,12 +15,9 @@ from tests.support.tables import EventTables, make_event_tables
 KEY = IdempotencyKey("key-1", "hash-1")
 
 
-@pytest.fixture(params=["moto", "emulator"])
+@pytest.fixture(params=["moto_client", "emulator_client"])
 def dynamodb(request: pytest.FixtureRequest) -> Any:
-    """A client of this test's own, whose retries may be meddled with."""
-    if request.param == "moto":
-        return request.getfixturevalue("moto_client")("dynamodb")
-    return client("dynamodb", request.getfixturevalue("emulator_endpoint"))
+    return request.getfixturevalue(request.param)("dynamodb")
 
 
 @pytest.fixture

@@ -1,0 +1,85 @@
+"""Time, waiting, and the registry of projections."""
+
+import itertools
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+
+from handlers.backoff import attempts
+from handlers.clock import SystemClock, parse_rfc3339, rfc3339
+from handlers.errors import EsError, Fault, InvalidInput
+from handlers.projection import Projection
+from handlers.projections import registry
+
+
+def test_a_time_is_written_in_utc_with_milliseconds() -> None:
+    moment = datetime(2026, 11, 23, 12, 15, 30, 123999, tzinfo=timezone(timedelta(hours=2)))
+
+    assert rfc3339(moment) == "2026-11-23T10:15:30.123Z"
+    assert parse_rfc3339("2026-11-23T10:15:30.123Z") == datetime(2026, 11, 23, 10, 15, 30, 123000, tzinfo=UTC)
+
+
+def test_the_system_clock_is_aware() -> None:
+    assert SystemClock().now().utcoffset() == timedelta(0)
+
+
+@pytest.mark.parametrize("text", ["2026-11-23T10:15:30", "tomorrow", ""])
+def test_a_time_without_offset_is_none(text: str) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        parse_rfc3339(text)
+
+
+def waits(deadline_s: float, clock_step_s: float) -> Sequence[float]:
+    slept: list[float] = []
+    ticks = itertools.count(0, clock_step_s)
+    for _ in attempts(deadline_s, monotonic=lambda: next(ticks), sleep=slept.append):
+        pass
+    return slept
+
+
+def test_waiting_grows_up_to_a_cap_and_ends_at_the_deadline() -> None:
+    slept = waits(10, clock_step_s=0.25)
+
+    assert len(slept) == 39
+    assert all(0 <= pause <= min(0.25, 0.01 * 2**attempt) for attempt, pause in enumerate(slept, 1))
+
+
+def test_the_first_attempt_is_made_even_with_no_time_left() -> None:
+    assert list(attempts(0, sleep=lambda _: None)) == [0]
+
+
+def test_waiting_may_go_on_for_long() -> None:
+    assert len(waits(5000, clock_step_s=1)) == 4999
+
+
+def test_every_fault_of_an_input_is_in_its_message() -> None:
+    error = InvalidInput([Fault("/data/amount", "is missing"), Fault("", "is not JSON")])
+
+    assert str(error) == "/data/amount: is missing; body: is not JSON"
+    assert isinstance(error, EsError)
+    assert error.status == 400
+
+
+def test_the_registry_holds_every_projection_by_its_name() -> None:
+    assert registry()["test-items"].pascal_name == "TestItems"
+    assert list(registry()) == sorted(registry())
+
+
+@pytest.mark.parametrize("name", ["", "Upper", "under_score", "-a", "a-", "a--b", "9a", "x" * 41])
+def test_a_projection_s_name_is_in_kebab_case(name: str) -> None:
+    with pytest.raises(ValueError, match="projection name"):
+        Projection(name, key="k")
+
+
+def test_a_projection_s_key_is_not_the_table_s_own() -> None:
+    with pytest.raises(ValueError, match="cannot be its key"):
+        Projection("a", key="streamGeneration")
+
+
+def test_an_event_type_has_one_handler() -> None:
+    projection = Projection("a", key="k")
+    projection.on("T")(lambda row, data: row)
+
+    with pytest.raises(ValueError, match="handles T twice"):
+        projection.on("T")(lambda row, data: row)
