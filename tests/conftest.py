@@ -5,9 +5,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tests.support.aws import client
 from tests.support.emulator import REGION, running_emulator
+
+# How long an example takes depends on the machine, and what failed once is in the report: nothing is kept.
+settings.register_profile("tests", deadline=None, database=None)
+settings.load_profile("tests")
 
 # Variables that esctl, boto3 or the emulator would read as the user's wishes.
 _FOREIGN_PREFIXES = ("AWS_", "ESCTL_", "MINISTACK_")
