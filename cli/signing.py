@@ -18,10 +18,10 @@ class Credentials(Protocol):
 
 
 class MadeUpCredentials(NamedTuple):
-    """For the local target: the emulator wants a signature and believes any."""
+    """For the local target: what the emulator takes for its administrator, whose signature it does not check."""
 
-    access_key: str = "local"
-    secret_key: str = "local"  # noqa: S105
+    access_key: str = "test"
+    secret_key: str = "test"  # noqa: S105
     token: str | None = None
 
 

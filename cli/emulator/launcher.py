@@ -109,9 +109,12 @@ async def _serve(listener: socket.socket, ready: int) -> None:
     from ministack import app as emulator
     from ministack.core.persistence import save_all
 
+    from cli.emulator.authorization import adapt_actions
     from cli.emulator.gateway import Gateway
     from cli.emulator.saving import Saver
 
+    if emulator.AUTH:
+        adapt_actions()
     config = Config()
     config.bind = [f"fd://{listener.detach()}"]
     config.keep_alive_timeout = 75
