@@ -308,7 +308,7 @@ class EventStoreContract:
 
         assert sorted(listed) == sorted(names)
 
-    @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
     @given(stream_id=UNICODE_TEXT)
     def test_a_stream_id_may_be_any_unicode(self, make_store: StoreFactory, stream_id: str) -> None:
         store = make_store()

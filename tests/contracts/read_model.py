@@ -177,7 +177,7 @@ class ReadModelContract:
         assert read_model.load(STREAM).state.checkpoint == winner
         assert all_rows(read_model) == {"a": {"n": winner}}
 
-    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
     @given(data=st.data())
     def test_every_change_does_what_it_does_in_memory(self, read_model: ReadModel, data: Any) -> None:
         """Random walks through the protocol, on present and on old states, beside the model."""

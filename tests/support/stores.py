@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from handlers.backoff import attempts
 from handlers.events import Event, NewEvent, StreamId
 from handlers.store import EventStore
 from handlers.store.dynamodb import DynamoDbEventStore
@@ -13,11 +14,21 @@ StoreFactory = Callable[[], EventStore]
 
 STREAM = StreamId("orders-1")
 
+PATIENCE_S = 120.0
+
 
 def dynamodb_stores(client: Any) -> StoreFactory:
-    """Stores over fresh tables; each instance knows nothing at first."""
+    """Stores over fresh tables; each instance knows nothing at first.
+
+    They keep at it for longer than in production, so that a busy machine is not taken for contention.
+    """
     tables = make_event_tables(client)
-    return lambda: DynamoDbEventStore(client, events_table=tables.events, idempotency_table=tables.idempotency)
+    return lambda: DynamoDbEventStore(
+        client,
+        events_table=tables.events,
+        idempotency_table=tables.idempotency,
+        retries=lambda _: attempts(PATIENCE_S),
+    )
 
 
 def new_event(
