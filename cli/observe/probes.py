@@ -125,17 +125,22 @@ def function_statuses_from_logs(
 ) -> list[FunctionStatus]:
     """Count the last hour's invocations and errors in the log: the emulator keeps metrics of direct calls only.
 
-    An error is a line that a function logged as one.
+    An error is a line that a function logged as one, or a traceback that it ended with.
     """
     start = int((datetime.now(UTC) - _HOUR).timestamp() * 1000)
 
-    def count(group: str, pattern: str) -> int:
+    def count(name: str, pattern: str, beginning: str) -> int:
         # The emulator answers with up to 10,000 lines at once, and never with a token for more.
-        answer = logs.filter_log_events(logGroupName=group, startTime=start, filterPattern=pattern)
-        return len(answer["events"])
+        answer = logs.filter_log_events(logGroupName=groups[name], startTime=start, filterPattern=pattern)
+        return sum(each["message"].startswith(beginning) for each in answer["events"])
 
     return [
-        FunctionStatus(name, count(groups[name], "REPORT"), count(groups[name], '"level":"ERROR"'), None)
+        FunctionStatus(
+            name,
+            count(name, "REPORT", "REPORT "),
+            count(name, '"level":"ERROR"', "{") + count(name, "Traceback", "Traceback "),
+            None,
+        )
         for name in sorted(functions)
         if name in groups
     ]
