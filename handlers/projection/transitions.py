@@ -190,6 +190,9 @@ def advance_chunk(state: StreamState, chunk: Chunk, at: str) -> StateChange:
 def switch(state: StreamState, at: str) -> StateChange:
     """Make the replay's generation the active one (step 3).
 
+    The one before is kept for a rollback, but not in the middle of a rewind's catch-up: its rows are ahead of its
+    checkpoint then, which is no state to go back to.
+
     Raises
     ------
     ValueError
@@ -198,16 +201,9 @@ def switch(state: StreamState, at: str) -> StateChange:
     replay = _running(state)
     if replay.checkpoint < state.checkpoint or replay.chunk is not None:
         raise ValueError("a replay may switch only at or past the live checkpoint, with its rows complete")
-    previous: Document = {
-        "generation": state.active_generation,
-        "checkpoint": state.checkpoint,
-        "at": at,
-        "fingerprint": state.fingerprint,
-    }
     put: dict[str, Any] = {
         "activeGeneration": replay.generation,
         "checkpoint": replay.checkpoint,
-        "previous": without_nones(previous),
         "lastReplay": {
             "replayId": replay.replay_id,
             "state": "done",
@@ -215,12 +211,24 @@ def switch(state: StreamState, at: str) -> StateChange:
             "at": at,
         },
     }
+    expect = {**_replaying(state), **_live(state)}
+    if state.is_settled:
+        previous: Document = {
+            "generation": state.active_generation,
+            "checkpoint": state.checkpoint,
+            "at": at,
+            "fingerprint": state.fingerprint,
+        }
+        put["previous"] = without_nones(previous)
+    else:
+        put["sweep"] = _with(state.sweep, state.active_generation)
+        expect |= _sweeping(state)
     remove = ["replay", "halted", "rewoundFrom"]
     if replay.fingerprint is None:
         remove.append("fingerprint")
     else:
         put["fingerprint"] = replay.fingerprint
-    return StateChange(state.stream_id, {**_replaying(state), **_live(state)}, put, tuple(remove))
+    return StateChange(state.stream_id, expect, put, tuple(remove))
 
 
 def give_up_replay(state: StreamState, event_id: int | None, error: str, at: str) -> StateChange:

@@ -169,6 +169,15 @@ def test_a_switch_keeps_the_generation_before_for_a_rollback() -> None:
     assert state.previous == Previous(1, 5, AT, "f")
 
 
+def test_a_switch_in_the_middle_of_a_rewind_gives_the_generation_before_up() -> None:
+    catching_up = replace(REPLAYING, rewound_from=9, replay=Replay("r", 2, 9, "replay", AT, "f"))
+
+    change = transitions.switch(catching_up, AT)
+
+    assert "previous" not in change.put
+    assert (change.expect["sweep"], change.put["sweep"]) == ([7], [7, 1])
+
+
 def test_a_rollback_that_fails_before_it_wrote_keeps_what_it_would_have_gone_back_to() -> None:
     read_model = in_storage(KEPT)
     read_model.commit(transitions.begin_rollback(KEPT, "b", AT))
