@@ -112,28 +112,33 @@ def import_events(
     if dry_run:
         _check(session, file, chosen)
         return
-    from cli.transfer.importing import import_events as run
-
     tally = Tally()
-    total = count_lines(session.environment, file)
     try:
-        with (
-            source(session.environment, file) as stream,
-            session.output.progress(f"importing into {session.target.label}", total=total) as progress,
-        ):
-            run(
-                stream,
-                form(chosen),
-                session.api,
-                tally,
-                name=import_id,
-                connections=connections,
-                sleep=session.environment.sleep,
-                tick=lambda: progress.update(done=tally.done),
-            )
+        _import(session, file, chosen, tally, import_id, connections)
     except (BadLineError, CliError, KeyboardInterrupt) as error:
         _fail(error, tally, file)
     _report(session, tally, file)
+
+
+def _import(session: Session, file: str, form_name: FormName, tally: Tally, import_id: str, connections: int) -> None:
+    from cli.transfer.importing import import_events as run
+
+    with (
+        source(session.environment, file) as stream,
+        session.output.progress(
+            f"importing into {session.target.label}", total=count_lines(session.environment, file)
+        ) as progress,
+    ):
+        run(
+            stream,
+            form(form_name),
+            session.api,
+            tally,
+            name=import_id,
+            connections=connections,
+            sleep=session.environment.sleep,
+            tick=lambda: progress.update(done=tally.done),
+        )
 
 
 def _plan(session: Session, given: list[str], connections: int) -> _Plan:

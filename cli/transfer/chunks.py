@@ -15,6 +15,7 @@ from typing import Any
 from cli.transfer.forms import BadLineError
 from cli.transfer.incoming import Incoming
 
+# What follows decides the keys: after a change an import that was broken off before it does not recognise its own calls.
 LANES = 8
 # A transaction holds 100 items; the idempotency guard is one of them.
 CHUNK_EVENTS_MAX = 99

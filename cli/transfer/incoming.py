@@ -37,9 +37,7 @@ class Incoming:
 
 
 # Whether a time is in the future is for the store's clock to say: this machine's may be wrong.
-_ANY_TIME = Surroundings(
-    request_id="", caller=None, now=datetime(9000, 1, 1, tzinfo=UTC), strict=False, importing=True
-)
+_ANY_TIME = Surroundings(request_id="", caller=None, now=datetime(9000, 1, 1, tzinfo=UTC), strict=False, importing=True)
 
 
 def read_line(number: int, raw: bytes, form: Form) -> Incoming:
