@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from handlers.projection.port import ReadModel
     from handlers.projection.replay import Replays
     from handlers.store import EventStore
+    from handlers.usage import Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,21 @@ def client(service: str) -> Any:
 
     # A call of ours answers in milliseconds; 2 s to connect and 5 s to read leave a function time for its retries.
     config = Config(connect_timeout=2, read_timeout=5, retries={"mode": "standard", "max_attempts": 4})
-    return session().client(service, config=config)
+    return usage().watch(session().client(service, config=config))
+
+
+@cache
+def usage() -> Usage:
+    """Return what counts the calls of this function's clients."""
+    from handlers.usage import Usage
+
+    return Usage()
+
+
+def used() -> dict[str, Any]:
+    """Return what this invocation used so far as a field for its log; empty where it called nobody."""
+    taken = usage().take() if usage.cache_info().currsize else {}
+    return {"used": taken} if taken else {}
 
 
 @cache
@@ -241,7 +256,7 @@ def traced(handler: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def function(handler: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    """Make a Lambda entry point of a handler that is not behind the API: request id in its log lines, metrics, traces."""
+    """Make a Lambda entry point of a handler that is not behind the API: request id in its log lines, usage, metrics."""
 
     @wraps(handler)
     def run(event: Any, context: Any) -> Any:
@@ -249,6 +264,9 @@ def function(handler: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
         try:
             return handler(event, context)
         finally:
+            spent = used()
+            if spent:
+                logger().info("used", extra=spent)
             flush_metrics()
 
     return traced(run)

@@ -108,7 +108,7 @@ def understand(raw: RawLine) -> Line:
     if "_aws" in document:
         return Line(raw, Kind.METRICS, at, "", fields=document, request_id=str(document.get("function_request_id", "")))
     if "level" in document and "message" in document:
-        return _structured(raw, at, document)
+        return _structured(raw, at, document, Kind.METRICS if document["message"] == "used" else Kind.LOG)
     if raw.function == "Api":
         return Line(raw, Kind.ACCESS, at, _access_text(document), fields=document)
     return Line(raw, Kind.TEXT, at, message, fields=document)
@@ -124,12 +124,12 @@ def _object(message: str) -> dict[str, Any] | None:
     return document if isinstance(document, dict) else None
 
 
-def _structured(raw: RawLine, at: datetime, document: dict[str, Any]) -> Line:
+def _structured(raw: RawLine, at: datetime, document: dict[str, Any], kind: Kind) -> Line:
     rest = {name: value for name, value in document.items() if name not in ("level", "message", "timestamp")}
     message = document["message"]
     return Line(
         raw,
-        Kind.LOG,
+        kind,
         _own_time(document.get("timestamp")) or at,
         message if isinstance(message, str) else json.dumps(message, ensure_ascii=False),
         level=str(document["level"]),

@@ -29,6 +29,7 @@ _LEFT_OUT = {
     "stack_trace",
     "sampling_rate",
     "cold_start",
+    "used",
 }
 _COUNTED = {"eventId", "eventIds", "checkpoint", "applied", "lag", "events"}  # here 0 says something
 _SHORTENED = {"correlation_id", "correlationIds", "xray_trace_id", "traceId"}

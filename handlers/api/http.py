@@ -58,6 +58,7 @@ def serve(routes: Routes) -> Handler:
             extra={
                 "status": response.status,
                 "durationMs": round((time.perf_counter() - started) * 1000, 1),
+                **runtime.used(),
             },
         )
         runtime.flush_metrics()

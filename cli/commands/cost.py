@@ -1,0 +1,155 @@
+"""`esctl cost`: what a million events cost on this stack."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli.command import command
+from cli.errors import CliError
+from cli.session import Session
+from cli.tables import Column
+
+if TYPE_CHECKING:
+    from cli.costs.measure import Measured
+    from cli.costs.model import Part
+
+_SAMPLED_EVENTS = 100
+_EVENTS_WISHED = 100  # of fewer, the median says little
+
+
+@command()
+def cost(
+    session: Session,
+    since: Annotated[
+        str, typer.Option("--since", metavar="TIME", help="Measure what happened since then: 10m, 2h, 3d.")
+    ] = "1h",
+) -> None:
+    """Show what a million events cost, from what this stack's functions measured and a dated table of prices.
+
+    Requests, write units and milliseconds are those of the events appended since --since.
+    """
+    from cli.costs import model, prices
+    from cli.observe.resources import find_resources
+
+    resources = find_resources(session.clients, session.target.stack_name)
+    measured = _measured(session, resources.log_groups, since)
+    table = prices.load()
+    parts = model.per_million(measured, table, count_reads=session.target.is_local)
+    projections = sum(name.startswith("Projector") for name in resources.functions)
+    by_month = model.monthly(
+        table,
+        event_bytes=_event_bytes(session),
+        alarms=len(resources.by_type.get("AWS::CloudWatch::Alarm", {})),
+        queues=projections + 1,
+        projections=projections,
+    )
+    notes = model.assumptions(measured, table, local=session.target.is_local)
+    if not session.output.is_text:
+        session.output.json(
+            {
+                "asOf": table.as_of,
+                "region": table.region,
+                "currency": table.currency,
+                "measuredEvents": measured.events,
+                "perMillionEvents": _document(parts),
+                "perMonth": _document(by_month),
+                "assumptions": notes,
+            }
+        )
+        return
+    _show(session, f"A million events: {_money(sum(each.cost for each in parts))}", parts)
+    session.output.text()
+    _show(session, f"A month besides: {_money(sum(each.cost for each in by_month))}", by_month)
+    session.output.message()
+    for note in notes:
+        session.output.message(f"- {note}")
+    if measured.events < _EVENTS_WISHED:
+        session.output.hint(
+            f"Only {measured.events} events were measured; append more, or look further back: --since 1d"
+        )
+
+
+def _measured(session: Session, groups: Any, since: str) -> Measured:
+    """Read the logs of the functions that events pass through."""
+    import time
+
+    from cli.costs.measure import measure, on_the_way
+    from cli.logs.command import seconds
+    from cli.logs.lines import understand
+    from cli.logs.source import CloudWatchSource, Follower
+
+    names = on_the_way(groups)
+    start_ms = int((time.time() - seconds(since)) * 1000)
+    source = CloudWatchSource(session.clients.client("logs"), groups)
+    with session.output.progress("reading the logs"):
+        lines = Follower(source, names, start_ms).look()
+    measured = measure(map(understand, lines))
+    if not measured.events:
+        raise CliError(
+            f"nothing to measure: no event was appended in the last {since}",
+            "Append some (esctl walkthrough, esctl import), or look further back:  esctl cost --since 1d",
+        )
+    return measured
+
+
+def _event_bytes(session: Session) -> int:
+    """The mean size of the last events of the projected stream, as DynamoDB counts: names and values."""
+    from cli.errors import NotFoundError
+    from cli.eventstore import event_pages
+    from handlers.exactjson import dumps
+    from handlers.projections.test_items import TEST_STREAM
+
+    try:
+        pages = list(event_pages(session.api, TEST_STREAM, limit=_SAMPLED_EVENTS, backwards=True))
+    except NotFoundError:
+        pages = []
+    sizes = [len(dumps(event).encode()) for page in pages for event in page]
+    # writeId and its name are 40 bytes more, and DynamoDB adds 100 for its index.
+    return round(sum(sizes) / len(sizes)) + 140 if sizes else 500
+
+
+def _show(session: Session, title: str, parts: list[Part]) -> None:
+    figures = [Column(name, "right") for name in ("per event", "amount", "price per", "USD")]
+    columns: list[Column | str] = ["service", "what", *figures]
+    rows = [
+        (
+            each.service,
+            each.what,
+            "" if each.each is None else f"{each.each:.3f}",
+            _amount(each),
+            each.unit,
+            f"{each.cost:.2f}",
+        )
+        for each in parts
+    ]
+    session.output.table(columns, rows, title=title)
+
+
+def _amount(part: Part) -> str:
+    if "GB " in part.unit:
+        return f"{part.amount / 1_000_000_000:.2f} GB"
+    return f"{part.amount:,.0f}"
+
+
+def _money(amount: Decimal | int) -> str:
+    return f"{amount:.2f} USD"
+
+
+def _document(parts: list[Part]) -> dict[str, Any]:
+    return {
+        "total": round(sum((each.cost for each in parts), Decimal(0)), 4),
+        "parts": [
+            {
+                "service": each.service,
+                "what": each.what,
+                "perEvent": None if each.each is None else round(each.each, 6),
+                "amount": round(each.amount, 3),
+                "unit": each.unit,
+                "cost": round(each.cost, 6),
+            }
+            for each in parts
+        ],
+    }

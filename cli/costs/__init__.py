@@ -1,0 +1,1 @@
+"""What the system costs: measured amounts times a dated table of prices."""
