@@ -40,10 +40,27 @@ class Fuse:
         return answer
 
 
+@dataclass
+class Interloper:
+    """Somebody else comes in between, right before one call; goes where a `Fuse` goes."""
+
+    at: int
+    act: Callable[[], object]
+    calls: int = 0
+    acted: bool = False
+
+    def through(self, call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        now, self.calls = self.calls == self.at, self.calls + 1
+        if now:
+            self.acted = True
+            self.act()
+        return call(*arguments, **named)
+
+
 class Brittle:
     """A port of which every call goes through a fuse."""
 
-    def __init__(self, port: Any, fuse: Fuse) -> None:
+    def __init__(self, port: Any, fuse: Fuse | Interloper) -> None:
         self._port = port
         self._fuse = fuse
 

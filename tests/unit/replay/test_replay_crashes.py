@@ -7,7 +7,7 @@ import contextlib
 import pytest
 
 from handlers.projection.jobs import DONE
-from tests.unit.replay.faults import Brittle, Crash, Fuse
+from tests.unit.replay.faults import Brittle, Crash, Fuse, Interloper
 from tests.unit.replay.system import STREAM, System
 
 # 260 events on 130 keys, in pages of 140: chunks of two commits each, and rows that later chunks change again.
@@ -28,7 +28,7 @@ def must_be_right(system: System, replay_id: str) -> None:
     assert (progress.state, progress.events_done) == (DONE, EVENTS)
 
 
-def work_until_crash(system: System, fuse: Fuse, replay_id: str, *, read_ahead: bool = False) -> None:
+def work_until_crash(system: System, fuse: Fuse | Interloper, replay_id: str, *, read_ahead: bool = False) -> None:
     worker = system.worker(
         store=Brittle(system.store, fuse),
         read_model=Brittle(system.read_model, fuse),
@@ -98,6 +98,24 @@ def test_slices_that_end_after_every_step_lead_to_the_same_end() -> None:
     system.work(slices=True)
 
     must_be_right(system, replay_id)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 99])
+def test_two_workers_of_one_replay_do_not_hurt_each_other(steps: int) -> None:
+    for at in range(calls_of_an_undisturbed_run()):
+        system = given()
+        replay_id = system.replays().trigger(STREAM).replay_id
+
+        def other(system: System = system, replay_id: str = replay_id) -> None:
+            left = iter(range(steps - 1))
+            system.worker().work(STREAM, replay_id, lambda: next(left, None) is not None)
+
+        interloper = Interloper(at, other)
+        work_until_crash(system, interloper, replay_id)
+        system.work()
+
+        assert interloper.acted
+        must_be_right(system, replay_id)
 
 
 def test_live_events_between_a_crash_and_the_resumption_are_not_lost() -> None:

@@ -1,0 +1,115 @@
+"""What an append costs, and the way of an event from POST to the read model."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator
+
+from benchmarks.counting import Calls
+from benchmarks.proxy import counted
+from benchmarks.report import Measure
+from benchmarks.target import Target, by_clients, events_on
+from handlers.events import NewEvent, StreamId
+from handlers.exactjson import dumps
+from handlers.store.dynamodb import DynamoDbEventStore
+
+CLIENTS, EVENTS, ITEMS = 8, 1_000, 200
+ONE_BY_ONE = 50
+# On the way of an event; the API's own reads and the reconciler's schedule are not.
+_ON_THE_WAY = ("AddEvent", "Publisher", "ProjectorTestItems")
+
+
+def measures_of_the_store(target: Target) -> Iterator[Measure]:
+    """DynamoDB calls and write units of appends in the steady state."""
+    client = target.client("dynamodb")
+    calls = Calls(client)
+    store = DynamoDbEventStore(client, events_table=target.outputs["EventsTable"])
+    stream = StreamId(f"bench-{uuid.uuid4()}")
+
+    def event(number: int) -> NewEvent:
+        return NewEvent(stream, "ITEM_CREATED", dumps({"itemId": str(number), "amount": number}))
+
+    store.append([event(0)])
+    calls.reset()
+    for number in range(100):
+        store.append([event(number)])
+    yield Measure("append of one event, DynamoDB calls", calls.total / 100, "calls", 1)
+    yield Measure("append of one event, write units", calls.write_units / 100, "units", 1)
+    calls.reset()
+    store.append([event(number) for number in range(100)])
+    note = ", ".join(calls.by_operation)
+    yield Measure("append of 100 events at once, DynamoDB calls", calls.total, "calls", 1, note=note)
+    yield Measure("append of 100 events at once, write units", calls.write_units, "units")
+
+
+def measures_of_the_way(target: Target) -> Iterator[Measure]:
+    """POST to projected: rate first, then calls, with the functions behind a proxy that counts."""
+    yield from _rate(target)
+    functions = {name: target.functions[name] for name in _ON_THE_WAY}
+    with counted(target.endpoint_url, functions, target.client("lambda")) as counts:
+        head = _posted(target, events_on(ITEMS, 20), clients=1, wait=True)  # warm
+        counts()
+        head = _posted(target, events_on(ITEMS, ONE_BY_ONE, first=head + 1), clients=1, wait=True)
+        calls = counts()
+        note = ", ".join(f"{count} {name}" for name, count in sorted(calls.items()))
+        yield Measure(
+            "AWS calls per event, POST to projected, one by one",
+            sum(calls.values()) / ONE_BY_ONE,
+            "calls",
+            3,
+            note=note,
+        )
+        head = _posted(target, events_on(ITEMS, EVENTS // 5, first=head + 1), clients=CLIENTS)
+        counts()
+        _posted(target, events_on(ITEMS, EVENTS, first=head + 1), clients=CLIENTS)
+        calls = counts()
+        note = ", ".join(f"{count} {name}" for name, count in sorted(calls.items()))
+        yield Measure(
+            f"AWS calls per event, POST to projected, {CLIENTS} clients",
+            sum(calls.values()) / EVENTS,
+            "calls",
+            2.2,
+            note=note,
+        )
+
+
+def _rate(target: Target) -> Iterator[Measure]:
+    _posted(target, events_on(ITEMS, 100), clients=CLIENTS)  # warm
+    rates = []
+    for _ in range(3):
+        began = time.perf_counter()
+        before = target.checkpoint()
+        head = _posted(target, events_on(ITEMS, EVENTS), clients=CLIENTS)
+        rates.append(EVENTS / (time.perf_counter() - began))
+        if head - before != EVENTS:
+            raise RuntimeError(f"{EVENTS} events were posted, and the head went from {before} to {head}")
+    yield Measure(
+        f"end to end, {EVENTS:,} events of {CLIENTS} clients, {ITEMS} items",
+        max(rates),
+        "events/s",
+        100,
+        "more",
+        "best of 3",
+    )
+    times = []
+    for event in events_on(ITEMS, ONE_BY_ONE):
+        began = time.perf_counter()
+        _posted(target, [event], clients=1)
+        times.append((time.perf_counter() - began) * 1000)
+    yield Measure("one event, POST to listed, median", sorted(times)[len(times) // 2], "ms")
+
+
+def _posted(target: Target, events: list[dict[str, object]], *, clients: int, wait: bool = False) -> int:
+    """Post events one a call, and return the head when all are in the read model; ``wait``: after each one."""
+    heads: list[int] = []
+
+    def post(event: object) -> None:
+        event_id = int(target.api("POST", "/addEvent", event)["eventId"])
+        heads.append(event_id)
+        if wait:
+            target.wait_for_checkpoint(event_id)
+
+    by_clients(clients, events, post)
+    target.wait_for_checkpoint(max(heads))
+    return max(heads)
