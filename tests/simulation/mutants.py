@@ -123,16 +123,6 @@ class AlwaysSettled(_Passing):
         return replace(snapshot, state=replace(snapshot.state, rewound_from=None))
 
 
-class WholeChunks(_Passing):
-    """Hides from a reader that a chunk is half written."""
-
-    def load(self, stream_id: StreamId, keys: Sequence[str] = (), generation: int = 0) -> Snapshot:
-        snapshot = self._inner.load(stream_id, keys, generation)
-        running = snapshot.state.replay
-        state = replace(snapshot.state, replay=replace(running, chunk=None)) if running else snapshot.state
-        return replace(snapshot, state=state)
-
-
 class NoGapRead(Projector):
     """Takes the event of a message for the one that comes next."""
 
@@ -163,5 +153,4 @@ MUTANTS: Mapping[str, Mutant] = {
     "a generation's number is used again": Mutant(Variant(replay=changing(_same_generation_again))),
     "what is to be swept is overwritten": Mutant(Variant(replay=without("sweep"))),
     "a rewind under way is not shown": Mutant(Variant(reader=AlwaysSettled), idempotent=True),
-    "a half-written chunk is not shown": Mutant(Variant(reader=WholeChunks)),
 }
