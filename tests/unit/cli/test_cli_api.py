@@ -104,7 +104,7 @@ def test_calls_carry_key_and_signature(api: FakeApi) -> None:
     headers = api.calls[0].headers
     assert headers["x-api-key"] == KEY
     assert re.match(
-        r"AWS4-HMAC-SHA256 Credential=local/\d{8}/eu-west-1/execute-api/aws4_request", headers["Authorization"]
+        r"AWS4-HMAC-SHA256 Credential=test/\d{8}/eu-west-1/execute-api/aws4_request", headers["Authorization"]
     )
     assert "x-api-key" in headers["Authorization"]
     assert "idempotency-key" in headers["Authorization"]

@@ -1,0 +1,248 @@
+"""Judging and showing how a stack is doing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from cli.api import Answer
+from cli.errors import NotFoundError
+from cli.observe import probes
+from cli.observe.health import faults
+from cli.observe.model import ApiHealth, FunctionStatus, QueueStatus, Snapshot, StreamStatus
+from cli.observe.render import age, document, headline, sections, state_text, stream_section
+from cli.observe.resources import Resources, find_resources, function_named, queues_of
+from cli.targets import Target
+
+NOW = datetime(2026, 11, 23, 6, 0, tzinfo=UTC)
+TARGET = Target("aws", "esctl", "eu-central-1", account="123456789012")
+LIVE = StreamStatus("items", "s", "live", head=9, checkpoint=9, lag=0)
+HALTED = replace(
+    LIVE, state="halted", checkpoint=6, lag=3, lag_s=75.0, halted={"eventId": 7, "error": "KeyError: 'a'", "at": "…"}
+)
+WELL = Snapshot("CREATE_COMPLETE", ApiHealth(True, 12.0), (LIVE,), queues=(QueueStatus("items", 0, 0, None, 0),))
+
+
+def kinds(snapshot: Snapshot, max_lag: int = 100) -> list[str]:
+    return [fault.kind for fault in faults(snapshot, max_lag)]
+
+
+def test_nothing_is_wrong_with_a_healthy_stack() -> None:
+    assert kinds(WELL) == []
+
+
+def test_a_halted_stream_is_a_fault_with_the_command_that_resumes_it() -> None:
+    [fault] = faults(replace(WELL, streams=(HALTED,)), max_lag=100)
+
+    assert "halted at event 7: KeyError: 'a'" in fault.what
+    assert fault.mend == "esctl projections resume items --stream-id s"
+
+
+@pytest.mark.parametrize(("max_lag", "found"), [(3, []), (2, ["lag"]), (0, ["lag"])])
+def test_a_lag_is_a_fault_beyond_the_limit(max_lag: int, found: list[str]) -> None:
+    behind = replace(LIVE, state="behind", checkpoint=6, lag=3)
+
+    assert kinds(replace(WELL, streams=(behind,)), max_lag) == found
+
+
+def test_dead_letters_are_a_fault() -> None:
+    assert kinds(replace(WELL, queues=(QueueStatus("items", 0, 0, None, 2),))) == ["dead-letters"]
+
+
+def test_an_api_that_does_not_answer_is_a_fault() -> None:
+    assert kinds(replace(WELL, api=ApiHealth(False, error="away"))) == ["api"]
+
+
+@pytest.mark.parametrize(
+    ("status", "found"),
+    [
+        ("UPDATE_COMPLETE", []),
+        ("UPDATE_IN_PROGRESS", []),
+        ("UPDATE_ROLLBACK_COMPLETE", []),
+        ("UPDATE_ROLLBACK_FAILED", ["stack"]),
+        ("DELETE_IN_PROGRESS", ["stack"]),
+        (None, []),
+    ],
+)
+def test_the_stacks_own_state_is_judged(status: str | None, found: list[str]) -> None:
+    assert kinds(replace(WELL, stack_status=status)) == found
+
+
+def test_the_worst_streams_come_first_and_the_rest_is_counted() -> None:
+    streams = [replace(LIVE, stream_id=f"s{number}") for number in range(20)]
+
+    section = stream_section([*streams, HALTED], shown=3)
+
+    assert [row[1] for row in section.rows] == ["s", "s0", "s1"]
+    assert section.note == "and 18 more, none worse than these"
+
+
+def test_states_are_said_in_words() -> None:
+    replay = {"replayId": "r", "kind": "replay", "checkpoint": 4}
+    rollback = {**replay, "kind": "rollback"}
+
+    assert state_text(LIVE) == "✓ live"
+    assert state_text(HALTED) == "✗ halted at 7"
+    assert state_text(replace(LIVE, state="replaying", replay=replay)) == "↻ replaying 50 %"
+    assert state_text(replace(LIVE, state="replaying", replay=rollback)) == "↻ replaying rollback 50 %"
+    assert state_text(replace(HALTED, replay=replay)) == "✗ halted at 7, replay 50 %"
+
+
+def test_what_is_not_known_is_said_to_be_so() -> None:
+    unknown = replace(WELL, stack_status=None, unknown={"functions": "not allowed"})
+
+    assert "state n/a" in headline(TARGET, unknown)
+    assert sections(unknown)[2].note == "n/a: not allowed"
+    assert document(TARGET, unknown, [])["functions"] is None
+
+
+def test_idle_functions_are_only_counted() -> None:
+    functions = (FunctionStatus("A", 3, 1, None), FunctionStatus("B", 0, 0, 0))
+
+    section = sections(replace(WELL, functions=functions))[2]
+
+    assert list(section.rows) == [("A", 3, 1, "n/a")]
+    assert section.note == "1 function had nothing to do"
+
+
+def test_the_document_is_whole_and_has_the_apis_names() -> None:
+    written = document(TARGET, replace(WELL, streams=(HALTED,)), faults(replace(WELL, streams=(HALTED,)), 0))
+
+    assert written["healthy"] is False
+    assert written["streams"][0]["lagSeconds"] == 75.0
+    assert written["streams"][0]["streamId"] == "s"
+    assert written["queues"][0] == {
+        "name": "items",
+        "waiting": 0,
+        "inFlight": 0,
+        "oldestSeconds": None,
+        "deadLetters": 0,
+    }
+
+
+def test_ages_have_the_unit_that_suits_them() -> None:
+    seconds = [None, 0.4, 12, 75, 7300, 200_000]
+
+    assert [age(each) for each in seconds] == ["n/a", "0.4 s", "12 s", "1 min 15 s", "2 h 1 min", "2 d 7 h"]
+
+
+class Api:
+    """Knows one stream's events by number; everything else is not there."""
+
+    def __init__(self, **stored_at: datetime) -> None:
+        self._stored_at = {int(name.removeprefix("event_")): at for name, at in stored_at.items()}
+
+    def get(self, path: str, **query: object) -> Answer:
+        at = self._stored_at.get(int(str(query["from"])))
+        if at is None:
+            raise NotFoundError("no such stream")
+        return Answer(
+            200, {"events": [{"timeStamp": at.isoformat(timespec="milliseconds").replace("+00:00", "Z")}]}, {}
+        )
+
+
+def test_the_lag_in_seconds_is_the_age_of_the_oldest_event_that_is_not_applied() -> None:
+    api = Api(event_7=NOW - timedelta(seconds=75))
+    stream = {"streamId": "s", "state": "behind", "head": 9, "checkpoint": 6, "lag": 3}
+
+    [found] = probes.streams(api, [{"name": "items", "streams": [stream]}], NOW)
+
+    assert found.lag_s == 75
+
+
+def test_a_stream_without_that_event_has_no_age() -> None:
+    assert probes.age_of_event(Api(), "s", 0, NOW) is None
+
+
+OUTPUTS = {
+    "TestItemsQueueUrl": "u/items.fifo",
+    "TestItemsDeadLetterQueueUrl": "u/items-dead.fifo",
+    "ReplayQueueUrl": "u/replay.fifo",
+    "ReplayDeadLetterQueueUrl": "u/replay-dead.fifo",
+    "FailureQueueUrl": "u/failures",
+}
+
+
+def test_queues_are_found_in_the_outputs() -> None:
+    found = [(queue.name, queue.kind, queue.url) for queue in queues_of(OUTPUTS)]
+
+    assert found == [
+        ("test-items", "projection", "u/items.fifo"),
+        ("replays", "replays", "u/replay.fifo"),
+        ("publisher", "publisher", None),
+    ]
+
+
+RESOURCES = Resources(
+    "CREATE_COMPLETE",
+    {
+        "AWS::Lambda::Function": {"AddEvent": "f1", "ProjectorTestItems": "f2"},
+        "AWS::Logs::LogGroup": {"AddEventLogs": "g1", "ProjectorTestItemsLogs": "g2", "ApiAccessLogs": "g3"},
+    },
+)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [("AddEvent", "AddEvent"), ("add-event", "AddEvent"), ("projector", "ProjectorTestItems"), ("api", "Api")],
+)
+def test_functions_are_named_as_people_name_them(wanted: str, found: str) -> None:
+    assert function_named(RESOURCES, wanted) == found
+
+
+def test_an_unknown_function_is_refused_with_the_names_there_are() -> None:
+    with pytest.raises(Exception, match="none of that name") as caught:
+        function_named(RESOURCES, "nothing")
+
+    assert "AddEvent, ProjectorTestItems, Api" in caught.value.hint  # type: ignore[attr-defined]
+
+
+def test_metrics_of_the_last_hour_are_summed_up(moto_client: Callable[[str], Any]) -> None:
+    """On moto: the emulator keeps metrics of direct calls only."""
+    client = moto_client("cloudwatch")
+    now = datetime.now(UTC)
+    for metric, value, minutes in (("Invocations", 3, 5), ("Invocations", 4, 50), ("Errors", 1, 5), ("Errors", 9, 90)):
+        datum = {
+            "MetricName": metric,
+            "Value": value,
+            "Timestamp": now - timedelta(minutes=minutes),
+            "Dimensions": [{"Name": "FunctionName", "Value": "f1"}],
+        }
+        client.put_metric_data(Namespace="AWS/Lambda", MetricData=[datum])
+
+    assert probes.function_statuses(client, {"A": "f1", "B": "f2"}) == [
+        FunctionStatus("A", 7, 1, 0),
+        FunctionStatus("B", 0, 0, 0),
+    ]
+
+
+def test_queues_are_counted_with_their_dead_letters(moto_client: Callable[[str], Any]) -> None:
+    client = moto_client("sqs")
+    urls = {name: client.create_queue(QueueName=name)["QueueUrl"] for name in ("work", "dead")}
+    client.send_message(QueueUrl=urls["work"], MessageBody="a")
+    client.send_message(QueueUrl=urls["dead"], MessageBody="b")
+    [queue] = queues_of({"ItemsQueueUrl": urls["work"], "ItemsDeadLetterQueueUrl": urls["dead"]})
+
+    assert probes.queue_status(client, queue, None) == QueueStatus("items", 1, 0, None, 1)
+
+
+def test_resources_come_from_cloudformation(moto_client: Callable[[str], Any]) -> None:
+    client = moto_client("cloudformation")
+    group = {"Type": "AWS::Logs::LogGroup", "Properties": {"LogGroupName": "g"}}
+    client.create_stack(StackName="esctl", TemplateBody=json.dumps({"Resources": {"ALogs": group}}))
+
+    class Clients:
+        def client(self, service: str) -> Any:
+            return client
+
+    clients: Any = Clients()
+
+    found = find_resources(clients, "esctl")
+
+    assert found.status == "CREATE_COMPLETE"
+    assert found.by_type["AWS::Logs::LogGroup"] == {"ALogs": "g"}

@@ -1,0 +1,117 @@
+"""One event's path, put together from log lines."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from cli.logs.lines import Line, RawLine, understand
+from cli.logs.traceview import document
+from cli.logs.tracing import Trace, trace
+from cli.logs.xray import segments
+
+STORED = datetime(2026, 11, 23, 6, 3, 3, 308_000, tzinfo=UTC)
+EVENT = {
+    "streamId": "s",
+    "eventId": 5,
+    "type": "ITEM_CREATED",
+    "timeStamp": "2026-11-23T06:03:03.308Z",
+    "metadata": {"correlationId": "c-1"},
+}
+
+
+def line(function: str, after_ms: int, text: str, **fields: Any) -> Line:
+    at = STORED + timedelta(milliseconds=after_ms)
+    stamp = at.strftime("%Y-%m-%d %H:%M:%S,") + f"{at.microsecond // 1000:03}+0000"
+    document = {"level": "INFO", "message": text, "timestamp": stamp, "functionRequestId": f"{function}-1", **fields}
+    return understand(RawLine(function, 0, json.dumps(document)))
+
+
+def projected(after_ms: int, checkpoint: int, service: str = "projector-items", **fields: Any) -> Line:
+    return line("ProjectorItems", after_ms, "projected", service=service, streamId="s", checkpoint=checkpoint, **fields)
+
+
+APPENDED = line("AddEvent", 0, "appended", streamId="s", eventId=5, lastEventId=5)
+ANSWERED = line("AddEvent", 2, "POST /addEvent 201", status=201, durationMs=8.0)
+PUBLISHED = line("Publisher", 20, "published", streamId="s", eventIds=[4, 5])
+PROJECTED = projected(32, 5, eventIds=[4, 5])
+
+
+def steps(found: Trace) -> list[tuple[str, int]]:
+    return [(step["where"], step["sinceFirstMs"]) for step in document(found)["steps"]]
+
+
+def test_the_path_goes_from_the_api_to_the_read_model() -> None:
+    found = trace(EVENT, [PROJECTED, PUBLISHED, ANSWERED, APPENDED], ["items"])
+
+    assert steps(found) == [
+        ("AddEvent", 0),
+        ("AddEvent", 6),
+        ("AddEvent", 8),
+        ("Publisher", 26),
+        ("ProjectorItems", 38),
+    ]
+    assert (found.complete, found.projected, found.correlation_id) == (True, ("items",), "c-1")
+
+
+def test_an_event_that_was_caught_up_on_is_found_by_a_later_checkpoint() -> None:
+    found = trace(EVENT, [APPENDED, ANSWERED, projected(900, 9, eventIds=[9])], ["items"])
+
+    assert found.complete
+    assert steps(found)[-1] == ("ProjectorItems", 906)
+
+
+def test_checkpoints_before_the_event_and_other_streams_do_not_count() -> None:
+    other = line("ProjectorItems", 5, "projected", service="projector-items", streamId="t", checkpoint=8)
+
+    found = trace(EVENT, [APPENDED, projected(1, 4), other], ["items"])
+
+    assert (found.complete, found.missing) == (False, ("items",))
+
+
+def test_an_event_that_halted_a_projection_is_not_in_it() -> None:
+    halted = line(
+        "ProjectorItems", 30, "stream halted", service="projector-items", streamId="s", eventId=5, error="KeyError: 'a'"
+    )
+
+    found = trace(EVENT, [APPENDED, halted], ["items"])
+
+    assert found.missing == ("items",)
+    assert "KeyError" in found.steps[-1].what
+
+
+def test_an_event_whose_append_is_no_longer_in_the_logs_still_has_a_time() -> None:
+    found = trace(EVENT, [], [])
+
+    assert [(step.at, step.where) for step in found.steps] == [(STORED, "Events table")]
+    assert found.complete
+
+
+def test_traces_of_the_functions_are_named_for_x_ray() -> None:
+    lines = [
+        line("AddEvent", 0, "appended", streamId="s", eventId=5, xray_trace_id="1-a"),
+        line("Publisher", 9, "published", streamId="s", eventIds=[5], xray_trace_id="1-b"),
+        line("Publisher", 9, "published", streamId="t", eventIds=[5], xray_trace_id="1-c"),
+    ]
+
+    assert trace(EVENT, lines, []).trace_ids == ("1-a", "1-b")
+
+
+def test_segments_of_x_ray_are_nested_and_in_order() -> None:
+    """The emulator takes in no segments, and moto gives them back without time: a fake stands in for X-Ray."""
+
+    class XRay:
+        def batch_get_traces(self, TraceIds: list[str]) -> dict[str, Any]:  # noqa: N803 - boto3's name
+            inner = {"name": "PutItem", "start_time": 1.01, "end_time": 1.02, "fault": True}
+            outer = {"name": "AddEvent", "start_time": 1.0, "end_time": 1.05, "subsegments": [inner]}
+            return {"Traces": [{"Segments": [{"Document": json.dumps(outer)}]} for _ in TraceIds]}
+
+    client: Any = XRay()
+
+    found = segments(client, ["1-a"])
+
+    assert [(each.name, round(each.milliseconds), each.error) for each in found] == [
+        ("AddEvent", 50, ""),
+        ("  PutItem", 10, "fault"),
+    ]
