@@ -1,0 +1,111 @@
+"""`esctl cost`: amounts from log lines, and money from amounts."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import Any
+
+from cli.costs import prices
+from cli.costs.measure import Measured, measure, on_the_way
+from cli.costs.model import assumptions, monthly, per_million
+from cli.logs.lines import Line, RawLine, understand
+
+
+def line(function: str, text: str, **fields: Any) -> Line:
+    return understand(RawLine(function, 0, json.dumps({"level": "INFO", "message": text, **fields})))
+
+
+def report(function: str, milliseconds: int, *, memory_mb: int = 512) -> Line:
+    text = f"REPORT RequestId: r\tDuration: {milliseconds}.1 ms\tBilled Duration: {milliseconds} ms\t"
+    return understand(RawLine(function, 0, f"{text}Memory Size: {memory_mb} MB\tMax Memory Used: 90 MB"))
+
+
+def used(**units: float) -> dict[str, Any]:
+    return {"requests": {"dynamodb.TransactWriteItems": 1, "dynamodb.GetItem": 2}, **units}
+
+
+LINES = [
+    line("AddEvent", "appended", streamId="s", eventId=0, lastEventId=1),
+    line("AddEvent", "POST /addEvents 201", used=used(readUnits=0.5, writeUnits=4.0)),
+    report("AddEvent", 10),
+    line("AddEvent", "replayed", streamId="s", eventId=0, lastEventId=1),
+    line("Publisher", "published", eventIds=[0, 1]),
+    report("Publisher", 20),
+    line("ProjectorItems", "projected", eventIds=[0, 1]),
+    line("ProjectorItems", "used", used=used(readUnits=0.5, writeUnits=3.0)),
+    report("ProjectorItems", 500),
+    report("ProjectorItems", 12),
+    report("ProjectorItems", 14),
+]
+
+
+def costs(measured: Measured, *, count_reads: bool = False) -> dict[str, Decimal]:
+    return {
+        f"{part.service} {part.what}": part.cost
+        for part in per_million(measured, prices.load(), count_reads=count_reads)
+    }
+
+
+def test_amounts_are_added_up_from_log_lines() -> None:
+    found = measure(LINES)
+
+    assert (found.events, found.calls, found.published, found.delivered) == (2, 1, 2, 2)
+    projector = found.functions["ProjectorItems"]
+    assert (projector.invocations, projector.typical_ms, projector.memory_mb) == (3, 14, 512)
+    assert (projector.write_units, projector.read_units, projector.reads_by_count) == (3.0, 0.5, 2.0)
+    assert projector.log_bytes > 0
+
+
+def test_an_answer_that_was_only_repeated_appended_nothing() -> None:
+    assert measure([line("AddEvent", "replayed", eventId=0, lastEventId=9)]).events == 0
+
+
+def test_amounts_become_money() -> None:
+    found = costs(measure(LINES))
+
+    assert found["API Gateway calls"] == Decimal("1.75")  # one call for two events
+    assert found["DynamoDB AddEvent: writes"] == Decimal("1.25")  # two units an event
+    assert found["SNS messages published"] == Decimal("0.30")
+    # 3 invocations of 14 ms and 0.5 GB for two events
+    assert round(found["Lambda ProjectorItems: 14 ms of 512 MB"], 4) == round(
+        Decimal("10500") * Decimal("0.0000133334"), 4
+    )
+    # an event: one message in, and for three invocations of two events a receive and a delete each
+    assert found["SQS sent, received, deleted"] == Decimal("2.00")
+
+
+def test_reads_are_counted_where_the_units_are_wrong() -> None:
+    measured = measure(LINES)
+
+    reads = "DynamoDB ProjectorItems: reads"
+    assert costs(measured)[reads] * 4 == costs(measured, count_reads=True)[reads]
+
+
+def test_only_functions_on_an_events_way_are_counted() -> None:
+    names = ["Api", "ProjectorItems", "Browse", "Publisher", "AddEvent", "ReplayWorker"]
+
+    assert on_the_way(names) == ["AddEvent", "Publisher", "ProjectorItems"]
+
+
+def test_a_month_costs_something_without_any_event() -> None:
+    parts = monthly(prices.load(), event_bytes=400, alarms=24, queues=2, projections=1)
+
+    assert {part.what: part.cost for part in parts}["alarms"] == Decimal("2.40")
+    assert next(part for part in parts if "kept" in part.what).cost == Decimal("0.10")
+
+
+def test_prices_have_a_date_and_sources() -> None:
+    table = prices.load()
+
+    assert len(table.as_of) == len("2026-11-23")
+    assert all(price.source.startswith("https://aws.amazon.com/") for price in table.by_name.values())
+    assert all(price.price > 0 and price.per > 0 for price in table.by_name.values())
+
+
+def test_what_was_assumed_is_said() -> None:
+    said = " ".join(assumptions(measure(LINES), prices.load(), local=True))
+
+    assert prices.load().as_of in said
+    assert "2 events in 1 calls" in said
+    assert "this machine's" in said

@@ -1,0 +1,146 @@
+"""`esctl doctor`: how checks run, and the checks that can be told apart from a deployed stack."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from cli.api import Answer
+from cli.doctor.history import count
+from cli.doctor.model import Check, Finding, Verdict, run
+from cli.doctor.permissions import NEEDED, judge, principal_of, simulate
+from cli.errors import CliError, NotFoundError
+from tests.unit.cli.cli_driver import Esctl
+
+
+def found(*checks: Check) -> list[tuple[str, str]]:
+    return [(each.area, each.verdict.value) for each in run(checks, lambda finding: None)]
+
+
+def well(area: str, *needs: str) -> Check:
+    return Check(area, lambda: [Finding(area, Verdict.OK, "fine")], needs)
+
+
+def failing(area: str, *needs: str) -> Check:
+    def look() -> Iterator[Finding]:
+        yield Finding(area, Verdict.OK, "so far")
+        raise CliError("it broke: badly", "Mend it.", faults=["here", "there"])
+
+    return Check(area, look, needs)
+
+
+def test_what_a_check_raises_is_a_fault_of_its_area() -> None:
+    told: list[Finding] = []
+
+    run([failing("api")], told.append)
+
+    assert [each.verdict for each in told] == [Verdict.OK, Verdict.FAULT]
+    assert told[1].what == "it broke: badly; here; there"
+    assert told[1].mend == "Mend it."
+
+
+def test_what_needs_a_broken_area_is_skipped_and_the_rest_is_not() -> None:
+    assert found(failing("api"), well("streams", "api"), well("probe", "streams"), well("queues")) == [
+        ("api", "ok"),
+        ("api", "fault"),
+        ("streams", "skipped"),
+        ("probe", "skipped"),
+        ("queues", "ok"),
+    ]
+
+
+def test_a_note_is_no_fault() -> None:
+    note = Check("a", lambda: [Finding("a", Verdict.NOTE, "by the way")])
+
+    assert found(note, well("b", "a")) == [("a", "note"), ("b", "ok")]
+
+
+class Api:
+    """A stream with some eventIds, in pages of three."""
+
+    def __init__(self, *event_ids: int) -> None:
+        self._event_ids = event_ids
+
+    def get(self, path: str, **query: Any) -> Answer:
+        if not self._event_ids:
+            raise NotFoundError("no such stream")
+        first = int(query.get("nextToken") or 0)
+        ids = self._event_ids[first : first + min(3, query["limit"])]
+        following = first + len(ids)
+        token = str(following) if following < len(self._event_ids) else None
+        return Answer(200, {"events": [{"eventId": each} for each in ids], "nextToken": token}, {})
+
+
+@pytest.mark.parametrize(
+    ("event_ids", "result"),
+    [
+        ((0, 1, 2, 3, 4), (5, None)),
+        ((0, 1, 3, 4), (2, 2)),
+        ((1, 2), (0, 0)),
+        ((), (0, 0)),
+    ],
+)
+def test_gaps_in_a_stream_are_found(event_ids: tuple[int, ...], result: tuple[int, int | None]) -> None:
+    api: Any = Api(*event_ids)
+
+    assert count(api, "s", None) == result
+
+
+def test_a_limit_reads_no_more() -> None:
+    api: Any = Api(0, 1, 2, 3, 9)
+
+    assert count(api, "s", 4) == (4, None)
+
+
+class Iam:
+    """Allows everything but some actions. Neither the emulator nor moto simulates policies as AWS does."""
+
+    def __init__(self, *denied: str) -> None:
+        self._denied = denied
+
+    def get_role(self, RoleName: str) -> Any:  # noqa: N803 - boto3's name
+        return {"Role": {"Arn": f"arn:aws:iam::123456789012:role/path/{RoleName}"}}
+
+    def get_paginator(self, operation: str) -> Iam:
+        assert operation == "simulate_principal_policy"
+        return self
+
+    def paginate(self, PolicySourceArn: str, ActionNames: list[str]) -> Any:  # noqa: N803 - boto3's names
+        decisions = [
+            {"EvalActionName": name, "EvalDecision": "implicitDeny" if name in self._denied else "allowed"}
+            for name in ActionNames
+        ]
+        yield {"EvaluationResults": decisions[:3]}
+        yield {"EvaluationResults": decisions[3:]}
+
+
+def test_a_command_that_lacks_a_permission_is_named_with_it() -> None:
+    client: Any = Iam("logs:FilterLogEvents")
+    actions = {action for each in NEEDED.values() for action in each}
+
+    findings = list(judge(simulate(client, "arn:aws:iam::123456789012:user/me", actions)))
+
+    [fault] = [each for each in findings if each.verdict is Verdict.FAULT]
+    assert fault.what == "esctl tail-logs is not allowed logs:FilterLogEvents"
+    assert len(findings) == len(NEEDED)
+
+
+def test_the_policies_of_a_session_are_those_of_its_role() -> None:
+    client: Any = Iam()
+
+    assert principal_of(client, "arn:aws:sts::123456789012:assumed-role/Ops/me").endswith(":role/path/Ops")
+    assert principal_of(client, "arn:aws:iam::123456789012:user/me").endswith(":user/me")
+
+
+def test_without_a_target_the_machine_is_still_checked(esctl: Esctl) -> None:
+    result = esctl("doctor")
+
+    assert result.exit_code == 3
+    assert "Python" in result.stdout
+    assert "esctl deploy" in result.stderr
+
+
+def test_a_probe_is_not_read_only(esctl: Esctl) -> None:
+    assert esctl("doctor", "--probe", "--read-only").exit_code == 2
