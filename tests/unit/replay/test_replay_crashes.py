@@ -101,9 +101,12 @@ def test_slices_that_end_after_every_step_lead_to_the_same_end() -> None:
 
 
 @pytest.mark.parametrize("steps", [1, 2, 99])
-def test_two_workers_of_one_replay_do_not_hurt_each_other(steps: int) -> None:
-    for at in range(calls_of_an_undisturbed_run()):
-        system = given()
+@pytest.mark.parametrize(("keys", "page"), [(KEYS, PAGE), (7, 50)], ids=["large chunks", "rows in every chunk"])
+def test_two_workers_of_one_replay_do_not_hurt_each_other(steps: int, keys: int, page: int) -> None:
+    at, acted = 0, True
+    while acted:
+        system = System(page_events=page)
+        system.history(EVENTS, keys)
         replay_id = system.replays().trigger(STREAM).replay_id
 
         def other(system: System = system, replay_id: str = replay_id) -> None:
@@ -114,8 +117,28 @@ def test_two_workers_of_one_replay_do_not_hurt_each_other(steps: int) -> None:
         work_until_crash(system, interloper, replay_id)
         system.work()
 
-        assert interloper.acted
         must_be_right(system, replay_id)
+        at, acted = at + 1, interloper.acted
+
+
+def test_live_events_at_any_call_are_not_lost_and_readers_never_go_back() -> None:
+    for at in range(calls_of_an_undisturbed_run()):
+        system = given()
+        replay_id = system.replays().trigger(STREAM).replay_id
+
+        def live(system: System = system) -> None:
+            system.append({"k": "0001", "v": 5}, {"k": "late", "v": 6})
+            system.project()
+            assert system.rows() == system.expected(), "readers see the events at once"
+
+        interloper = Interloper(at, live)
+        work_until_crash(system, interloper, replay_id)
+
+        assert interloper.acted
+        assert system.state.checkpoint == EVENTS + 1, "the switch did not go back in time"
+        assert system.rows() == system.expected()
+        system.work()
+        assert (system.state.replay, system.rows()) == (None, system.expected())
 
 
 def test_live_events_between_a_crash_and_the_resumption_are_not_lost() -> None:
