@@ -17,7 +17,7 @@ def attempts(
     deadline_s: float,
     *,
     base_s: float = 0.01,
-    cap_s: float = 0.25,
+    cap_s: float = 0.1,
     monotonic: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[int]:
@@ -35,6 +35,6 @@ def attempts(
         sleep(_random.uniform(0, min(cap_s, base_s * 2.0 ** min(attempt, 32))))
 
 
-def pause(lost: int, *, base_s: float = 0.01, cap_s: float = 0.25) -> None:
+def pause(lost: int, *, base_s: float = 0.01, cap_s: float = 0.1) -> None:
     """Wait after a lost race, the ``lost``-th in a row (from 0): uniform in (0, min(cap, base * 2^(lost + 1)))."""
     time.sleep(_random.uniform(0, min(cap_s, base_s * 2.0 ** (lost + 1))))

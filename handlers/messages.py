@@ -18,7 +18,7 @@ MAX_MESSAGE_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """"Stream S has event n."
+    """ "Stream S has event n."
 
     Attributes
     ----------

@@ -18,6 +18,7 @@ from handlers.projection import transitions
 from handlers.projection.definition import Projection, Row
 from handlers.projection.fold import Folded, fold, keys_of
 from handlers.projection.port import Outdated, ReadModel, Snapshot
+from handlers.projection.rows import Unstorable, check_row
 from handlers.projection.state import StreamState
 from handlers.store import EventStore
 
@@ -182,7 +183,13 @@ class Projector:
     def _halt(self, state: StreamState, failure: HandlerFailed) -> None:
         self._warm.pop(state.stream_id, None)
         at = rfc3339(self._clock.now())
-        self._read_model.commit(transitions.halt(state, failure.event_id, failure.error, at))
+        try:
+            self._read_model.commit(transitions.halt(state, failure.event_id, failure.error, at))
+        except Outdated:
+            # boto3 repeats a call whose answer was lost: then it is our own record that stands there.
+            standing = self._read_model.load(state.stream_id).state.halted
+            if standing is None or (standing.event_id, standing.at) != (failure.event_id, at):
+                raise
         raise failure
 
     def _keep(self, snapshot: Snapshot) -> None:
@@ -227,8 +234,15 @@ def _changes(folded: Folded, before: Mapping[str, Row | None]) -> dict[str, Row 
     return {key: row for key, row in folded.changed.items() if repr(row) != repr(before[key])}
 
 
+def _is_small(row: Row | None) -> bool:
+    try:
+        return row is None or check_row(row) <= MAX_WARM_ROW_BYTES
+    except Unstorable:  # written by somebody else: of a type that no handler returns
+        return False
+
+
 def _warm_rows(known: Mapping[str, Row | None], folded: Folded) -> dict[str, Row | None]:
     """Return the rows worth keeping, the ones changed last at the end; rows at an older checkpoint stay right."""
-    rows = {key: row for key, row in known.items() if key not in folded.changed}
+    rows = {key: row for key, row in known.items() if key not in folded.changed and _is_small(row)}
     rows |= {key: row for key, row in folded.changed.items() if folded.sizes[key] <= MAX_WARM_ROW_BYTES}
     return dict(list(rows.items())[-MAX_WARM_ROWS:])

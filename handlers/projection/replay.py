@@ -269,7 +269,7 @@ class Replays:
     def describe(self, job: Job) -> Progress:
         """Sum a job's parts up."""
         failed = next((part for part in job.parts if part.state == FAILED), None)
-        unfinished = [part for part in job.parts if part.finished_at is None]
+        unfinished = [part for part in job.parts if part.state not in (DONE, FAILED)]
         finished = None
         if job.complete and not unfinished:
             finished = max((part.finished_at for part in job.parts if part.finished_at), default=job.started_at)
@@ -302,11 +302,23 @@ class Replays:
         if state.last_replay and state.last_replay.replay_id == job.replay_id:
             return ended(part, state.last_replay)
         if job.kind == REWIND:
-            return replace(part, events_done=max(0, min(state.checkpoint, part.head) + 1 - part.first))
+            return _rewound(part, state)
         return part
 
     def _now(self) -> str:
         return rfc3339(self._clock.now())
+
+
+def _rewound(part: Part, state: StreamState) -> Part:
+    """Return a rewind's part as the live rows tell: whoever brought them up, the worker or the projector."""
+    done = max(0, min(state.checkpoint, part.head) + 1 - part.first)
+    if state.checkpoint >= part.head:
+        return replace(part, state=DONE, events_done=done)
+    if state.halted and state.is_halted:
+        return replace(
+            part, state=FAILED, events_done=done, error_event_id=state.halted.event_id, error=state.halted.error
+        )
+    return replace(part, events_done=done)
 
 
 def _overall(job: Job, failed: Part | None, unfinished: Sequence[Part]) -> str:

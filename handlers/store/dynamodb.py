@@ -24,8 +24,8 @@ from handlers.store.items import STREAM_INDEX, STREAM_SHARDS, Item, event_from_i
 from handlers.store.planning import AppendPlan, plan_append
 from handlers.store.port import Appended, EventPage, IdempotencyKey, StreamPage
 
-# Ten seconds of retries: far more than 16 writers on one stream need, far less than API Gateway's 29.
-CONTENTION_DEADLINE_S = 10.0
+# Twenty seconds of retries: far more than 16 writers on one stream need, and less than the 28 that the function has.
+CONTENTION_DEADLINE_S = 20.0
 # A warm copy of a head is 100 bytes or so; 10,000 of them are a megabyte.
 MAX_WARM_HEADS = 10_000
 # How long a repeat is recognised. Long enough for an import that is taken up again after a week's pause.

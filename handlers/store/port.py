@@ -27,10 +27,21 @@ class IdempotencyKey:
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """The answer to an append: the events as stored, in the order given; ``replayed`` when this repeats a first answer."""
+    """The answer to an append.
+
+    Attributes
+    ----------
+    events
+        As stored, in the order given.
+    replayed
+        True when this repeats the first answer to the same idempotency key.
+    conflicts
+        How often another writer won before this call did.
+    """
 
     events: tuple[Event, ...]
     replayed: bool = False
+    conflicts: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from handlers.projection.definition import PARTITION_ATTRIBUTE
+from handlers.projection.jobs_dynamodb import RECENT_INDEX
 from handlers.store.items import STREAM_INDEX
 
 
@@ -43,6 +44,17 @@ def make_projection_tables(dynamodb: Any, key: str) -> ProjectionTables:
     _make(dynamodb, tables.state, {"streamId": "S"})
     _make(dynamodb, tables.rows, {PARTITION_ATTRIBUTE: "S", key: "S"})
     return tables
+
+
+def make_jobs_table(dynamodb: Any) -> str:
+    name = f"jobs-{uuid.uuid4().hex[:12]}"
+    index = {
+        "IndexName": RECENT_INDEX,
+        "KeySchema": _keys("kind", "startedAt"),
+        "Projection": {"ProjectionType": "ALL"},
+    }
+    _make(dynamodb, name, {"replayId": "S", "part": "S"}, {"kind": "S", "startedAt": "S"}, [index])
+    return name
 
 
 def _make(

@@ -8,7 +8,9 @@ import pytest
 
 from handlers.events import StreamId
 from handlers.projection import transitions
+from handlers.projection.port import Outdated
 from handlers.projections.test_items import TEST_STREAM, items
+from tests.support.ports import Interrupted
 from tests.unit.api.driver import Answer, Api
 
 NAME = {"name": "test-items"}
@@ -146,3 +148,22 @@ def test_unknown_projections_and_streams_are_not_found(api: Api, what: str) -> N
     body: dict[str, Any] = {"streamId": "other"} | ({"eventId": 0} if what == "skip" else {})
     assert post(api, what, body, name="nothing").status == 404
     assert post(api, what, body).status == 404
+
+
+@pytest.mark.parametrize(("what", "status"), [("resume", 202), ("skip", 200)])
+def test_a_change_whose_answer_was_lost_on_the_way_was_made_once_and_nudges(api: Api, what: str, status: int) -> None:
+    # given a halted stream, and a boto3 that repeats a change that took effect already
+    api.given(created("1"))
+    halt(api, 1)
+    inner = api.read_models[items.name]
+    api.read_models[items.name] = Interrupted(inner).after("commit", _repeated)  # type: ignore[assignment]
+
+    answer = post(api, what, {"streamId": TEST_STREAM} | ({"eventId": 1} if what == "skip" else {}))
+
+    assert answer.status == status
+    assert len(api.nudges) == 1
+    assert not inner.load(STREAM).state.is_halted
+
+
+def _repeated() -> None:
+    raise Outdated("the condition does not hold any more: the change is there")

@@ -1,0 +1,29 @@
+"""Halting when an answer is lost on the way (P5)."""
+
+from __future__ import annotations
+
+import pytest
+
+from handlers.errors import HandlerFailed
+from handlers.events import StreamId
+from handlers.projection.memory import MemoryReadModel
+from handlers.projection.port import Outdated
+from handlers.store.memory import MemoryEventStore
+from tests.support.bench import STREAM, Bench, hint
+from tests.support.projections import added
+
+
+def test_a_halt_whose_answer_was_lost_still_fails_its_message() -> None:
+    # given a boto3 that repeats the recording of the halt, which took effect already
+    bench = Bench(MemoryEventStore(), MemoryReadModel())
+    bench.append(added("a", stream_id=STREAM, type="BROKEN"))
+
+    def repeated() -> None:
+        raise Outdated("the condition does not hold any more: the record is there")
+
+    bench.read_model.after("commit", repeated)
+
+    # then the message fails, so that its dead letter comes about
+    with pytest.raises(HandlerFailed):
+        bench.projector().bring_up(StreamId(STREAM), [hint(0)])
+    assert bench.state().is_halted
