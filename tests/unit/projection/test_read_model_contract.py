@@ -6,25 +6,23 @@ from typing import Any
 import pytest
 
 from handlers.projection.memory import MemoryReadModel
-from tests.contracts.read_model import KEY, ReadModelContract, ReadModelFactory
+from tests.contracts.read_model import KEY, ParallelReadModelContract, ReadModelContract, ReadModelFactory
 from tests.support.read_models import dynamodb_read_model
 
 
-class TestInMemory(ReadModelContract):
+class TestInMemory(ParallelReadModelContract):
     @pytest.fixture
     def make_read_model(self) -> ReadModelFactory:
         return MemoryReadModel
 
 
 class TestOnMoto(ReadModelContract):
-    parallel = False  # moto checks a condition and writes without a lock in between
-
     @pytest.fixture
     def make_read_model(self, shared_moto_client: Callable[[str], Any]) -> ReadModelFactory:
         return lambda: dynamodb_read_model(shared_moto_client("dynamodb"), KEY)
 
 
-class TestOnTheEmulator(ReadModelContract):
+class TestOnTheEmulator(ParallelReadModelContract):
     @pytest.fixture
     def make_read_model(self, emulator_client: Callable[[str], Any]) -> ReadModelFactory:
         return lambda: dynamodb_read_model(emulator_client("dynamodb"), KEY)
