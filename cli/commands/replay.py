@@ -89,7 +89,7 @@ def replays(
 ) -> None:
     """List the recent replays and rollbacks, the newest first."""
     from cli.replaying.jobs import find, recent
-    from cli.replaying.screen import JOB_COLUMNS, job_pairs, job_row
+    from cli.replaying.screen import job_pairs, job_table
 
     output = session.output
     if replay_id is not None:
@@ -101,7 +101,8 @@ def replays(
         return
     jobs = recent(session.api, limit)
     if output.is_text:
-        output.table(JOB_COLUMNS, [job_row(job) for job in jobs], empty="There are no replays.")
+        columns, rows = job_table(jobs)
+        output.table(columns, rows, empty="There are no replays.")
     else:
         output.json({"replays": [job.document for job in jobs]})
 

@@ -25,8 +25,16 @@ JOB_COLUMNS = (
     Column("events/s", "right"),
     Column("took", "right"),
     Column("replayId"),
-    Column("error"),
 )
+ERROR = Column("error")
+
+
+def job_table(jobs: Sequence[Job]) -> tuple[list[Column], list[tuple[object, ...]]]:
+    """Columns and rows of a list of jobs; the column of errors only where there is one."""
+    rows = [job_row(job) for job in jobs]
+    if not any(job.error for job in jobs):
+        return list(JOB_COLUMNS), rows
+    return [*JOB_COLUMNS, ERROR], [(*row, job.error) for row, job in zip(rows, jobs, strict=True)]
 
 
 def job_row(job: Job) -> tuple[object, ...]:
@@ -34,7 +42,7 @@ def job_row(job: Job) -> tuple[object, ...]:
     document = job.document
     events = f"{job.done:,}" if job.ended else f"{job.done:,} of {job.total:,}"
     return (
-        document["startedAt"],
+        document["startedAt"][:19].replace("T", " "),  # UTC; -o json has it in full
         document["projection"],
         job.kind,
         job.state,
@@ -42,13 +50,13 @@ def job_row(job: Job) -> tuple[object, ...]:
         f"{job.rate:,.0f}",
         _took(job),
         job.replay_id,
-        job.error,
     )
 
 
 def job_pairs(job: Job) -> dict[str, object]:
     """One job as names and values; what is empty is left out."""
-    pairs = {column.title: cell for column, cell in zip(JOB_COLUMNS, job_row(job), strict=True) if cell != ""}
+    cells = zip((*JOB_COLUMNS, ERROR), (*job_row(job), job.error), strict=True)
+    pairs = {column.title: cell for column, cell in cells if cell != ""}
     return pairs | {f"stream {each['streamId']}": _stream(each) for each in job.document.get("streams", ())}
 
 
