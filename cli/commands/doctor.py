@@ -84,7 +84,6 @@ def _deployment(session: Session, *, full: bool, read_only: bool, probe: bool) -
         Check("stack", lambda: deployment.stack(session), reachable),
         Check("api", lambda: deployment.api(session), (*reachable, "stack")),
         Check("projections", lambda: deployment.projections(session), ("api",)),
-        Check("functions", lambda: deployment.functions(session), ("api",)),
         Check("streams", lambda: history.contiguity(session, full=full), ("api",)),
         Check("read models", lambda: history.read_models(session, full=full), ("api",)),
     ]

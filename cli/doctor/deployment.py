@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from cli.aws import errors
 from cli.doctor.model import Finding, Verdict
-from cli.errors import AccessError, CliError
+from cli.errors import AccessError
 from cli.observe.health import faults
+from cli.observe.model import Snapshot
 from cli.observe.resources import find_resources
 from cli.observe.snapshot import take
 
@@ -90,17 +91,17 @@ def projections(session: Session) -> Iterator[Finding]:
         number = len(snapshot.streams)
         streams = f"{number} stream{'' if number == 1 else 's'}"
         yield Finding("projections", Verdict.OK, f"{streams} projected, nothing halted, no dead letters")
+    yield from _functions(snapshot)
 
 
-def functions(session: Session) -> Iterator[Finding]:
+def _functions(snapshot: Snapshot) -> Iterator[Finding]:
     """The last hour's errors and throttles."""
-    snapshot = take(session)
-    if snapshot.functions is None:
-        raise CliError(snapshot.unknown.get("functions", "the functions' metrics can't be read"))
-    troubled = [each for each in snapshot.functions if each.errors or each.throttles]
+    every = snapshot.functions or ()
+    troubled = [each for each in every if each.errors or each.throttles]
     for each in troubled:
-        what = f"{each.name}: {each.errors} errors, {each.throttles or 0} throttles in the last hour"
+        throttles = "" if each.throttles is None else f", {each.throttles} throttles"
+        what = f"{each.name}: {each.errors} errors{throttles} in the last hour"
         mend = f"esctl tail-logs --since 1h --filter ERROR --function {each.name}"
         yield Finding("functions", Verdict.NOTE, what, mend)
-    if not troubled:
+    if every and not troubled:
         yield Finding("functions", Verdict.OK, "no errors in the last hour")

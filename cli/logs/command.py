@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
-from cli.errors import NotFoundError, UsageError
+from cli.errors import NotFoundError, UnreachableError, UsageError
 from cli.logs.lines import Line, RawLine, understand
 from cli.logs.rendering import Layout, line_document, plain, rich_text
 from cli.logs.selection import Selection, Wanted
@@ -87,10 +87,25 @@ def tail(session: Session, request: Request) -> None:
     session.output.message(f"Tailing {tailing} · Ctrl-C ends")
     pause = _POLL_LOCAL_S if session.target.is_local else _POLL_AWS_S
     with _alive(session) as alive:
-        while True:
-            shower.show(_picked(selection, follower.look()))
+        for raw in _looks(session, follower, pause):
+            shower.show(_picked(selection, raw))
             alive.update(shower.total)
-            session.environment.sleep(pause)
+
+
+def _looks(session: Session, follower: Follower, pause_s: float) -> Iterator[list[RawLine]]:
+    """Look again and again; what is away for a while is waited for, and nothing is missed meanwhile."""
+    away = False
+    while True:
+        try:
+            raw = follower.look()
+        except UnreachableError as error:
+            if not away:
+                session.output.warning(f"{error.message}; looking again …")
+            away = True
+        else:
+            away = False
+            yield raw
+        session.environment.sleep(pause_s)
 
 
 def _live(session: Session, groups: Mapping[str, str], selection: Selection, shower: _Shower) -> None:

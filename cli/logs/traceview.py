@@ -27,7 +27,7 @@ def show(session: Session, found: Trace) -> None:
     if found.correlation_id:
         output.text(f"correlation id {found.correlation_id}")
     output.text()
-    columns = ("time", Column("after (ms)", "right"), Column("since the first (ms)", "right"), "where", "what")
+    columns = ("time", Column("+ ms", "right"), Column("total ms", "right"), "where", "what")
     output.table(columns, rows(found))
     if spans:
         named = [(each.name, f"{each.milliseconds:.1f}", each.error) for each in spans]
@@ -65,7 +65,8 @@ def _conclude(session: Session, found: Trace) -> None:
         output.success(f"in the read model of {', '.join(found.projected)}; the whole path took {took} ms")
     else:
         output.message("No projection follows this stream.")
-    output.message("Functions run on several machines, whose clocks may differ by some milliseconds.")
+    if not session.target.is_local:
+        output.message("Functions run on several machines, whose clocks may differ by some milliseconds.")
 
 
 def document(found: Trace) -> dict[str, Any]:

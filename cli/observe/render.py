@@ -57,7 +57,6 @@ def stream_section(streams: Sequence[StreamStatus], more: Sequence[str] = (), *,
         Column("head", "right"),
         Column("checkpoint", "right"),
         Column("lag", "right"),
-        Column("behind for", "right"),
     )
     return Section("Projections", columns, rows, "; ".join(notes) or ("" if rows else "There are no streams yet."))
 
@@ -90,8 +89,7 @@ def _stream_row(stream: StreamStatus) -> tuple[object, ...]:
         state_text(stream),
         "none" if stream.head < 0 else stream.head,
         "none" if stream.checkpoint < 0 else stream.checkpoint,
-        stream.lag,
-        "" if not stream.lag else age(stream.lag_s),
+        stream.lag if stream.lag_s is None else f"{stream.lag} ({age(stream.lag_s)})",
     )
 
 
