@@ -9,6 +9,7 @@ from hypothesis import settings
 
 from tests.support.aws import client
 from tests.support.emulator import REGION, running_emulator
+from tests.support.sharing import shared
 
 # How long an example takes depends on the machine, and what failed once is in the report: nothing is kept.
 settings.register_profile("tests", deadline=None, database=None)
@@ -37,11 +38,32 @@ def _own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
         yield
 
 
+# Long ones first, so that no process is left alone with them at the end.
+_ORDER = ("e2e", "stack", "simulation", "unit")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say which tests stay together in one process when several run them (``-n 2 --dist loadgroup``).
+
+    Those of a file do, for its fixtures; those that work on the one deployed stack do, for they would see each other's
+    events; those of the template do, for synthesizing takes seconds.
+    """
+    for item in items:
+        folder, _, _ = item.nodeid.removeprefix("tests/").partition("/")
+        group = item.nodeid.partition("::")[0]
+        if folder == "stack" or (folder == "e2e" and "stack" in getattr(item, "fixturenames", ())):
+            group = folder
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: next((n for n, each in enumerate(_ORDER) if f"/{each}/" in item.nodeid), len(_ORDER)))
+
+
 @pytest.fixture(scope="session")
 def emulator_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of the emulator, which runs once for all tests: tests share it, so each makes things of its own names."""
-    with running_emulator(tmp_path_factory.mktemp("emulator")) as endpoint:
-        yield endpoint
+    own = tmp_path_factory.getbasetemp()
+    everybodys = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    with shared(everybodys, "emulator-endpoint", lambda: running_emulator(tmp_path_factory.mktemp("emulator"))) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
