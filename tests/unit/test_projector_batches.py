@@ -1,0 +1,129 @@
+"""Batches at the projector and the publisher: whose message fails, whose is acknowledged, and what is logged (P5, P8)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from handlers import messages
+from handlers.errors import Unpublished
+from handlers.events import Event, EventId, StreamId
+from handlers.functions.projector import Tally, project
+from handlers.functions.publisher import inserted, log_lines, publish
+from handlers.messages import Hint
+from handlers.projection.memory import MemoryReadModel
+from handlers.store.items import event_item
+from handlers.store.memory import MemoryEventStore
+from tests.support.bench import OTHER, STREAM, Bench
+from tests.support.projections import added
+
+
+@dataclass
+class Log:
+    """Keeps what is logged: text and fields."""
+
+    lines: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
+
+    def info(self, text: str, extra: Mapping[str, Any]) -> None:
+        self.lines.append((text, extra))
+
+    error = exception = info
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench(MemoryEventStore(), MemoryReadModel())
+
+
+def record(event_id: int, stream_id: str = STREAM, *, count: int = 1, event: Event | None = None) -> dict[str, Any]:
+    return {
+        "messageId": f"{stream_id}/{event_id}",
+        "receiptHandle": "r",
+        "attributes": {"ApproximateReceiveCount": str(count)},
+        "body": messages.encode(Hint(StreamId(stream_id), EventId(event_id), event)),
+    }
+
+
+def projected(bench: Bench, *records: dict[str, Any]) -> tuple[list[str], Tally, Log]:
+    log = Log()
+    failed, tally = project(records, bench.projector(), log)
+    return failed, tally, log
+
+
+def test_a_halted_stream_fails_one_message_and_takes_no_other_stream_with_it(bench: Bench) -> None:
+    bench.append(added("a", stream_id=STREAM), added("b", stream_id=STREAM, type="BROKEN"))
+    bench.append(added("c", stream_id=STREAM), added("a", stream_id=OTHER))
+
+    failed, tally, log = projected(bench, *(record(number) for number in range(3)), record(0, OTHER))
+
+    assert failed == [f"{STREAM}/1"]  # the poison event's own message
+    assert tally.halted == 1
+    assert bench.state().checkpoint == 0
+    assert bench.is_at_head(OTHER)
+    [halt] = [extra for text, extra in log.lines if text == "stream halted"]
+    assert (halt["streamId"], halt["eventId"], halt["error"]) == (STREAM, 1, "RuntimeError: not this one")
+
+
+def test_messages_behind_a_halt_are_acknowledged_and_its_own_fails_again(bench: Bench) -> None:
+    bench.append(added("b", stream_id=STREAM, type="BROKEN"), added("c", stream_id=STREAM))
+    projected(bench, record(0))
+
+    behind, _, _ = projected(bench, record(1))
+    retried, _, _ = projected(bench, record(0, count=2))
+
+    assert behind == []
+    assert retried == [f"{STREAM}/0"]
+
+
+def test_a_message_that_is_none_of_ours_fails_alone(bench: Bench) -> None:
+    bench.append(added("a", stream_id=STREAM))
+    odd = {**record(7), "messageId": "odd", "body": "nonsense"}
+
+    failed, _, _ = projected(bench, odd, record(0))
+
+    assert failed == ["odd"]
+    assert bench.is_at_head()
+
+
+def event(number: int, *, metadata: str | None = None) -> Event:
+    return Event(
+        StreamId(STREAM), EventId(number), "ADDED", '{"itemId":"a","v":1}', "2026-01-01T00:00:00.000Z", metadata
+    )
+
+
+@pytest.mark.parametrize("metadata", ["nonsense", "[]", "null", "1", '{"correlationId":7}', '{"correlationId":""}'])
+def test_metadata_that_can_not_be_read_stops_neither_publisher_nor_projector(bench: Bench, metadata: str) -> None:
+    """Written past the API: it has no correlation id, and nothing else is wrong with it."""
+    odd = event(0, metadata=metadata)
+    bench.append(added("a", stream_id=STREAM))
+
+    failed, _, log = projected(bench, record(0, event=odd))
+
+    assert failed == []
+    assert log.lines[0][1]["correlationIds"] == []
+    assert log_lines([odd]) == [{"streamId": STREAM, "eventIds": [0], "correlationIds": []}]
+
+
+def test_the_publisher_logs_its_events_by_stream_with_their_correlation_ids() -> None:
+    lines = log_lines([event(0, metadata='{"correlationId":"c-1"}'), event(1)])
+
+    assert lines == [{"streamId": STREAM, "eventIds": [0, 1], "correlationIds": ["c-1"]}]
+
+
+def test_the_publisher_takes_inserted_events_only() -> None:
+    image = event_item(event(0), "w")
+    records = [{"eventName": name, "dynamodb": {"NewImage": image}} for name in ("INSERT", "MODIFY", "REMOVE")]
+
+    assert [each.event_id for each in inserted(records)] == [0]
+
+
+def test_an_entry_that_is_refused_makes_the_whole_batch_come_again() -> None:
+    class Sns:
+        def publish_batch(self, **request: Any) -> dict[str, Any]:
+            return {"Failed": [{"Id": "0", "Code": "InternalError"}]}
+
+    with pytest.raises(Unpublished, match="1 of 1 messages were refused: InternalError"):
+        publish([event(0)], Sns(), "arn")
