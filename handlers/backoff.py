@@ -16,14 +16,16 @@ _random = random.Random()  # noqa: S311
 def attempts(
     deadline_s: float,
     *,
-    base_s: float = 0.01,
-    cap_s: float = 0.1,
+    at_once: int = 1,
+    base_s: float = 0.03,
+    cap_s: float = 0.2,
     monotonic: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[int]:
     """Yield 0, 1, 2, … and wait in between, until ``deadline_s`` seconds have passed.
 
-    The first attempt is always yielded. The wait before attempt n is uniform in (0, min(cap, base * 2^n)).
+    The first attempt and ``at_once`` more come without a wait; before the n-th wait it is uniform in
+    (0, min(cap, base * 2^n)).
     """
     start = monotonic()
     attempt = 0
@@ -32,7 +34,8 @@ def attempts(
         attempt += 1
         if monotonic() - start >= deadline_s:
             return
-        sleep(_random.uniform(0, min(cap_s, base_s * 2.0 ** min(attempt, 32))))
+        if attempt > at_once:
+            sleep(_random.uniform(0, min(cap_s, base_s * 2.0 ** min(attempt - at_once, 32))))
 
 
 def pause(lost: int, *, base_s: float = 0.01, cap_s: float = 0.1) -> None:

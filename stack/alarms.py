@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
 
-from stack.function import NAMESPACE
+from stack.function import namespace
 
 ITERATOR_AGE_MS = 60_000  # an event usually waits well under a second; after a minute something is stuck
 LAG_EVENTS = 100  # less is a burst being worked off, or a halted stream, which its dead letter tells
@@ -103,7 +103,7 @@ def projection_lag(logical_id: str, service: str, name: str) -> Alarm:
     return Alarm(
         logical_id=logical_id,
         meaning=f"The projection {name} stays behind its streams. See: esctl status",
-        namespace=NAMESPACE,
+        namespace=namespace(),
         metric="ProjectionLag",
         dimensions={"projection": name, "service": service},
         statistic="Minimum",

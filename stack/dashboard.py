@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from stack.function import NAMESPACE
+from stack.function import namespace
 
 WIDTH, HEIGHT = 8, 6  # three graphs to a row of CloudWatch's 24 columns
 
@@ -76,19 +76,21 @@ def _api(names: Names) -> list[Graph]:
 
 def _events(names: Names) -> list[Graph]:
     def per_projector(metric: str) -> list[Series]:
-        return [(NAMESPACE, metric, "service", service, {"label": name}) for name, service in names.projectors.items()]
+        return [
+            (namespace(), metric, "service", service, {"label": name}) for name, service in names.projectors.items()
+        ]
 
     def per_projection(metric: str) -> list[Series]:
         service = ("service", names.reconciler)
-        return [(NAMESPACE, metric, "projection", name, *service, {"label": name}) for name in names.projectors]
+        return [(namespace(), metric, "projection", name, *service, {"label": name}) for name in names.projectors]
 
-    appended = [(NAMESPACE, metric, "service", "add-event") for metric in ("EventsAppended", "AppendConflicts")]
+    appended = [(namespace(), metric, "service", "add-event") for metric in ("EventsAppended", "AppendConflicts")]
     return [
         ("Appended", "Sum", appended),
         ("Projected", "Sum", [*per_projector("EventsProjected"), *per_projector("EventsSkipped")]),
         ("Lag (events)", "Maximum", per_projection("ProjectionLag")),
         ("Halted streams", "Maximum", per_projection("StreamsHalted")),
-        ("Replays (events per second)", "Average", [(NAMESPACE, "ReplayRate", "service", "replay-worker")]),
+        ("Replays (events per second)", "Average", [(namespace(), "ReplayRate", "service", "replay-worker")]),
         (
             "Events table (units)",
             "Sum",

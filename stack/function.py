@@ -14,9 +14,6 @@ from constructs import Construct
 
 from stack.nag import accept
 
-NAMESPACE = f"esctl/{Aws.STACK_NAME}"
-"""The namespace of our own metrics: one per stack, so that two in an account don't ring each other's alarms."""
-
 VCPU_MB = 1769  # the memory at which a function has one full vCPU (Lambda, "Configure function memory")
 API_TIMEOUT_S = 28  # API Gateway gives up after 29 s: the function is to answer, or to fail, before that
 
@@ -93,7 +90,7 @@ class EsFunction(Construct):
             tracing=lambda_.Tracing.ACTIVE if platform.tracing else lambda_.Tracing.DISABLED,
             environment={
                 "POWERTOOLS_SERVICE_NAME": spec.service,
-                "POWERTOOLS_METRICS_NAMESPACE": NAMESPACE,
+                "POWERTOOLS_METRICS_NAMESPACE": namespace(),
                 # Said outright: else a LOG_LEVEL of the emulator's own surroundings would silence the functions, and a
                 # function that prints nothing takes 50 ms longer there.
                 "POWERTOOLS_LOG_LEVEL": "INFO",
@@ -115,6 +112,11 @@ class EsFunction(Construct):
         if platform.tracing:
             accept(self, "AwsSolutions-IAM5[Resource::*]", "X-Ray has no resources: PutTraceSegments takes '*' only.")
         accept(self, "AwsSolutions-L1", "Python 3.13 is what the whole project is tested for; newer comes with a test.")
+
+
+def namespace() -> str:
+    """Return the namespace of our own metrics: one per stack, so that two in an account don't ring each other's alarms."""
+    return f"esctl/{Aws.STACK_NAME}"
 
 
 def pin_logical_id(construct: Construct, logical_id: str) -> None:

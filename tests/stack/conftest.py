@@ -6,8 +6,12 @@ import pytest
 
 from handlers.projection.definition import Projection
 from handlers.projections import registry
+from stack.jsii import prepare_jsii
 from stack.settings import StackSettings
-from tests.stack.synthesized import Synthesized, synthesized
+
+prepare_jsii()  # before the CDK is imported, which starts whatever Node.js the machine may have
+
+from tests.stack.synthesized import Synthesized, synthesized  # noqa: E402
 
 
 @pytest.fixture(scope="session")

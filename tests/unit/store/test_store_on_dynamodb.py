@@ -7,7 +7,7 @@ import pytest
 
 from handlers.errors import VersionConflict
 from handlers.store import IdempotencyKey
-from handlers.store.dynamodb import DynamoDbEventStore
+from handlers.store.dynamodb import NEAR_PLACES, DynamoDbEventStore
 from tests.support.clients import Call, CountingClient, FaultyClient, answer_lost, client_error
 from tests.support.stores import STREAM, new_event, numbered, whole_stream
 from tests.support.tables import EventTables, make_event_tables
@@ -91,16 +91,30 @@ def test_many_events_are_one_transaction(
     assert counting.calls == {"transact_write_items": 1}
 
 
-def test_a_lost_race_costs_one_look_and_one_more_write(
-    counting: CountingClient, counted_store: DynamoDbEventStore
+@pytest.mark.parametrize(
+    ("behind", "calls"),
+    [
+        # The failed put has shown that an event is there: the place behind it needs no read.
+        (1, {"put_item": 2}),
+        # Further behind, the head is looked for near the one known, in one batch.
+        (2, {"put_item": 3, "batch_get_item": 1}),
+        (NEAR_PLACES, {"put_item": 3, "batch_get_item": 1}),
+        # Out of sight of that, it is read.
+        (NEAR_PLACES + 2, {"put_item": 3, "batch_get_item": 1, "query": 1}),
+    ],
+)
+def test_a_lost_race_costs_little(
+    counting: CountingClient, counted_store: DynamoDbEventStore, behind: int, calls: dict[str, int]
 ) -> None:
+    # given a store that has not seen the last events of a stream that it knows
     tables = {"events_table": counted_store._events, "idempotency_table": counted_store._guards}
-    DynamoDbEventStore(counting._client, **tables).append([new_event()])
+    DynamoDbEventStore(counting._client, **tables).append(numbered(behind))
 
     answer = counted_store.append([new_event()])
 
-    assert answer.conflicts == 1
-    assert counting.calls == {"put_item": 2, "query": 1}
+    # then its event comes right behind them, for few calls
+    assert answer.events[0].event_id == behind + 1
+    assert counting.calls == calls
 
 
 # -- answers that get lost ---------------------------------------------------------------------------------------------
