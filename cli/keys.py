@@ -41,8 +41,11 @@ def key_for_calls(target: Target, settings: Settings, state: State, clients: Cli
     ------
     AccessError
         It can't be found out.
+    SettingError
+        ``API_KEY`` can't be one.
     """
-    key = kept_key(target, state) if target.is_local else settings.api_key or _asked_for(target, clients)
+    # Checked first: what does not fit into a header would be named, whole, in the HTTP library's complaint.
+    key = kept_key(target, state) if target.is_local else settings.checked_api_key() or _asked_for(target, clients)
     if key is None:
         again = f"esctl deploy {target.flags}" if target.is_local else "set API_KEY to the key it was deployed with"
         raise AccessError(f"the API key of {target.label} is not known here", f"Make it known:  {again}")

@@ -73,6 +73,18 @@ def test_key_on_aws_is_the_one_set_else_the_one_api_gateway_knows(esctl: Esctl) 
     assert key_for_calls(target, Settings(), esctl.state, clients) == "v" * 30
 
 
+def test_key_that_fits_in_no_header_is_refused_without_being_shown(esctl: Esctl) -> None:
+    esctl.knows(Target("aws", "esctl", REGION, account="123456789012", outputs={"ApiUrl": "http://127.0.0.1:9/v1"}))
+    esctl.variables["API_KEY"] = "half-of-a-secret\nthe-other-half"
+
+    result = esctl("list")
+
+    assert "secret" not in result.stdout + result.stderr
+    assert result.exit_code == ExitCode.USAGE
+    assert result.stderr.startswith("error: API_KEY can't be used")
+    assert not esctl.state.path("crash.log").exists()
+
+
 def test_key_that_nobody_knows_is_an_error_with_a_way_out(esctl: Esctl) -> None:
     target = Target("aws", "esctl", REGION)
 
