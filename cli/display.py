@@ -58,7 +58,8 @@ class LiveProgress:
         self._task = task
 
     def update(self, *, done: float | None = None, total: float | None = None, description: str | None = None) -> None:
-        self._display.update(self._task, completed=done, total=total, description=description)
+        described = None if description is None else visible(description)
+        self._display.update(self._task, completed=done, total=total, description=described)
 
 
 @contextmanager

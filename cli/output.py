@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO
 
 from cli.environment import Environment
 from cli.errors import CliError, UsageError
-from cli.tables import Column, plain_table
+from cli.tables import Column, plain_table, visible, visible_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -99,7 +99,7 @@ class Output:
         """Names and values below each other, as data; scripts may cut at the first run of two spaces."""
         width = max((len(name) for name in values), default=0)
         for name, value in values.items():
-            self.text(f"{name:<{width}}  {value}".rstrip())
+            self.text(f"{visible(name):<{width}}  {visible(value)}".rstrip())
 
     # Messages ----------------------------------------------------------------------------------------------------
 
@@ -159,7 +159,7 @@ class Output:
             return
         from cli.display import live_progress
 
-        with live_progress(self.console("stderr"), description, total) as progress:
+        with live_progress(self.console("stderr"), visible(description), total) as progress:
             yield progress
 
     def console(self, stream: Literal["stdout", "stderr"]) -> Console:
@@ -206,7 +206,8 @@ class Output:
             from cli.display import styled
 
             prefix = styled(prefix, style)
-        stream.write(f"{prefix}{text}\n")
+        # Errors and reasons come from elsewhere: from events, handlers, other machines.
+        stream.write(f"{prefix}{visible_lines(text)}\n")
         stream.flush()
 
 

@@ -39,6 +39,17 @@ def visible(value: object) -> str:
     return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
 
 
+def visible_lines(text: str) -> str:
+    """The same for text of several lines: ends of lines and tabs stay.
+
+    Examples
+    --------
+    >>> visible_lines("a\\n\\x1bb")
+    'a\\n\\\\x1bb'
+    """
+    return "\n".join("\t".join(map(visible, line.split("\t"))) for line in text.split("\n"))
+
+
 def text_width(text: str) -> int:
     """Columns that a text takes on a terminal: wide characters count twice, combining ones not at all."""
     if text.isascii():

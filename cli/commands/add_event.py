@@ -13,6 +13,7 @@ from cli.errors import CliError, UsageError
 from cli.eventdata import given_data, lacking, lacking_error, unknown_type_note
 from cli.readmodel import following, wait_until_projected
 from cli.session import Session
+from cli.tables import visible
 from handlers.catalogue import known_types
 from handlers.projections.test_items import TEST_STREAM
 
@@ -87,7 +88,8 @@ def add_event(
         session.output.json(appended)
         return
     again = " (it was already: this is the answer to the first time)" if answer.replayed else ""
-    session.output.text(f"{appended['type']} is event {appended['eventId']} of stream {appended['streamId']}{again}")
+    where = f"event {appended['eventId']} of stream {visible(appended['streamId'])}"
+    session.output.text(f"{visible(appended['type'])} is {where}{again}")
     if not wait and projections:
         session.output.hint("See the items:  esctl list")
 

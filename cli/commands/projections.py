@@ -11,6 +11,7 @@ from cli.defaultgroup import ListingGroup
 from cli.errors import ConflictError, TimedOutError
 from cli.mending.announcing import announce
 from cli.session import Session
+from cli.tables import visible
 
 if TYPE_CHECKING:
     from cli.observe.model import StreamStatus
@@ -72,7 +73,7 @@ def resume(
     _document(session, name, resumed, streams)
     if session.output.is_text:
         for each in resumed:
-            session.output.text(f"{name}: stream {each['streamId']} goes on at event {each['eventId']}")
+            session.output.text(f"{name}: stream {visible(each['streamId'])} goes on at event {each['eventId']}")
     _conclude(session, streams, timeout)
 
 
@@ -101,7 +102,7 @@ def skip(
     streams = wait_until_caught_up(session, name, [stream_id], timeout) if timeout else []
     _document(session, name, [skipped], streams)
     if session.output.is_text:
-        session.output.text(f"{name}: event {event_id} of stream {stream_id} is skipped")
+        session.output.text(f"{name}: event {event_id} of stream {visible(stream_id)} is skipped")
     _conclude(session, streams, timeout)
 
 
@@ -150,11 +151,11 @@ def _conclude(session: Session, streams: list[StreamStatus], timeout: float) -> 
 
 def _explain(session: Session, streams: list[StreamStatus]) -> None:
     from cli.mending.streams import halted_text, skip_command
+    from cli.observe.health import resume_command
     from cli.observe.model import HALTED
 
     for each in streams:
         if each.state == HALTED and each.halted is not None:
             session.output.warning(halted_text(each))
-            command = f"esctl projections resume {each.projection} --stream-id {each.stream_id}"
-            session.output.hint(f"After the cause is mended:  {command}")
+            session.output.hint(f"After the cause is mended:  {resume_command(each)}")
             session.output.hint(f"Or go on without the event:  {skip_command(each)}")

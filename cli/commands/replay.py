@@ -10,6 +10,7 @@ from cli.command import command
 from cli.errors import DegradedError, UsageError
 from cli.readmodel import named_projection
 from cli.session import Session
+from cli.tables import visible
 from handlers.projection.jobs import REPLAY
 
 if TYPE_CHECKING:
@@ -152,7 +153,9 @@ def _audit(session: Session, projection: Projection, stream_id: str | None) -> N
         )
         for effect in effects:
             events = f"{effect.checkpoint + 1:,} event{'' if effect.checkpoint == 0 else 's'}"
-            output.text(f"{effect.stream_id}: {events}, {effect.before:,} rows, {len(effect.differences):,} differ")
+            output.text(
+                f"{visible(effect.stream_id)}: {events}, {effect.before:,} rows, {len(effect.differences):,} differ"
+            )
     if differing:
         raise DegradedError(
             f"the read model {projection.name} is not what its history makes of it: {differing:,} rows differ",

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from shlex import quote as shell
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
@@ -170,7 +171,7 @@ def find_event(session: Session, stream_id: str, event_id: int) -> dict[str, Any
     events = session.api.get(path, **{"from": event_id, "limit": 1}).document["events"]
     if not events or events[0]["eventId"] != event_id:
         raise NotFoundError(
-            f"stream {stream_id} has no event {event_id}", f"See what it has:  esctl events --stream-id {stream_id}"
+            f"stream {stream_id} has no event {event_id}", f"See what it has:  esctl events {shell(stream_id)}"
         )
     found: dict[str, Any] = events[0]
     return found

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from cli.logs.tracing import Trace
-from cli.tables import Column
+from cli.tables import Column, visible
 
 if TYPE_CHECKING:
     from cli.session import Session
@@ -23,9 +23,9 @@ def show(session: Session, found: Trace) -> None:
         session.output.json(document(found) | {"segments": [each.document() for each in spans]})
         return
     output = session.output
-    output.text(f"{found.event_type} is event {found.event_id} of stream {found.stream_id}")
+    output.text(f"{visible(found.event_type)} is event {found.event_id} of stream {visible(found.stream_id)}")
     if found.correlation_id:
-        output.text(f"correlation id {found.correlation_id}")
+        output.text(f"correlation id {visible(found.correlation_id)}")
     output.text()
     columns = ("time", Column("+ ms", "right"), Column("total ms", "right"), "where", "what")
     output.table(columns, rows(found))

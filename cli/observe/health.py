@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from shlex import quote as shell
 
 from cli.observe.model import HALTED, Snapshot, StreamStatus
 
@@ -50,12 +51,17 @@ def faults(snapshot: Snapshot, max_lag: int) -> list[Fault]:
     return found
 
 
+def resume_command(stream: StreamStatus) -> str:
+    """The command that tries again where a stream is halted."""
+    return f"esctl projections resume {stream.projection} --stream-id {shell(stream.stream_id)}"
+
+
 def _of_stream(stream: StreamStatus, max_lag: int) -> list[Fault]:
     where = f"{stream.projection}: stream {stream.stream_id}"
     if stream.state == HALTED and stream.halted is not None:
         error = str(stream.halted["error"])[:_SHOWN_ERROR_CHARACTERS]
         what = f"{where} is halted at event {stream.halted['eventId']}: {error}"
-        return [Fault("halted", what, f"esctl projections resume {stream.projection} --stream-id {stream.stream_id}")]
+        return [Fault("halted", what, resume_command(stream))]
     if stream.lag > max_lag:
         return [Fault("lag", f"{where} is {stream.lag} events behind", "esctl tail-logs --since 10m")]
     return []

@@ -34,6 +34,30 @@ def test_controls_are_shown_not_sent(character: str) -> None:
     assert character not in visible(f"a{character}b")
 
 
+def test_controls_in_messages_errors_and_progress_can_not_steer_the_terminal(esctl: Esctl) -> None:
+    out = output(esctl, terminal=True)
+    harmful = "halted: \x1b]0;owned\x07\r\x9b2J\u202e"
+
+    out.error(CliError(harmful, f"esctl skip {harmful}", faults=[harmful]))
+    out.warning(harmful)
+    out.pairs({"error": harmful})
+    with out.progress(f"folding {harmful}"):
+        pass
+
+    shown = text(out.environment.stderr) + text(out.environment.stdout)
+    assert "\x1b]0" not in shown
+    assert not {"\x07", "\x9b", "\u202e"} & set(shown)
+    assert "halted: \\x1b]0;owned" in shown
+
+
+def test_lines_of_a_message_stay_lines(esctl: Esctl) -> None:
+    out = output(esctl)
+
+    out.message("\none\n\ttwo")
+
+    assert text(out.environment.stderr) == "\none\n\ttwo\n"
+
+
 def test_json_keeps_digits_and_characters(esctl: Esctl) -> None:
     out = output(esctl)
 

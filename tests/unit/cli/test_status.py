@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -34,6 +35,12 @@ def kinds(snapshot: Snapshot, max_lag: int = 100) -> list[str]:
 
 def test_nothing_is_wrong_with_a_healthy_stack() -> None:
     assert kinds(WELL) == []
+
+
+def test_the_command_that_resumes_can_be_typed_whatever_the_stream_is_called() -> None:
+    [fault] = faults(replace(WELL, streams=(replace(HALTED, stream_id="it's; a $stream"),)), max_lag=100)
+
+    assert shlex.split(fault.mend)[-1] == "it's; a $stream"
 
 
 def test_a_halted_stream_is_a_fault_with_the_command_that_resumes_it() -> None:

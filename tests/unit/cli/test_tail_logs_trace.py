@@ -10,6 +10,8 @@ from cli.logs.lines import Line, RawLine, understand
 from cli.logs.traceview import document
 from cli.logs.tracing import Trace, trace
 from cli.logs.xray import segments
+from tests.unit.cli.cli_driver import Esctl
+from tests.unit.cli.fake_api import FakeApi
 
 STORED = datetime(2026, 11, 23, 6, 3, 3, 308_000, tzinfo=UTC)
 EVENT = {
@@ -40,6 +42,15 @@ PROJECTED = projected(32, 5, eventIds=[4, 5])
 
 def steps(found: Trace) -> list[tuple[str, int]]:
     return [(step["where"], step["sinceFirstMs"]) for step in document(found)["steps"]]
+
+
+def test_an_event_that_is_not_there_is_an_error_with_a_command_that_can_be_typed(esctl: Esctl, api: FakeApi) -> None:
+    api.answers = [(200, {"events": [], "nextToken": None})]
+
+    result = esctl("tail-logs", "--trace", "--stream-id", "a stream", "--event", "7")
+
+    assert result.exit_code == 3
+    assert "esctl events 'a stream'" in result.stderr
 
 
 def test_the_path_goes_from_the_api_to_the_read_model() -> None:
