@@ -24,7 +24,7 @@ WORKERS = 5  # a new account has 10 concurrent executions in all
 
 
 class Replay(Construct):
-    """Rebuilds generations of read models, slice after slice (DESIGN section 5)."""
+    """Rebuilds generations of read models, slice after slice (docs/rules.md)."""
 
     def __init__(
         self, scope: Construct, platform: Platform, store: EventStore, projections: Sequence[ProjectionStack]

@@ -1,4 +1,4 @@
-"""Replays and rollbacks: asking for them, and seeing how far they are (DESIGN section 5)."""
+"""Replays and rollbacks: asking for them, and seeing how far they are (docs/rules.md)."""
 
 from __future__ import annotations
 

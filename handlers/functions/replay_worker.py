@@ -1,4 +1,4 @@
-"""The replay queue to a new generation: one slice of one stream's replay per message (DESIGN section 5)."""
+"""The replay queue to a new generation: one slice of one stream's replay per message (docs/rules.md)."""
 
 from __future__ import annotations
 

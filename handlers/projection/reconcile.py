@@ -16,7 +16,7 @@ from handlers.store import EventStore
 
 # A worker notes the time with every lot of rows, several times a second; one that wrote nothing for so long is dead.
 STANDSTILL = timedelta(minutes=2)
-# How long the generation before the active one is kept for a rollback (DESIGN section 5, step 5).
+# How long the generation before the active one is kept for a rollback (docs/rules.md, "Replay", step 5).
 KEEP_PREVIOUS = timedelta(days=1)
 
 

@@ -1,4 +1,4 @@
-"""Asking for replays, rollbacks and rewinds, and telling how far they are (DESIGN section 5, R3 and R4)."""
+"""Asking for replays, rollbacks and rewinds, and telling how far they are (docs/rules.md, R3 and R4)."""
 
 from __future__ import annotations
 

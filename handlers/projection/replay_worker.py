@@ -1,4 +1,4 @@
-"""Doing a replay: history, page after page, into a generation that nobody reads yet, then the switch (DESIGN section 5).
+"""Doing a replay: history, page after page, into a generation that nobody reads yet, then the switch (docs/rules.md).
 
 A page of history is one chunk. Its rows are written 99 at a time, each lot in one transaction with the note of how many
 rows of the chunk are done; the checkpoint moves with the last lot. So n events on k rows cost k writes (P3) whatever

@@ -72,7 +72,7 @@ class LastReplay:
 
 @dataclass(frozen=True, slots=True)
 class StreamState:
-    """The state item of a stream (DESIGN section 4).
+    """The state item of a stream: where it stands in one projection (docs/rules.md).
 
     Attributes
     ----------

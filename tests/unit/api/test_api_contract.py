@@ -15,7 +15,7 @@ from handlers.store import limits
 
 DOCUMENT: dict[str, Any] = contract.document()
 
-# DESIGN section 6, and the two functions that share its routes.
+# The API of the README and docs/architecture.md.
 ROUTES = {
     "POST /addEvent",
     "POST /addEvents",
