@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from handlers.events import Event, EventId, StreamId
@@ -63,3 +64,17 @@ def event_from_item(item: Item) -> Event:
         None if metadata is None else metadata["S"],
         1 if version is None else int(version["N"]),
     )
+
+
+def without_gap(events: tuple[Event, ...], first: int | None) -> tuple[Event, ...]:
+    """Return the events of a page up to the first gap, the one before them included where ``first`` is given.
+
+    A query is not isolated from transactions: one that comes in the middle of an append of several events may see a
+    later one and not those before it ("Amazon DynamoDB transactions: how it works", isolation levels, read-committed).
+    """
+    if events and first is not None and events[0].event_id != first:
+        return ()
+    for index, (one, other) in enumerate(pairwise(events), start=1):
+        if abs(other.event_id - one.event_id) != 1:
+            return events[:index]
+    return events

@@ -38,6 +38,57 @@ def make_store(dynamodb: Any, tables: EventTables) -> Callable[..., DynamoDbEven
     return make
 
 
+# -- a query in the middle of a transaction ----------------------------------------------------------------------------
+
+
+class HalfSeen:
+    """A client whose first queries miss some events that the transaction around them has stored already."""
+
+    def __init__(self, client: Any, *missing: int, queries: int = 1) -> None:
+        self._client = client
+        self._missing = {str(event_id) for event_id in missing}
+        self._left = queries
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def query(self, **arguments: Any) -> Any:
+        answer = self._client.query(**arguments)
+        if self._left:
+            self._left -= 1
+            answer["Items"] = [item for item in answer["Items"] if item["eventId"]["N"] not in self._missing]
+        return answer
+
+
+@pytest.mark.parametrize("missing", [(0,), (1,), (2,), (0, 1), (1, 3)])
+def test_a_page_never_passes_over_an_event_that_a_transaction_is_still_bringing(
+    dynamodb: Any, make_store: Callable[..., DynamoDbEventStore], missing: tuple[int, ...]
+) -> None:
+    make_store().append(numbered(5))
+
+    events = whole_stream(make_store(HalfSeen(dynamodb, *missing)))
+
+    assert [event.event_id for event in events] == [0, 1, 2, 3, 4]
+
+
+def test_a_page_backwards_ends_before_a_gap(dynamodb: Any, make_store: Callable[..., DynamoDbEventStore]) -> None:
+    make_store().append(numbered(5))
+
+    page = make_store(HalfSeen(dynamodb, 2)).read(STREAM, 4, backwards=True)
+
+    assert ([event.event_id for event in page.events], page.more) == ([4, 3], True)
+
+
+def test_a_history_that_lost_an_event_for_good_can_still_be_read(
+    dynamodb: Any, make_store: Callable[..., DynamoDbEventStore]
+) -> None:
+    make_store().append(numbered(4))
+    store = make_store(HalfSeen(dynamodb, 1, queries=99))
+
+    assert [event.event_id for event in store.read(STREAM).events] == [0]
+    assert [event.event_id for event in store.read(STREAM, 1).events] == [2, 3]
+
+
 # -- what it costs (E6, E7) --------------------------------------------------------------------------------------------
 
 
