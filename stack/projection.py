@@ -69,12 +69,16 @@ class ProjectionStack(Construct):
         function.allow(["dynamodb:GetItem", "dynamodb:Scan"], self.state.table_arn)
 
     def allow_changing_state(self, function: EsFunction) -> None:
-        """Let a function start a replay, resume, skip or retire: conditional updates of the state item."""
+        """Let a function resume, skip or retire: conditional updates of the state item."""
         function.allow(["dynamodb:UpdateItem"], self.state.table_arn)
+
+    def allow_moving_state(self, function: EsFunction) -> None:
+        """Let a function read and change the state of a stream that it knows."""
+        function.allow(["dynamodb:GetItem", "dynamodb:UpdateItem"], self.state.table_arn)
 
     def allow_projecting(self, function: EsFunction) -> None:
         """Let a function fold events into rows: rows and checkpoint in one transaction (P2)."""
-        function.allow(["dynamodb:GetItem", "dynamodb:UpdateItem"], self.state.table_arn)
+        self.allow_moving_state(function)
         function.allow(["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:DeleteItem"], self.rows.table_arn)
 
     def allow_sweeping(self, function: EsFunction) -> None:

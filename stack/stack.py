@@ -115,13 +115,11 @@ class EsStack(Stack):
         environment = {**self._reading(), "REPLAY_QUEUE_URL": self.replay.queue.queue.queue_url}
         function = EsFunction(self, spec, self.platform, environment)
         self.store.allow_reading(function)
-        self.store.allow_listing_streams(function)
         self.replay.allow_reading_jobs(function)
         self.replay.allow_writing_jobs(function)
         self.replay.queue.allow_sending(function)
         for projection in self.projections:
-            projection.allow_reading_state(function)
-            projection.allow_changing_state(function)
+            projection.allow_moving_state(function)
         return function
 
     def _mend(self) -> EsFunction:

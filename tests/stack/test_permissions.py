@@ -87,3 +87,12 @@ def test_readers_write_nothing(stack: Synthesized, name: str) -> None:
 def test_rows_are_written_by_projector_and_replay_only(stack: Synthesized) -> None:
     writers = {name for name in FUNCTIONS if stack.actions_on(name, "TestItemsRows") & WRITES}
     assert writers == {"ProjectorTestItems", "ReplayWorker"}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_only_who_lists_streams_may_scan_states_and_read_the_index(stack: Synthesized, name: str) -> None:
+    actions = {action for statement in stack.statements_of(name) for action in statement["Action"]}
+    resources = str([statement["Resource"] for statement in stack.statements_of(name)])
+
+    assert ("dynamodb:Scan" in actions) == (name in {"Browse", "Mend", "Reconciler"})
+    assert ("/index/streams" in resources) == (name in {"Browse", "ReplayWorker", "Reconciler"})
