@@ -14,6 +14,10 @@ from handlers.projection.definition import PARTITION_ATTRIBUTE, Projection, Row
 from handlers.projection.port import MAX_COMMIT_BYTES, MAX_COMMIT_ROWS
 from handlers.projection.rows import Unstorable, check_key, check_row
 
+# An exception may quote the event's data, up to 400 KB of it; a halt is recorded in the state item, which has 400 KB in
+# all, and stays there after a skip.
+MAX_ERROR_CHARACTERS = 500
+
 
 @dataclass(slots=True)
 class Folded:
@@ -185,6 +189,5 @@ def _data(event: Event) -> Any:
 
 
 def _describe(error: Exception) -> str:
-    if isinstance(error, Unstorable):
-        return str(error)
-    return f"{type(error).__name__}: {error}"
+    text = str(error) if isinstance(error, Unstorable) else f"{type(error).__name__}: {error}"
+    return text if len(text) <= MAX_ERROR_CHARACTERS else text[: MAX_ERROR_CHARACTERS - 1] + "…"

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from handlers.errors import HandlerFailed
 from handlers.events import StreamId
+from handlers.projection import Projection
+from handlers.projection.fold import MAX_ERROR_CHARACTERS, fold
 from handlers.projection.memory import MemoryReadModel
 from handlers.projection.port import Outdated
 from handlers.store.memory import MemoryEventStore
@@ -27,3 +31,18 @@ def test_a_halt_whose_answer_was_lost_still_fails_its_message() -> None:
     with pytest.raises(HandlerFailed):
         bench.projector().bring_up(StreamId(STREAM), [hint(0)])
     assert bench.state().is_halted
+
+
+def test_an_error_that_quotes_the_event_fits_in_the_state_item() -> None:
+    # given a handler whose error holds all of the event's data
+    quoting = Projection("quoting", key="itemId")
+    quoting.on("LOUD")(lambda row, data: {}[data["text"]])
+    bench = Bench(MemoryEventStore(), MemoryReadModel())
+    (event,) = bench.append(added("a", stream_id=STREAM, type="LOUD"))
+    event = replace(event, data=f'{{"itemId":"a","text":"{"x" * 390_000}"}}')
+
+    failure = fold(quoting, [event], {"a": None}, -1).failure
+
+    assert failure is not None
+    assert failure.error.startswith("KeyError: 'xxx")
+    assert len(failure.error) <= MAX_ERROR_CHARACTERS
