@@ -14,7 +14,9 @@ class ListingGroup(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         first = next((each for each in args if not each.startswith("-")), None)
-        if first not in self.commands and not _HELP & set(args):
+        # The shell's completion asks with nothing behind the group's name: it wants the subcommands.
+        completes = ctx.resilient_parsing and not args
+        if first not in self.commands and not completes and not _HELP & set(args):
             args = ["list", *args]
         parsed: list[str] = super().parse_args(ctx, args)
         return parsed

@@ -53,8 +53,41 @@ def test_wrong_usage_is_two_plain_lines(esctl: Esctl, arguments: list[str]) -> N
     assert len(result.stderr.splitlines()) <= 2
 
 
+def test_a_value_that_is_no_choice_is_answered_with_the_choices(esctl: Esctl) -> None:
+    assert esctl("open", "nowhere").stderr.startswith(
+        "error: Invalid value for 'PAGE': 'nowhere' is not one of 'dashboard', 'api', 'logs', 'traces'\n"
+    )
+
+
 def test_mistyped_command_gets_a_suggestion(esctl: Esctl) -> None:
     assert "'list'" in esctl("lst").stderr
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("dead", ["dead-letters"]),
+        ("local ", ["start", "stop", "status", "reset"]),
+        ("projections re", ["resume"]),
+        ("dead-letters ", ["list", "show", "redrive", "purge"]),
+        ("add-event --type ITEM_C", ["ITEM_CREATED"]),
+        ("replay --dr", ["--dry-run"]),
+    ],
+)
+def test_the_shell_completes_commands_options_and_values(esctl: Esctl, typed: str, completed: list[str]) -> None:
+    words = f"esctl {typed}"
+    variables = {
+        **os.environ,
+        **esctl.variables,
+        "_ESCTL_COMPLETE": "complete_bash",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(len(words.split(" ")) - 1),
+    }
+
+    done = subprocess.run([sys.executable, "-m", "cli"], env=variables, capture_output=True, text=True, check=False)
+
+    assert done.stdout.split() == completed
+    assert done.stderr == ""
 
 
 def test_fault_of_our_own_is_one_line_and_the_details_a_file(esctl: Esctl, api: FakeApi) -> None:
