@@ -12,7 +12,7 @@ from handlers.api.request import Request
 from handlers.api.response import Response, json_response
 from handlers.errors import NotFound
 from handlers.events import StreamId
-from handlers.projection import Projection
+from handlers.projection import Projection, rows
 from handlers.projection.port import ReadModel
 from handlers.projection.reading import read_page
 from handlers.store import limits
@@ -38,7 +38,7 @@ class Listing:
         query = Query(request, ("limit", "nextToken", "streamId"))
         limit = query.integer("limit", MAX_ITEMS, low=1, high=MAX_ITEMS)
         token = query.token("nextToken", _TOKEN, str, str, int, str)
-        if token and token[0] != projection.name:
+        if token and (token[0] != projection.name or not _is_position(token[1], token[3])):
             query.fault("nextToken", "belongs to another list")
         if token and query.text("streamId") not in (None, token[1]):
             query.fault("nextToken", "belongs to another stream")
@@ -61,6 +61,15 @@ class Listing:
             "nextToken": following and page_token(_TOKEN, projection.name, stream_id, page.generation, following),
         }
         return json_response(200, answer if page.settled else {**answer, "settled": False})
+
+
+def _is_position(stream_id: str, key: str) -> bool:
+    """Tell whether a token's parts can be keys: anybody can write a token, and DynamoDB refuses some keys."""
+    try:
+        rows.check_key(key)
+    except rows.Unstorable:
+        return False
+    return not limits.stream_id_faults(stream_id, "")
 
 
 def _stream(projection: Projection, query: Query) -> StreamId:

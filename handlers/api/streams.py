@@ -57,7 +57,7 @@ class Streams:
         first: int | None = query.integer("from", 0) if query.text("from") is not None else None
         direction = query.choice("direction", (FORWARD, BACKWARD))
         token = query.token("nextToken", _EVENTS, str, int, str)
-        if token and (token[0] != stream_id or direction not in (None, token[2])):
+        if token and (token[0] != stream_id or direction not in (None, token[2]) or not _is_position(token[1])):
             query.fault("nextToken", "belongs to another list; begin without one")
         elif token:
             first, direction = token[1], token[2]
@@ -88,6 +88,11 @@ class Streams:
         if head == NO_EVENTS:
             raise NotFound(f"there is no stream {stream_id!r}")
         return head
+
+
+def _is_position(number: int) -> bool:
+    """Tell whether a token's number can be an eventId: anybody can write a token, and DynamoDB refuses some numbers."""
+    return not limits.integer_faults(number, "", low=0)
 
 
 def _fitting(events: Iterable[Event]) -> Iterable[str]:

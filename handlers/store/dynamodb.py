@@ -16,11 +16,13 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from handlers import exactjson
 from handlers.backoff import attempts
 from handlers.clock import Clock, SystemClock, rfc3339
-from handlers.errors import Contended, IdempotencyMismatch, VersionConflict
+from handlers.errors import Contended, Fault, IdempotencyMismatch, InvalidInput, VersionConflict
 from handlers.events import NO_EVENTS, Event, EventId, NewEvent, StreamId
 from handlers.store.items import STREAM_INDEX, STREAM_SHARDS, Item, event_from_item, event_item, without_gap
+from handlers.store.limits import MAX_STREAM_ID_CHARACTERS
 from handlers.store.planning import AppendPlan, plan_append
 from handlers.store.port import Appended, EventPage, IdempotencyKey, StreamPage
 
@@ -166,7 +168,7 @@ class DynamoDbEventStore:
         return EventId(int(items[0]["eventId"]["N"])) if items else NO_EVENTS
 
     def streams(self, *, limit: int = 100, after: str | None = None) -> StreamPage:
-        shard, last = json.loads(after) if after else (0, None)
+        shard, last = _position(after) if after else (0, None)
         found: list[StreamId] = []
         while shard < STREAM_SHARDS and len(found) < limit:
             query: dict[str, Any] = {
@@ -345,6 +347,18 @@ class DynamoDbEventStore:
         answer = json.loads(guard["answer"]["S"])
         heads = dict(zip(plan.expected, answer["heads"], strict=True))
         return Appended(plan.place(heads, answer["at"]), replayed=True)
+
+
+def _position(text: str) -> tuple[int, str | None]:
+    """Read where a list of streams goes on; it comes back from clients, who may have written it themselves."""
+    try:
+        shard, last = exactjson.loads(text)
+    except (ValueError, TypeError):
+        shard, last = None, None
+    known = type(shard) is int and 0 <= shard < STREAM_SHARDS
+    if not known or not (last is None or (isinstance(last, str) and 1 <= len(last) <= MAX_STREAM_ID_CHARACTERS)):
+        raise InvalidInput([Fault("query:nextToken", "is not a page token of this list; begin without one")])
+    return shard, last
 
 
 def _is_ours(refused: Any, write_id: str) -> bool:

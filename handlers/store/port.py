@@ -96,5 +96,11 @@ class EventStore(Protocol):
         ...
 
     def streams(self, *, limit: int = 100, after: str | None = None) -> StreamPage:
-        """List streams; ``after`` is the ``next_position`` of the page before. New streams show up within about a second."""
+        """List streams; ``after`` is the ``next_position`` of the page before. New streams show up within about a second.
+
+        Raises
+        ------
+        InvalidInput
+            ``after`` is no such position.
+        """
         ...

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from handlers.api.query import page_token
 from handlers.api.request import path_segment
 from handlers.events import NewEvent, StreamId
 from handlers.projection import transitions
@@ -192,6 +193,21 @@ def test_a_page_of_another_stream_or_direction_is_refused(api: Api) -> None:
     token = events_of(api, "a", limit="1").json["nextToken"]
     assert events_of(api, "b", nextToken=token).places == {"query:nextToken"}
     assert events_of(api, "a", nextToken=token, direction="backward").places == {"query:nextToken"}
+
+
+@pytest.mark.parametrize("number", [-1, 10**40])
+def test_a_token_that_somebody_made_up_is_no_position_in_a_stream(api: Api, number: int) -> None:
+    api.store.append([NewEvent(StreamId("a"), "x", "{}")])
+    token = page_token("events", "a", number, "forward")
+    assert events_of(api, "a", nextToken=token).places == {"query:nextToken"}
+
+
+@pytest.mark.parametrize(
+    ("stream_id", "key"), [(TEST_STREAM, ""), (TEST_STREAM, "x" * 1025), ("", "a"), ("x" * 300, "a")]
+)
+def test_a_token_that_somebody_made_up_is_no_position_in_a_list(api: Api, stream_id: str, key: str) -> None:
+    token = page_token("items", items.name, stream_id, 0, key)
+    assert api.call(LIST, query={"nextToken": token}).places == {"query:nextToken"}
 
 
 def test_streams_are_listed_a_page_at_a_time(api: Api) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from handlers.errors import VersionConflict
+from handlers.errors import InvalidInput, VersionConflict
 from handlers.store import IdempotencyKey
 from handlers.store.dynamodb import NEAR_PLACES, DynamoDbEventStore
 from tests.support.clients import Call, CountingClient, FaultyClient, answer_lost, client_error
@@ -87,6 +87,18 @@ def test_a_history_that_lost_an_event_for_good_can_still_be_read(
 
     assert [event.event_id for event in store.read(STREAM).events] == [0]
     assert [event.event_id for event in store.read(STREAM, 1).events] == [2, 3]
+
+
+# -- positions that somebody made up -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "position",
+    ["x", "5", "{}", "[]", "[8,null]", "[-9,null]", "[1.0,null]", "[true,null]", "[0,1]", '[0,""]', '[0,"\\ud800"]'],
+)
+def test_a_position_that_is_none_is_refused(make_store: Callable[..., DynamoDbEventStore], position: str) -> None:
+    with pytest.raises(InvalidInput):
+        make_store().streams(after=position)
 
 
 # -- what it costs (E6, E7) --------------------------------------------------------------------------------------------
