@@ -127,7 +127,7 @@ def json_value(text: str, name: str) -> Any:
     try:
         return loads(text)
     except NotJson as error:
-        hint = ""
+        hint = """Write it as in:  '{"itemId": "1", "amount": 225}'"""
         if re.match(r"\s*\{\s*[A-Za-z_]+\s*:", text):
             hint = "The shell has taken the double quotes away; put the whole in single quotes."
         raise UsageError(f"{name} can't be used: {error}", hint) from error

@@ -34,16 +34,27 @@ def _error(status: int, document: Mapping[str, Any], reason: str, path: str) -> 
             "Is it the key that the stack was deployed with? esctl outputs --show-key shows the one in use.",
         )
     if status == 404:
-        return NotFoundError(f"not found: {reason or path}")
+        return NotFoundError(f"not found: {reason or path}", _see_what_there_is(path))
     if status == 409:
-        return ConflictError(f"refused: {reason or 'the head is another one'}")
+        return ConflictError(
+            f"refused: {reason or 'the head is another one'}", "Look at what there is by now, and decide again."
+        )
     if status in (401, 407):
         return AccessError(f"the API wants other credentials: {reason or status}")
     if status < 500:
         return CliError(f"the API refused it: {reason or status}", faults=_faults(document))
     identifier = document.get("instance")
     where = f" (request {identifier})" if identifier else ""
-    return CliError(f"the API failed with {status}: {reason or 'no reason given'}{where}")
+    return CliError(
+        f"the API failed with {status}: {reason or 'no reason given'}{where}",
+        "The functions' logs may say why:  esctl tail-logs --since 10m",
+    )
+
+
+def _see_what_there_is(path: str) -> str:
+    resource = path.strip("/").partition("/")[0]
+    lists = {"replays": "esctl replays", "streams": "esctl streams", "projections": "esctl projections"}
+    return f"See what there is:  {lists[resource]}" if resource in lists else ""
 
 
 def _document(text: str) -> Mapping[str, Any]:

@@ -91,6 +91,25 @@ def test_refusal_is_not_repeated_and_has_its_exit_code(api: FakeApi, status: int
     assert len(api.calls) == 1
 
 
+@pytest.mark.parametrize(
+    ("status", "path", "next_step"),
+    [
+        (404, "/replays/nope", "esctl replays"),
+        (404, "/projections/nope/resume", "esctl projections"),
+        (404, "/streams/nope/events", "esctl streams"),
+        (409, "/addEvent", "decide again"),
+        (501, "/addEvent", "esctl tail-logs"),
+    ],
+)
+def test_refusal_says_what_to_do_next(api: FakeApi, status: int, path: str, next_step: str) -> None:
+    api.answers = [(status, {"detail": "no"})]
+
+    with pytest.raises(CliError) as caught:
+        client(api).post(path, EVENT)
+
+    assert next_step in caught.value.hint
+
+
 def test_answer_that_is_not_json_is_an_error_of_one_line(api: FakeApi) -> None:
     api.answers = [(200, "<html>a proxy's greeting</html>")]
 
