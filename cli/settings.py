@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import stat
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, cast
 
 from cli.environment import Environment
@@ -86,7 +88,7 @@ class Settings:
         return key
 
 
-_MAKE_A_KEY = 'Make one and put it into .env:  echo "API_KEY=$(openssl rand -hex 20)" >> .env'
+_MAKE_A_KEY = 'Make one and put it into .env:  (umask 077; echo "API_KEY=$(openssl rand -hex 20)" >> .env)'
 
 
 def load(environment: Environment) -> Settings:
@@ -144,6 +146,14 @@ def _choice(name: str, text: str | None, allowed: tuple[str, ...]) -> str | None
     if text is None or text.lower() in allowed:
         return None if text is None else text.lower()
     raise SettingError(f"{name} can't be used: {text!r} is unknown", f"Set {name} to {' or '.join(allowed)}.")
+
+
+def shared_key_file(environment: Environment) -> Path | None:
+    """The ``.env`` that holds the API key, where others on this machine may read it."""
+    path = environment.directory / ".env"
+    if "API_KEY" not in _dotenv(environment):
+        return None
+    return path if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO) else None
 
 
 def _dotenv(environment: Environment) -> dict[str, str]:

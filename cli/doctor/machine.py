@@ -10,6 +10,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING
 
 from cli.doctor.model import Finding, Verdict
+from cli.settings import shared_key_file
 
 if TYPE_CHECKING:
     from cli.session import Session
@@ -63,6 +64,10 @@ def settings(session: Session) -> Iterator[Finding]:
     found = session.settings
     key = "set" if found.api_key else "not set"
     yield Finding("settings", Verdict.OK, f"API_KEY {key}, AUTH {found.auth}, STRICT {str(found.strict).lower()}")
+    shared = shared_key_file(session.environment)
+    if shared is not None:
+        what = "others on this machine may read .env, and the API key in it"
+        yield Finding("settings", Verdict.NOTE, what, "Keep it to yourself:  chmod 600 .env")
     folder = session.state.directory()
     session.state.write_text("", "doctor.tmp")
     session.state.remove("doctor.tmp")

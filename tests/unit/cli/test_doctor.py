@@ -142,5 +142,17 @@ def test_without_a_target_the_machine_is_still_checked(esctl: Esctl) -> None:
     assert "esctl deploy" in result.stderr
 
 
+@pytest.mark.parametrize(("mode", "said"), [(0o644, True), (0o600, False)])
+def test_a_key_that_others_may_read_is_said(esctl: Esctl, mode: int, said: bool) -> None:
+    file = esctl.directory / ".env"
+    file.write_text("API_KEY=half-of-a-secret-and-the-other-half\n")
+    file.chmod(mode)
+
+    result = esctl("doctor")
+
+    assert ("chmod 600 .env" in result.stderr) is said
+    assert "secret" not in result.stdout + result.stderr
+
+
 def test_a_probe_is_not_read_only(esctl: Esctl) -> None:
     assert esctl("doctor", "--probe", "--read-only").exit_code == 2
