@@ -44,14 +44,23 @@ class Lag:
         return self.events > 0 and not self.state.is_halted
 
 
-def lags(projection: Projection, store: EventStore, read_model: ReadModel) -> Iterator[Lag]:
-    """Compare the head of every stream that a projection follows with its checkpoint."""
+def lags(projection: Projection, store: EventStore, read_model: ReadModel, *, start: float = 0.0) -> Iterator[Lag]:
+    """Compare the head of every stream that a projection follows with its checkpoint.
+
+    Parameters
+    ----------
+    start
+        Where among the streams of a projection that follows all to begin, from 0 to 1: where time is up before the end,
+        another place each time leaves no stream out for ever.
+    """
     if projection.streams is not None:
         for stream_id in projection.streams:
             yield Lag(stream_id, store.head(stream_id), read_model.load(stream_id).state)
         return
     states = {state.stream_id: state for state in read_model.states()}
-    for stream_id in _all_streams(store):
+    streams = list(_all_streams(store))
+    first = int(start * len(streams))
+    for stream_id in streams[first:] + streams[:first]:
         state = states.get(stream_id) or StreamState(stream_id)
         yield Lag(stream_id, store.head(stream_id), state)
 
