@@ -127,7 +127,7 @@ def _data_faults(value: dict[str, Any], place: str, around: Surroundings) -> lis
             return faults
     try:
         data = catalogue.upcast(event_type, value.get("schemaVersion", newest), data)
-    except (LookupError, TypeError, ValueError, ArithmeticError) as error:
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
         return [Fault(place + "/data", f"does not have the form of its schemaVersion: {type(error).__name__}")]
     from handlers.projections import registry
 

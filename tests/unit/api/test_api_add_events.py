@@ -129,6 +129,11 @@ def version_2(data: Any) -> Any:
     return {"number": data["n"]}
 
 
+@upcaster("IMPORT_TEXT", from_version=1)
+def in_capitals(data: Any) -> Any:
+    return {"text": data["text"].upper()}
+
+
 def test_an_import_says_which_form_its_data_has(api: Api) -> None:
     assert add(api, event(type="IMPORT_TEST", schemaVersion=1), event(schemaVersion=7), event()).status == 201
     assert [each.schema_version for each in api.store.read(StreamId("a")).events] == [1, 7, 1]
@@ -141,12 +146,14 @@ def test_a_form_that_the_catalogue_or_the_data_do_not_have_is_refused(api: Api) 
         event(type="ITEM_DELETED", schemaVersion=2, data={"itemId": "1"}),
         event(schemaVersion=0),
         event(schemaVersion="1"),
+        event(type="IMPORT_TEXT", schemaVersion=1, data={"text": 5}),
     )
     assert answer.places == {
         "/events/0/data",
         "/events/1/schemaVersion",
         "/events/2/schemaVersion",
         "/events/3/schemaVersion",
+        "/events/4/data",
     }
 
 
