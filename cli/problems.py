@@ -83,5 +83,6 @@ def _faults(document: Mapping[str, Any]) -> list[str]:
 
 
 def _fault(fault: Mapping[str, Any]) -> str:
-    where = str(fault.get("pointer") or "the body")
+    elsewhere = f"{fault.get('in')} {fault['name']}" if fault.get("name") else "the body"
+    where = str(fault.get("pointer") or elsewhere)
     return f"{where}: {fault.get('detail', 'is wrong')}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -34,16 +35,17 @@ def moment(text: str) -> Moment:
     UsageError
         It is neither an eventId nor a time.
     """
-    if text.isdecimal():
+    if re.fullmatch(r"[0-9]{1,16}", text):  # eventIds end at 2^53
         return Moment(event_id=int(text))
     try:
         at = datetime.fromisoformat(text)
-    except ValueError:
+        at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise UsageError(
             f"--as-of can't be {text!r}: it is neither an eventId nor a time",
             "For example:  --as-of 41   or   --as-of 2026-11-23T10:15:30Z",
         ) from None
-    return Moment(at=at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC))
+    return Moment(at=at)
 
 
 def rows_as_of(api: Api, projection: Projection, when: Moment, stream_id: str | None = None) -> Listing:

@@ -17,6 +17,8 @@ from cli.tables import visible
 from handlers.catalogue import known_types
 from handlers.projections.test_items import TEST_STREAM
 
+_KEY_CHARACTERS_MAX = 256  # what the API takes: handlers/api/appending.py
+
 
 @command()
 def add_event(
@@ -58,6 +60,7 @@ def add_event(
 
     What a known type still lacks is asked for at a terminal.
     """
+    _check_key(idempotency_key)
     event: dict[str, Any] = {"streamId": stream_id, "type": event_type or _asked_type(session)}
     typed = given_data(_data_text(session, data), {"itemId": item_id, "amount": amount})
     event["data"] = _completed(session, event["type"], typed)
@@ -92,6 +95,14 @@ def add_event(
     session.output.text(f"{visible(appended['type'])} is {where}{again}")
     if not wait and projections:
         session.output.hint("See the items:  esctl list")
+
+
+def _check_key(key: str | None) -> None:
+    if key is not None and not (1 <= len(key) <= _KEY_CHARACTERS_MAX and key.isascii() and key.isprintable()):
+        raise UsageError(
+            "--idempotency-key can't be used: it travels in an HTTP header",
+            f"Use 1 to {_KEY_CHARACTERS_MAX} printable ASCII characters.",
+        )
 
 
 def _asked_type(session: Session) -> str:

@@ -82,7 +82,7 @@ def _measured(session: Session, groups: Any, since: str) -> Measured:
     from cli.logs.source import CloudWatchSource, Follower
 
     names = on_the_way(groups)
-    start_ms = int((time.time() - seconds(since)) * 1000)
+    start_ms = start(time.time(), seconds(since))
     source = CloudWatchSource(session.clients.client("logs"), groups)
     with session.output.progress("reading the logs"):
         lines = Follower(source, names, start_ms).look()
@@ -93,6 +93,17 @@ def _measured(session: Session, groups: Any, since: str) -> Measured:
             "Append some (esctl walkthrough, esctl import), or look further back:  esctl cost --since 1d",
         )
     return measured
+
+
+def start(now_s: float, back_s: float) -> int:
+    """Where to begin to read, in milliseconds since 1970; CloudWatch knows nothing before.
+
+    Examples
+    --------
+    >>> start(1_000.5, 1.0), start(1_000.5, 5_000.0)
+    (999500, 0)
+    """
+    return int(max(0.0, now_s - back_s) * 1000)
 
 
 def _event_bytes(session: Session) -> int:

@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import pytest
 
+from cli.errors import ExitCode
 from handlers.projections.test_items import TEST_STREAM
 from tests.unit.cli.cli_driver import Esctl
 from tests.unit.cli.fake_api import KEY, FakeApi
@@ -152,6 +153,23 @@ def test_correlation_id_becomes_metadata(esctl: Esctl, api: FakeApi) -> None:
     esctl("add-event", "--type", "ITEM_DELETED", "--item-id", "1", "--correlation-id", "c-1")
 
     assert api.calls[0].body["metadata"] == {"correlationId": "c-1"}
+
+
+@pytest.mark.parametrize("key", ["a\nb", "ключ", "", "k" * 257])
+def test_idempotency_key_that_fits_in_no_header_is_refused_before_any_call(
+    esctl: Esctl, api: FakeApi, key: str
+) -> None:
+    result = esctl("add-event", "--type", "X", "--data", "{}", "--idempotency-key", key)
+
+    assert result.exit_code == ExitCode.USAGE
+    assert result.stderr.startswith("error: --idempotency-key can't be used")
+    assert api.calls == []
+
+
+def test_faults_outside_the_body_are_named_with_their_place(esctl: Esctl, api: FakeApi) -> None:
+    api.answers = [(400, {"errors": [{"in": "query", "name": "from", "detail": "is odd"}]})]
+
+    assert "  - query from: is odd\n" in esctl("events", "s").stderr
 
 
 def test_every_fault_is_listed_and_the_key_is_not(esctl: Esctl, api: FakeApi) -> None:

@@ -344,7 +344,13 @@ def test_as_of_a_time_is_the_list_at_that_time(esctl: Esctl, api: ServedApi) -> 
 
 @pytest.mark.parametrize(
     ("arguments", "code"),
-    [(["7"], ExitCode.NOT_FOUND), (["yesterday"], ExitCode.USAGE), (["1", "--watch"], ExitCode.USAGE)],
+    [
+        (["7"], ExitCode.NOT_FOUND),
+        (["yesterday"], ExitCode.USAGE),
+        (["1", "--watch"], ExitCode.USAGE),
+        (["9" * 5000], ExitCode.USAGE),
+        (["0001-01-01T00:00:00+23:00"], ExitCode.USAGE),
+    ],
 )
 def test_as_of_what_never_was_is_refused(esctl: Esctl, api: ServedApi, arguments: list[str], code: ExitCode) -> None:
     api.model.given(created("a"), created("b"))

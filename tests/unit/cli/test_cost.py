@@ -6,6 +6,7 @@ import json
 from decimal import Decimal
 from typing import Any
 
+from cli.commands.cost import start
 from cli.costs import prices
 from cli.costs.measure import Measured, measure, on_the_way
 from cli.costs.model import assumptions, monthly, per_million
@@ -45,6 +46,10 @@ def costs(measured: Measured, *, count_reads: bool = False) -> dict[str, Decimal
         f"{part.service} {part.what}": part.cost
         for part in per_million(measured, prices.load(), count_reads=count_reads)
     }
+
+
+def test_no_time_before_1970_is_asked_for() -> None:
+    assert start(1_000.0, 5_000.0) == 0
 
 
 def test_amounts_are_added_up_from_log_lines() -> None:
