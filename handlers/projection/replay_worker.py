@@ -25,8 +25,10 @@ from handlers.projection.port import MAX_COMMIT_BYTES, MAX_COMMIT_ROWS, Outdated
 from handlers.projection.state import Chunk, LastReplay, Replay, StreamState
 from handlers.store import EventPage, EventStore
 
-# Rows of the generation that is being built are kept between chunks, up to this many (R5); a row is about 1 KB.
+# Rows of the generation that is being built are kept between chunks, up to this many (R5); larger ones are read again.
 MAX_HELD_ROWS = 20_000
+# 20,000 rows of 8 KB are 160 MB of text; of 400 KB, which a row may have, they would be 8 GB.
+MAX_HELD_ROW_BYTES = 8_192
 
 
 class ReplayWorker:
@@ -141,10 +143,10 @@ class ReplayWorker:
                 if key in folded.changed and repr(folded.changed[key]) != repr(before[key])
             }
             state = self._commit_lot(state, to, done, changed, last=done == len(keys))
-            rows.put(_replay_of(state), {key: folded.changed.get(key, before[key]) for key in lot})
+            rows.put(_replay_of(state), {key: folded.changed.get(key, before[key]) for key in lot}, folded.sizes)
         if not keys_left:
             state = self._commit_lot(state, to, done, {}, last=True)
-            rows.put(_replay_of(state), {})
+            rows.put(_replay_of(state), {}, {})
         return _replay_of(state)
 
     def _commit_lot(
@@ -290,12 +292,15 @@ class _Rows:
             found |= self._read_model.load(self._stream_id, lot, replay.generation).rows
         return {key: found[key] if key in found else self._held.get(key) for key in keys}
 
-    def put(self, replay: Replay, rows: Mapping[str, Row | None]) -> None:
-        """Hold rows as they were written, the replay then being where it is."""
+    def put(self, replay: Replay, rows: Mapping[str, Row | None], sizes: Mapping[str, int]) -> None:
+        """Hold rows as they were written, the replay then being where it is; the large ones not."""
         self._position = _position(replay)
         for key, row in rows.items():
             self._held[key] = row
             self._held.move_to_end(key)
+            if sizes.get(key, 0) > MAX_HELD_ROW_BYTES:
+                del self._held[key]
+                self._complete = False
         while len(self._held) > MAX_HELD_ROWS:
             self._held.popitem(last=False)
             self._complete = False
