@@ -14,7 +14,8 @@ When version 2 of ``ITEM_CREATED`` gets a currency, its schema says ``"version":
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 Upcaster = Callable[[Any], Any]
@@ -52,6 +53,6 @@ def upcast(event_type: str, schema_version: int, data: Any) -> Any:
     return data
 
 
-def registered() -> frozenset[tuple[str, int]]:
-    """Return the steps that exist, as (event type, version it starts from)."""
-    return frozenset(_upcasters)
+def steps() -> Mapping[tuple[str, int], Upcaster]:
+    """Return the steps that exist, by (event type, version it starts from)."""
+    return MappingProxyType(_upcasters)
