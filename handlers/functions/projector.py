@@ -129,19 +129,23 @@ def _log_outcome(log: Any, stream_id: StreamId, deliveries: Sequence[Delivery], 
     )
 
 
-def hasten(records: Sequence[Mapping[str, Any]]) -> None:
+def hasten(records: Sequence[Mapping[str, Any]], sqs: Any, queue_url: str, log: Any) -> None:
     """Let failed messages come again soon: 2, 4, 8 … seconds, instead of after the whole visibility timeout.
 
-    That one is six times the function's timeout, as AWS advises, which is far too long to wait for a retry.
+    That one is six times the function's timeout, as AWS advises, which is far too long to wait for a retry. Where SQS
+    refuses, the message does wait: the others of the batch are not to come again for it (P5).
     """
-    if not records:
-        return
-    queue = runtime.resources()[runtime.setting("PROJECTION")].queue
+    from botocore.exceptions import BotoCoreError, ClientError
+
     for record in records:
         count = int(record["attributes"]["ApproximateReceiveCount"])
-        runtime.client("sqs").change_message_visibility(
-            QueueUrl=queue, ReceiptHandle=record["receiptHandle"], VisibilityTimeout=min(2**count, MAX_RETRY_DELAY_S)
-        )
+        delay_s = min(2**count, MAX_RETRY_DELAY_S)
+        try:
+            sqs.change_message_visibility(
+                QueueUrl=queue_url, ReceiptHandle=record["receiptHandle"], VisibilityTimeout=delay_s
+            )
+        except (BotoCoreError, ClientError):
+            log.exception("a message comes again late", extra={"messageIds": [record["messageId"]]})
 
 
 def time_left(context: Any) -> Callable[[], bool]:
@@ -159,6 +163,9 @@ def _projector() -> Projector:
 def handler(event: Mapping[str, Any], context: Any) -> Mapping[str, Any]:
     """Lambda entry point of the queue's event source mapping; reports failures message by message."""
     failed, tally = project(event["Records"], _projector(), runtime.logger(), time_left(context))
-    hasten([record for record in event["Records"] if record["messageId"] in failed])
+    again = [record for record in event["Records"] if record["messageId"] in failed]
+    if again:
+        queue_url = runtime.resources()[runtime.setting("PROJECTION")].queue
+        hasten(again, runtime.client("sqs"), queue_url, runtime.logger())
     runtime.count(EventsProjected=tally.applied, EventsSkipped=tally.skipped, StreamHalted=tally.halted)
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}

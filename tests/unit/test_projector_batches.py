@@ -11,13 +11,14 @@ import pytest
 from handlers import messages
 from handlers.errors import Unpublished
 from handlers.events import Event, EventId, StreamId
-from handlers.functions.projector import Tally, project
+from handlers.functions.projector import Tally, hasten, project
 from handlers.functions.publisher import inserted, log_lines, publish
 from handlers.messages import Hint
 from handlers.projection.memory import MemoryReadModel
 from handlers.store.items import event_item
 from handlers.store.memory import MemoryEventStore
 from tests.support.bench import OTHER, STREAM, Bench
+from tests.support.clients import client_error
 from tests.support.projections import added
 
 
@@ -127,3 +128,24 @@ def test_an_entry_that_is_refused_makes_the_whole_batch_come_again() -> None:
 
     with pytest.raises(Unpublished, match="1 of 1 messages were refused: InternalError"):
         publish([event(0)], Sns(), "arn")
+
+
+class Sqs:
+    """Takes note of delays; refuses the first."""
+
+    def __init__(self) -> None:
+        self.delays: list[int] = []
+
+    def change_message_visibility(self, **request: Any) -> None:
+        self.delays.append(request["VisibilityTimeout"])
+        if len(self.delays) == 1:
+            raise client_error("ChangeMessageVisibility", "InvalidParameterValue")
+
+
+def test_a_message_that_cannot_be_hastened_takes_no_other_with_it() -> None:
+    sqs, log = Sqs(), Log()
+
+    hasten([record(0, count=1), record(0, OTHER, count=2)], sqs, "https://queue", log)
+
+    assert sqs.delays == [2, 4]
+    assert [fields["messageIds"] for _, fields in log.lines] == [[f"{STREAM}/0"]]
