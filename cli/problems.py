@@ -54,7 +54,9 @@ def _error(status: int, document: Mapping[str, Any], reason: str, path: str) -> 
 def _see_what_there_is(path: str) -> str:
     resource = path.strip("/").partition("/")[0]
     lists = {"replays": "esctl replays", "streams": "esctl streams", "projections": "esctl projections"}
-    return f"See what there is:  {lists[resource]}" if resource in lists else ""
+    if resource in lists:
+        return f"See what there is:  {lists[resource]}"
+    return "Is the stack still there, and this version's? See:  esctl status"
 
 
 def _document(text: str) -> Mapping[str, Any]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from cli.emulator import paths, process
 from cli.emulator.catchup import catch_up
 from cli.emulator.record import FOLDER, ProcessRecord, last_endpoint, read_process, remove_process
+from cli.emulator.restore import damaged
 from cli.emulator.surroundings import emulator_variables
 from cli.environment import Environment
 from cli.errors import EmulatorError
@@ -69,6 +70,7 @@ class Emulator:
             record = self._answering()
             if record is None:
                 self._stop()
+                self._check_saved()
                 process.spawn(self._state, port, emulator_variables(self._state, self._environment.variables))
                 status = self._status(started=True)
                 if status.endpoint_url is not None:
@@ -97,6 +99,14 @@ class Emulator:
                 raise EmulatorError(f"can't remove what is stored: look at {paths.data(self._state)}")
             if ran:
                 process.spawn(self._state, None, emulator_variables(self._state, self._environment.variables))
+
+    def _check_saved(self) -> None:
+        broken = damaged(paths.services(self._state))
+        if broken:
+            raise EmulatorError(
+                f"what is saved is damaged: {', '.join(map(str, broken))}",
+                "Put the file back, or begin empty:  esctl local reset",
+            )
 
     def _stop(self) -> bool:
         record = read_process(self._state)

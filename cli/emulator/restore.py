@@ -15,6 +15,28 @@ _USER_DATA = frozenset({"dynamodb", "logs", "cloudwatch_logs", "s3"})
 _ADDRESS_FILE = "address"
 
 
+_PARSED_BYTES_MAX = 8_000_000  # parsing more would be felt at every start; of larger files the end is looked at
+
+
+def damaged(services: Path, *, parsed_bytes_max: int = _PARSED_BYTES_MAX) -> list[Path]:
+    """Saved files that can't be read back. The emulator would begin without them, and then save over them."""
+    return [path for path in sorted(services.glob("*.json")) if not _is_whole(path, parsed_bytes_max)]
+
+
+def _is_whole(path: Path, parsed_bytes_max: int) -> bool:
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0 if size <= parsed_bytes_max else size - 1)
+        content = file.read()
+    if size > parsed_bytes_max:
+        return content == b"}"
+    try:
+        json.loads(content)
+    except ValueError:
+        return False
+    return True
+
+
 def adapt_saved_state(services: Path, endpoint_url: str) -> None:
     """Make the saved state fit this run.
 

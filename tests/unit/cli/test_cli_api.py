@@ -97,6 +97,7 @@ def test_refusal_is_not_repeated_and_has_its_exit_code(api: FakeApi, status: int
         (404, "/replays/nope", "esctl replays"),
         (404, "/projections/nope/resume", "esctl projections"),
         (404, "/streams/nope/events", "esctl streams"),
+        (404, "/listTestItems", "esctl status"),
         (409, "/addEvent", "decide again"),
         (501, "/addEvent", "esctl tail-logs"),
     ],

@@ -171,6 +171,24 @@ def test_data_of_a_few_seconds_ago_survives_a_kill(machine: Esctl) -> None:
     assert stored(machine) == {"kept"}
 
 
+def test_what_is_damaged_is_said_and_not_saved_over(machine: Esctl) -> None:
+    started(machine)
+    given_table(machine)
+    machine("local", "stop")
+    saved = machine.state.path("emulator", "data", "services", "dynamodb.json")
+    half = saved.read_text()[: saved.stat().st_size // 2]
+    saved.write_text(half)
+
+    result = machine("local", "start")
+
+    assert result.exit_code == ExitCode.FAILED
+    assert f"what is saved is damaged: {saved}" in result.stderr
+    assert "esctl local reset" in result.stderr
+    assert saved.read_text() == half
+    machine("local", "reset", "--yes")
+    assert machine("local", "start").exit_code == 0
+
+
 def test_only_the_owner_may_read_what_is_stored(machine: Esctl) -> None:
     started(machine)
     given_table(machine)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cli.emulator.gateway import Activity, is_read, is_stranger
-from cli.emulator.restore import adapt_saved_state, without_stream_positions
+from cli.emulator.restore import adapt_saved_state, damaged, without_stream_positions
 from cli.emulator.saving import Saver
 
 NEW = "http://127.0.0.1:5000"
@@ -165,3 +165,11 @@ def test_nothing_is_saved_where_nothing_changed(tmp_path: Path) -> None:
 
 def test_snapshot_that_fails_is_made_on_the_main_thread(tmp_path: Path) -> None:
     assert snapshots(tmp_path, changes=1, broken=True) == ["1", "1"]
+
+
+def test_a_saved_file_that_was_cut_off_is_found_however_large(tmp_path: Path) -> None:
+    for name, text in {"whole": '{"a": {"b": 1}}', "cut": '{"a": {"b": 1', "empty": ""}.items():
+        (tmp_path / f"{name}.json").write_text(text)
+
+    for parsed_bytes_max in (1, 1_000):
+        assert [path.stem for path in damaged(tmp_path, parsed_bytes_max=parsed_bytes_max)] == ["cut", "empty"]
