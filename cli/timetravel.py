@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from shlex import quote as shell
 
 from cli.api import Api
 from cli.errors import CliError, NotFoundError, UsageError
@@ -80,7 +81,7 @@ def folded(projection: Projection, events: Iterator[Event], rows: Rows, standing
     except HandlerFailed as error:
         raise CliError(
             f"history can't be folded past event {error.event_id} ({error.event_type}): {error.error}",
-            f"See the event:  esctl events {standing.stream_id} --from {error.event_id} --limit 1",
+            f"See the event:  esctl events {shell(standing.stream_id)} --from {error.event_id} --limit 1",
         ) from error
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
+from shlex import quote as shell
 from typing import Annotated, NoReturn
 
 import typer
@@ -78,7 +79,7 @@ def export_events(
     session.output.success(f"{_number(done.events, 'event')} of {_number(done.streams, 'stream')} are {where}.")
     if file != STANDARD:
         flag = "" if form_name == FormName.JSONL else f" --format {form_name}"
-        session.output.hint(f"Append them to another stack:  esctl import {file}{flag} --stack-name NAME")
+        session.output.hint(f"Append them to another stack:  esctl import {shell(file)}{flag} --stack-name NAME")
 
 
 @command()
@@ -191,7 +192,7 @@ def _check(session: Session, file: str, form_name: FormName) -> None:
         session.output.json({"events": good, "file": file})
         return
     session.output.success(f"{file} is fine: {_number(good, 'event')}. Nothing was imported.")
-    session.output.hint(f"Import it:  esctl import {file}")
+    session.output.hint(f"Import it:  esctl import {shell(file)}")
 
 
 def _report(session: Session, tally: Tally, file: str) -> None:
@@ -214,7 +215,7 @@ def _fail(error: BaseException, tally: Tally, file: str) -> NoReturn:
         single = len(error.faults) == 1
         raise CliError(
             f"{message}: {error.faults[0]}" if single else message,
-            f"Mend it and run the same command again ({done} so far). All bad lines:  esctl import {file} --dry-run",
+            f"Mend it and run the same command again ({done} so far). All bad lines:  esctl import {shell(file)} --dry-run",
             faults=() if single else error.faults,
             exit_code=code,
         ) from error

@@ -85,7 +85,7 @@ def _audited(session: Session, projection: Projection, standing: StreamStanding)
         return Finding("read models", Verdict.OK, f"{where} is what its {effect.checkpoint + 1:,} events lead to")
     keys = ", ".join(each.key for each in effect.differences[:5])
     what = f"{where}: {len(effect.differences)} rows differ from the history: {keys}"
-    return Finding("read models", Verdict.FAULT, what, f"Build it anew:  esctl replay {projection.name}")
+    return Finding("read models", Verdict.FAULT, what, f"Build it anew:  esctl replay --projection {projection.name}")
 
 
 def probe(session: Session) -> Iterator[Finding]:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from cli.api import Answer
-from cli.doctor.history import count
+from cli.doctor.history import count, read_models
 from cli.doctor.model import Check, Finding, Verdict, run
 from cli.doctor.permissions import NEEDED, judge, principal_of, simulate
 from cli.errors import CliError, NotFoundError
+from cli.output import Output
+from cli.session import Session
+from handlers.events import StreamId
+from handlers.projections.test_items import TEST_STREAM
 from tests.unit.cli.cli_driver import Esctl
+from tests.unit.cli.served_api import served
 
 
 def found(*checks: Check) -> list[tuple[str, str]]:
@@ -152,6 +158,19 @@ def test_a_key_that_others_may_read_is_said(esctl: Esctl, mode: int, said: bool)
 
     assert ("chmod 600 .env" in result.stderr) is said
     assert "secret" not in result.stdout + result.stderr
+
+
+def test_a_read_model_that_differs_is_named_with_a_command_that_builds_it_anew(esctl: Esctl) -> None:
+    environment = esctl.environment()
+    with served(esctl) as api:
+        api.model.given(("ITEM_CREATED", {"itemId": "lost", "amount": 1}))
+        api.model.read_models["test-items"].rows[StreamId(TEST_STREAM), 0].clear()
+        [finding] = read_models(Session(environment, Output(environment)), full=True)
+        command = shlex.split(finding.mend.partition("esctl ")[2])
+        again = esctl(*command, "--no-wait")
+
+    assert finding.verdict is Verdict.FAULT
+    assert again.exit_code == 0
 
 
 def test_a_probe_is_not_read_only(esctl: Esctl) -> None:

@@ -74,6 +74,12 @@ def test_only_the_streams_asked_for(esctl: Esctl, api: ServedApi) -> None:
     assert [loads(line)["streamId"] for line in result.lines] == ["~", "~", "a", "a", "a"]
 
 
+def test_the_import_it_names_can_be_typed_whatever_the_file_is_called(esctl: Esctl, api: ServedApi) -> None:
+    result = esctl("export", "my events.jsonl")
+
+    assert "esctl import 'my events.jsonl' --stack-name NAME" in result.stderr
+
+
 def test_packed_files_hold_no_time_and_no_name(esctl: Esctl, api: ServedApi) -> None:
     esctl("export", "one.gz")
     esctl("export", "two.gz")
