@@ -73,7 +73,7 @@ class Job:
     @property
     def left_s(self) -> float | None:
         """Seconds until it is done, at this rate; None where that is not known."""
-        return (self.total - self.done) / self.rate if self.rate > 0 else None
+        return max(0, self.total - self.done) / self.rate if self.rate > 0 else None
 
     @property
     def error(self) -> str:

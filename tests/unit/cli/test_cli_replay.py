@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from cli.errors import ExitCode
+from cli.replaying.following import describe
+from cli.replaying.jobs import Job
 from handlers.events import StreamId
 from handlers.projections.test_items import TEST_STREAM
 from tests.unit.cli.cli_driver import Clock, Esctl
@@ -100,6 +102,21 @@ def test_what_live_events_did_meanwhile_is_not_put_down_to_the_replay(esctl: Esc
 
     assert document["differences"] == MENDED
     assert (document["rowsBefore"], document["rowsAfter"]) == (3, 4)
+
+
+@pytest.mark.parametrize(
+    ("state", "done", "rate", "said"),
+    [
+        ("running", 100, 50.0, "replay of test-items · 50 events/s · 18.0 s left"),
+        ("running", 0, 0, "replay of test-items"),
+        ("running", 1_010, 50.0, "replay of test-items · 50 events/s · 0.0 s left"),  # events came in meanwhile
+        ("switching", 1_000, 50.0, "replay of test-items: switching · 50 events/s"),
+    ],
+)
+def test_the_bar_says_the_rate_and_the_time_left(state: str, done: int, rate: float, said: str) -> None:
+    counts = {"head": 999, "eventsDone": done, "eventsPerSecond": rate}
+
+    assert describe(Job({"kind": "replay", "projection": "test-items", "state": state, **counts})) == said
 
 
 def test_replay_follows_the_one_that_runs(esctl: Esctl, api: ServedApi) -> None:
