@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from stack.jsii import prepare_jsii
 from tests.support.aws import client
 from tests.support.emulator import REGION, running_emulator
 from tests.support.sharing import shared
@@ -14,6 +15,9 @@ from tests.support.sharing import shared
 # How long an example takes depends on the machine, and what failed once is in the report: nothing is kept.
 settings.register_profile("tests", deadline=None, database=None)
 settings.load_profile("tests")
+
+# Before any test imports the CDK, which else starts whatever Node.js the machine may have.
+prepare_jsii()
 
 # Variables that esctl, boto3 or the emulator would read as the user's wishes.
 _FOREIGN_PREFIXES = ("AWS_", "ESCTL_", "MINISTACK_")
@@ -42,6 +46,7 @@ def _own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
 _ORDER = ("e2e", "stack", "simulation", "unit")
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Say which tests stay together in one process when several run them (``-n 2 --dist loadgroup``).
 

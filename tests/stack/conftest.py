@@ -6,12 +6,8 @@ import pytest
 
 from handlers.projection.definition import Projection
 from handlers.projections import registry
-from stack.jsii import prepare_jsii
 from stack.settings import StackSettings
-
-prepare_jsii()  # before the CDK is imported, which starts whatever Node.js the machine may have
-
-from tests.stack.synthesized import Synthesized, synthesized  # noqa: E402
+from tests.stack.synthesized import Synthesized, synthesized
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,9 @@ import sys
 from typing import Any
 
 from stack import alarms, dashboard
-from stack.function import NAMESPACE
+from stack.function import namespace
+
+OWN = namespace()
 
 # As in a function: a process of its own, for Powertools keeps its metrics in module state.
 _EMIT = """
@@ -31,7 +33,7 @@ def emitted(service: str) -> set[tuple[str, frozenset[tuple[str, str]]]]:
     counted, rate = _EMITTED[service]
     done = subprocess.run(
         [sys.executable, "-c", _EMIT.format(counted=counted, rate=rate)],
-        env={"POWERTOOLS_SERVICE_NAME": service, "POWERTOOLS_METRICS_NAMESPACE": NAMESPACE},
+        env={"POWERTOOLS_SERVICE_NAME": service, "POWERTOOLS_METRICS_NAMESPACE": OWN},
         capture_output=True,
         text=True,
         check=True,
@@ -40,7 +42,7 @@ def emitted(service: str) -> set[tuple[str, frozenset[tuple[str, str]]]]:
     for line in done.stdout.splitlines():
         document = json.loads(line)
         [directive] = document["_aws"]["CloudWatchMetrics"]
-        assert directive["Namespace"] == NAMESPACE
+        assert directive["Namespace"] == OWN
         for dimensions in directive["Dimensions"]:
             values = frozenset((name, document[name]) for name in dimensions)
             found |= {(metric["Name"], values) for metric in directive["Metrics"]}
@@ -62,8 +64,8 @@ def looked_at() -> set[tuple[str, frozenset[tuple[str, str]]]]:
     )
     found = set()
     for widget in json.loads(dashboard.body(names, []))["widgets"]:
-        for namespace, metric, *rest in widget["properties"].get("metrics", []):
-            if namespace == NAMESPACE:
+        for own, metric, *rest in widget["properties"].get("metrics", []):
+            if own == OWN:
                 dimensions: list[Any] = [each for each in rest if isinstance(each, str)]
                 found.add((metric, frozenset(zip(dimensions[::2], dimensions[1::2], strict=True))))
     lag = alarms.projection_lag("LagAlarm", "reconciler", "test-items")
