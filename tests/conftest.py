@@ -44,21 +44,35 @@ def _own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
 
 # Long ones first, so that no process is left alone with them at the end.
 _ORDER = ("e2e", "stack", "simulation", "unit")
+# End-to-end tests that deploy for themselves; all others work on one deployed stack.
+_OWN_STACK = ("deploy_cli", "deploy_emulator", "iam", "operating", "readme", "walkthrough")
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say which tests stay together in one process when several run them (``-n 2 --dist loadgroup``).
+def together(nodeid: str) -> str:
+    """Return the name of the tests that stay in one process with this one, when several run them (``make test``).
 
     Those of a file do, for its fixtures; those that work on the one deployed stack do, for they would see each other's
     events; those of the template do, for synthesizing takes seconds.
     """
-    for item in items:
-        folder, _, _ = item.nodeid.removeprefix("tests/").partition("/")
-        group = item.nodeid.partition("::")[0]
-        if folder == "stack" or (folder == "e2e" and "stack" in getattr(item, "fixturenames", ())):
-            group = folder
-        item.add_marker(pytest.mark.xdist_group(group))
+    path = nodeid.partition("::")[0]
+    own_stack = any(path.endswith(f"test_{name}.py") for name in _OWN_STACK)
+    folder = path.removeprefix("tests/").partition("/")[0]
+    return folder if folder == "stack" or (folder == "e2e" and not own_stack) else path
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Distribute tests by `together`, in the order of `pytest_collection_modifyitems`."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Together(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return together(nodeid)
+
+    config.option.loadscopereorder = False
+    return Together(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: next((n for n, each in enumerate(_ORDER) if f"/{each}/" in item.nodeid), len(_ORDER)))
 
 
