@@ -22,6 +22,8 @@ $(READY): pyproject.toml requirements/lock.txt
 demo: $(READY)  ## Deploy to a local target and run the whole walkthrough
 	@$(BIN)/esctl deploy --local --yes
 	@$(BIN)/esctl walkthrough --local
+	@echo
+	@echo "esctl is in $(BIN); to type it as above:  source $(BIN)/activate"
 
 check: $(READY)  ## Formatting, lint, types, layers
 	$(BIN)/ruff format --check .

@@ -31,7 +31,7 @@ ACCESS_LOG_FIELDS = {
     "bytes": "$context.responseLength",
     "apiKeyId": "$context.identity.apiKeyId",
     "user": "$context.identity.userArn",
-    "error": "$context.error.message",
+    "error": "$context.error.responseType",
     "traceId": "$context.xrayTraceId",
 }
 
