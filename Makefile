@@ -32,7 +32,7 @@ check: $(READY)  ## Formatting, lint, types, layers
 	$(BIN)/lint-imports --no-logo
 
 test: check  ## Every check and every test
-	$(BIN)/python -m pytest -n 2 --dist loadscope
+	$(BIN)/python -m pytest -n 3 --dist loadscope
 
 bench: $(READY)  ## Measure calls, writes and rates on the local target
 	$(BIN)/python -m benchmarks

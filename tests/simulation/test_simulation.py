@@ -12,7 +12,7 @@ from tests.simulation.actors import Run, Variant
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.world import World
 
-SEEDS = int(os.environ.get("SIMULATION_SEEDS", "100"))
+SEEDS = int(os.environ.get("SIMULATION_SEEDS", "50"))
 BATCH = 50
 # The rarest is found once in some 100 seeds.
 MAX_MUTANT_SEEDS = 600
