@@ -15,7 +15,7 @@ from handlers.exactjson import dumps
 from handlers.store.dynamodb import DynamoDbEventStore
 
 CLIENTS, EVENTS, ITEMS = 8, 1_000, 200
-ONE_BY_ONE = 50
+ONE_BY_ONE, WARM_ITEMS = 50, 20
 # On the way of an event; the API's own reads and the reconciler's schedule are not.
 _ON_THE_WAY = ("AddEvent", "Publisher", "ProjectorTestItems")
 
@@ -48,9 +48,10 @@ def measures_of_the_way(target: Target) -> Iterator[Measure]:
     yield from _rate(target)
     functions = {name: target.functions[name] for name in _ON_THE_WAY}
     with counted(target.endpoint_url, functions, target.client("lambda")) as counts:
-        head = _posted(target, events_on(ITEMS, 20), clients=1, wait=True)  # warm
+        # The proxy gives the functions new processes: these events make them warm, on the items of those that count.
+        head = _posted(target, events_on(WARM_ITEMS, WARM_ITEMS), clients=1, wait=True)
         counts()
-        head = _posted(target, events_on(ITEMS, ONE_BY_ONE, first=head + 1), clients=1, wait=True)
+        head = _posted(target, events_on(WARM_ITEMS, ONE_BY_ONE, first=head + 1), clients=1, wait=True)
         calls = counts()
         note = ", ".join(f"{count} {name}" for name, count in sorted(calls.items()))
         yield Measure(

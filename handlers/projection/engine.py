@@ -109,9 +109,9 @@ class Projector:
         hints = list(hints)
         offered: dict[int, Event] = {hint.event_id: hint.event for hint in hints if hint.event is not None}
         target = max((hint.event_id for hint in hints), default=-1)
-        if any(hint.fresh for hint in hints):
-            self._warm.pop(stream_id, None)
         snapshot = self._warm.get(stream_id)
+        if any(hint.fresh for hint in hints):
+            snapshot = self._refreshed(stream_id, snapshot)
         applied = 0
         events: Sequence[Event] = ()
         for lost in range(MAX_LOST_RACES):
@@ -138,6 +138,13 @@ class Projector:
                 snapshot = None
                 self._pause(lost)
         raise Contended(f"projection {self._projection.name}: stream {stream_id!r} is contended")
+
+    def _refreshed(self, stream_id: StreamId, warm: Snapshot | None) -> Snapshot:
+        """Read the state anew; warm rows are as good as before where it says that nobody else has written."""
+        state = self._read_model.load(stream_id).state
+        if warm and _same_live_rows(warm.state, state):
+            return replace(warm, state=state)
+        return Snapshot(state, {}, state.active_generation)
 
     def _look(self, stream_id: StreamId, offered: Iterable[Event]) -> Snapshot:
         """Read the state, and in the same call the rows that the offered events are about (P4).
