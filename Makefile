@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench lock format clean
+.PHONY: help demo test pytest check bench lock format clean
 
 help:  ## Show what can be made
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -31,7 +31,11 @@ check: $(READY)  ## Formatting, lint, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-test: check  ## Every check and every test
+test: $(READY)  ## Every check and every test
+	@$(MAKE) --no-print-directory -j 2 check pytest
+
+# Three processes on two cores: many tests wait for the emulator. The checks run beside them for the same reason.
+pytest: $(READY)
 	$(BIN)/python -m pytest -n 3 --dist loadscope
 
 bench: $(READY)  ## Measure calls, writes and rates on the local target
