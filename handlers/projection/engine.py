@@ -109,9 +109,10 @@ class Projector:
         hints = list(hints)
         offered: dict[int, Event] = {hint.event_id: hint.event for hint in hints if hint.event is not None}
         target = max((hint.event_id for hint in hints), default=-1)
-        snapshot = self._warm.get(stream_id)
         if any(hint.fresh for hint in hints):
-            snapshot = self._refreshed(stream_id, snapshot)
+            snapshot: Snapshot | None = self._refreshed(stream_id, self._warm.pop(stream_id, None))
+        else:
+            snapshot = self._warm.get(stream_id)
         applied = 0
         events: Sequence[Event] = ()
         for lost in range(MAX_LOST_RACES):
