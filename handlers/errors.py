@@ -77,7 +77,7 @@ class VersionConflict(EsError):
 
 
 class Contended(EsError):
-    """Another writer won again and again; nothing was written and the request may be repeated."""
+    """Other writers were in the way again and again; the request may be repeated."""
 
     status = 503
     type = "contended"

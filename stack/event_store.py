@@ -55,7 +55,7 @@ class EventStore(Construct):
 
     def allow_append(self, function: EsFunction) -> None:
         """Let a function append: read the head, put events, alone or in a transaction with a guard."""
-        function.allow(["dynamodb:PutItem", "dynamodb:Query", "dynamodb:BatchGetItem"], self.events.table_arn)
+        function.allow(["dynamodb:PutItem", "dynamodb:Query"], self.events.table_arn)
         function.allow(["dynamodb:GetItem", "dynamodb:PutItem"], self.idempotency.table_arn)
 
     def allow_reading(self, function: EsFunction) -> None:

@@ -1,6 +1,7 @@
 """Event stores for tests, and events to put in them."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from handlers.backoff import attempts
@@ -27,7 +28,7 @@ def dynamodb_stores(client: Any) -> StoreFactory:
         client,
         events_table=tables.events,
         idempotency_table=tables.idempotency,
-        retries=lambda _: attempts(PATIENCE_S),
+        retries=lambda backoff: attempts(replace(backoff, deadline_s=PATIENCE_S)),
     )
 
 

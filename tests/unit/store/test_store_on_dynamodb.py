@@ -1,13 +1,14 @@
 """What is particular to the event store on DynamoDB: what it costs, and answers that get lost."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from handlers.backoff import Backoff
 from handlers.errors import InvalidInput, VersionConflict
 from handlers.store import IdempotencyKey
-from handlers.store.dynamodb import NEAR_PLACES, DynamoDbEventStore
+from handlers.store.dynamodb import DynamoDbEventStore
 from tests.support.clients import Call, CountingClient, FaultyClient, answer_lost, client_error
 from tests.support.stores import STREAM, new_event, numbered, whole_stream
 from tests.support.tables import EventTables, make_event_tables
@@ -159,18 +160,17 @@ def test_many_events_are_one_transaction(
     [
         # The failed put has shown that an event is there: the place behind it needs no read.
         (1, {"put_item": 2}),
-        # Further behind, the head is looked for near the one known, in one batch.
-        (2, {"put_item": 3, "batch_get_item": 1}),
-        (NEAR_PLACES, {"put_item": 3, "batch_get_item": 1}),
-        # Out of sight of that, it is read.
-        (NEAR_PLACES + 2, {"put_item": 3, "batch_get_item": 1, "query": 1}),
+        (2, {"put_item": 3}),
+        # Further behind, the head is read, once.
+        (3, {"put_item": 4, "query": 1}),
+        (50, {"put_item": 4, "query": 1}),
     ],
 )
 def test_a_lost_race_costs_little(
     counting: CountingClient, counted_store: DynamoDbEventStore, behind: int, calls: dict[str, int]
 ) -> None:
     # given a store that has not seen the last events of a stream that it knows
-    tables = {"events_table": counted_store._events, "idempotency_table": counted_store._guards}
+    tables = {"events_table": counted_store._events, "idempotency_table": counted_store._guards.table}
     DynamoDbEventStore(counting._client, **tables).append(numbered(behind))
 
     answer = counted_store.append([new_event()])
@@ -178,6 +178,50 @@ def test_a_lost_race_costs_little(
     # then its event comes right behind them, for few calls
     assert answer.events[0].event_id == behind + 1
     assert counting.calls == calls
+
+
+@pytest.mark.parametrize(("behind", "calls"), [(1, 2), (2, 3)])
+def test_a_transaction_that_lost_a_race_is_tried_behind_the_events_that_were_in_its_way(
+    counting: CountingClient, counted_store: DynamoDbEventStore, behind: int, calls: int
+) -> None:
+    tables = {"events_table": counted_store._events, "idempotency_table": counted_store._guards.table}
+    for each in numbered(behind):
+        DynamoDbEventStore(counting._client, **tables).append([each])
+
+    answer = counted_store.append([new_event()], KEY)
+
+    assert answer.events[0].event_id == behind + 1
+    assert counting.calls == {"transact_write_items": calls}
+
+
+def test_who_met_another_writer_waits_at_the_first_loss_until_he_has_met_nobody(
+    dynamodb: Any, make_store: Callable[..., DynamoDbEventStore], tables: EventTables
+) -> None:
+    waits: list[int] = []
+
+    def counted_waits(_: Backoff) -> Iterator[int]:
+        for attempt in range(9):
+            waits.append(attempt)
+            yield attempt
+
+    other = make_store()
+    store = DynamoDbEventStore(dynamodb, events_table=tables.events, retries=counted_waits)
+
+    def waits_of_an_append(*, another_was_first: bool) -> int:
+        if another_was_first:
+            other.append([new_event()])
+        waits.clear()
+        store.append([new_event()])
+        return len(waits) - 1  # the first attempt is no wait
+
+    # given one who knows the stream and meets another: he has the next place at once
+    store.append([new_event()])
+    assert waits_of_an_append(another_was_first=True) == 0
+    # when he meets another again, he yields
+    assert waits_of_an_append(another_was_first=True) == 1
+    # and once he has met nobody, he no longer does
+    assert waits_of_an_append(another_was_first=False) == 0
+    assert waits_of_an_append(another_was_first=True) == 0
 
 
 # -- answers that get lost ---------------------------------------------------------------------------------------------

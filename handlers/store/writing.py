@@ -1,0 +1,114 @@
+"""Writing events that have their places: one conditional put, or one transaction (E1, E3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import compress
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from handlers.events import Event
+from handlers.store.items import Item, event_item
+
+_RETRYABLE_REASONS = {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
+
+
+class Lost(Exception):
+    """Another writer took the place; nothing was written.
+
+    Attributes
+    ----------
+    guard_stands
+        The idempotency key was there already.
+    taken
+        The events whose places are taken. So there is an event at each of these places (E1), and it may well be the head.
+    """
+
+    def __init__(self, taken: Iterable[Event], *, guard_stands: bool = False) -> None:
+        super().__init__()
+        self.guard_stands = guard_stands
+        self.taken = tuple(taken)
+
+
+class Undecided(Exception):
+    """Somebody's transaction was in the way. It may have been our own first try, so the same places are tried again."""
+
+
+def put(client: Any, events_table: str, event: Event, write_id: str) -> None:
+    """Write one event.
+
+    Parameters
+    ----------
+    write_id
+        Unique to this append: an event in the way that bears it was written by an earlier try, whose answer was lost.
+
+    Raises
+    ------
+    Lost, Undecided
+    """
+    try:
+        client.put_item(
+            TableName=events_table,
+            Item=event_item(event, write_id),
+            ConditionExpression="attribute_not_exists(streamId)",
+            ReturnValuesOnConditionCheckFailure="ALL_OLD",
+        )
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        if code == "TransactionConflictException":
+            raise Undecided from error
+        if code != "ConditionalCheckFailedException":
+            raise
+        if not _is_ours(error.response, write_id):
+            raise Lost([event]) from error
+
+
+def transact(
+    client: Any, events_table: str, events: Sequence[Event], write_id: str, guard: tuple[str, Item] | None
+) -> None:
+    """Write all events or none, and with them the guard (its table and item), if there is one.
+
+    Raises
+    ------
+    Lost, Undecided
+    """
+    writes = [_conditional_put(events_table, event_item(event, write_id), "streamId") for event in events]
+    if guard is not None:
+        writes.append(_conditional_put(*guard, "idempotencyKey"))
+    try:
+        client.transact_write_items(TransactItems=writes)
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        if code in {"TransactionInProgressException", "TransactionConflictException"}:
+            raise Undecided from error
+        if code != "TransactionCanceledException":
+            raise
+        reasons: Any = error.response.get("CancellationReasons", [])
+        codes = {reason.get("Code") for reason in reasons} - {"None", None}
+        if codes <= _RETRYABLE_REASONS:
+            raise Undecided from error
+        if not codes <= _RETRYABLE_REASONS | {"ConditionalCheckFailed"}:
+            raise
+        if _is_ours(reasons[0], write_id):
+            return
+        failed = [reason.get("Code") == "ConditionalCheckFailed" for reason in reasons]
+        taken = compress(events, failed)  # the guard comes last
+        raise Lost(taken, guard_stands=guard is not None and failed[-1]) from error
+
+
+def _conditional_put(table: str, item: Item, key: str) -> dict[str, Any]:
+    return {
+        "Put": {
+            "TableName": table,
+            "Item": item,
+            "ConditionExpression": f"attribute_not_exists({key})",
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+    }
+
+
+def _is_ours(refused: Any, write_id: str) -> bool:
+    """Tell whether the item in the way is what this very call wrote: a call whose answer was lost is repeated."""
+    standing = refused.get("Item") or {}
+    return bool(standing.get("writeId", {}).get("S") == write_id)
