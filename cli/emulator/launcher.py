@@ -64,7 +64,8 @@ def _hold_alive_lock(state: State) -> int:
 def _listen(wanted: int | None, last: int | None) -> socket.socket:
     """Listen on the port asked for; else on the last one where it is free, else on any free one."""
     for port in [wanted] if wanted else [last or 0, 0]:
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        # With the protocol said, so that asyncio sends answers at once: else each waits 40 ms for an acknowledgement.
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind(("127.0.0.1", port))
@@ -104,24 +105,15 @@ def _prepare(state: State, port: int) -> None:
 
 
 async def _serve(listener: socket.socket, ready: int) -> None:
-    from hypercorn.asyncio import serve
-    from hypercorn.config import Config
     from ministack import app as emulator
     from ministack.core.persistence import save_all
 
-    from cli.emulator.authorization import adapt_actions
+    from cli.emulator.adaptations import adapt_emulator
     from cli.emulator.gateway import Gateway
     from cli.emulator.saving import Saver
+    from cli.emulator.server import Server
 
-    if emulator.AUTH:
-        adapt_actions()
-    config = Config()
-    config.bind = [f"fd://{listener.detach()}"]
-    config.keep_alive_timeout = 75
-    config.graceful_timeout = 1
-    config.backlog = _BACKLOG
-    config.loglevel = "WARNING"
-    config.errorlog = logging.getLogger("esctl.server")
+    adapt_emulator(enforces_policies=emulator.AUTH)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -129,6 +121,7 @@ async def _serve(listener: socket.socket, ready: int) -> None:
     started = asyncio.Event()
     gateway = Gateway(emulator.app, started)
     saver = Saver(lambda: save_all(emulator._build_persistence_save_dict()), gateway.activity)
+    server = Server(gateway)
 
     async def run_until_stopped() -> None:
         await started.wait()
@@ -138,9 +131,11 @@ async def _serve(listener: socket.socket, ready: int) -> None:
         saving.cancel()
         # The emulator saves once more when it stops: a snapshot under way must not come after that.
         saver.finish()
+        server.end()
 
-    application: Any = gateway
-    await serve(application, config, shutdown_trigger=run_until_stopped)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(run_until_stopped())
+        await server.serve_on(listener)
 
 
 def _report_ready(descriptor: int) -> None:

@@ -31,6 +31,7 @@ VOLATILE = [
         re.compile(r"(?m)^(AddEvent|Browse|List\w+|Projector\w+|Publisher|Reconciler|ReplayWorker|TriggerReplay) .*$"),
         r"\1",
     ),
+    (re.compile(r"(?m)^.* \d+ of \d+ \.\.\.\n"), ""),  # how far it is: shown or not, by how quick it is
     (re.compile(r"(?m)^\d+ functions? had nothing to do$"), "IDLE"),
     (re.compile(r"(?m)^(TIME +test-items +replay +done +\d+) .*$"), r"\1"),
 ]

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -104,11 +105,20 @@ def test_streams_begin_anew_as_their_records_are_not_saved() -> None:
     assert payload["dynamodb_stream_positions"] == {"__account_region_scoped__": True, "data": {}}
 
 
-def snapshots(tmp_path: Path, *, changes: int, broken: bool = False) -> list[str]:
-    """Run a saver for a little while; every snapshot is a line."""
+PATIENCE_S = 60.0
+
+
+async def until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not true():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+
+
+def snapshots(tmp_path: Path, *, changes: int, awaited: int, broken: bool = False) -> list[str]:
+    """Run a saver until so many snapshots are there, and a little longer; every snapshot is a line."""
     saved = tmp_path / "saved"
     activity = Activity()
-    activity.changes = 0
 
     def save() -> None:
         if broken and os.getpid() != parent:
@@ -116,55 +126,64 @@ def snapshots(tmp_path: Path, *, changes: int, broken: bool = False) -> list[str
         with saved.open("a") as file:
             file.write(f"{activity.changes}\n")
 
+    def lines() -> list[str]:
+        return saved.read_text().splitlines() if saved.exists() else []
+
     parent = os.getpid()
 
     async def scenario() -> None:
-        saver = Saver(save, activity, interval_s=0.05, settling_s=0.2)
+        saver = Saver(save, activity, interval_s=0.02, settling_s=0.1)
         task = asyncio.create_task(saver.run())
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0)  # it begins, and takes what is there for saved
         activity.changes += changes
-        await asyncio.sleep(0.6)
+        await until(lambda: len(lines()) >= awaited)
+        await asyncio.sleep(0.3)  # were there more to come
         task.cancel()
         saver.finish()
 
     asyncio.run(scenario())
-    return saved.read_text().splitlines() if saved.exists() else []
+    return lines()
 
 
 def test_changes_are_saved_at_once_and_once_more_when_all_is_quiet(tmp_path: Path) -> None:
-    assert snapshots(tmp_path, changes=1) == ["1", "1"]
+    assert snapshots(tmp_path, changes=1, awaited=2) == ["1", "1"]
 
 
 def test_snapshot_under_way_does_not_come_after_the_last_save(tmp_path: Path) -> None:
-    saved = tmp_path / "saved"
     activity = Activity()
+    pids: list[int] = []
 
     def save_slowly() -> None:
-        time.sleep(1)
-        saved.write_text("late")
+        (tmp_path / "pid").write_text(str(os.getpid()))
+        time.sleep(PATIENCE_S)
+
+    def began() -> bool:
+        path = tmp_path / "pid"
+        if path.exists() and path.read_text():
+            pids.append(int(path.read_text()))
+        return bool(pids)
 
     async def scenario() -> None:
         saver = Saver(save_slowly, activity, interval_s=0.01)
         task = asyncio.create_task(saver.run())
-        await asyncio.sleep(0.005)
+        await asyncio.sleep(0)  # it begins, and takes what is there for saved
         activity.changes += 1
-        await asyncio.sleep(0.2)
+        await until(began)
         task.cancel()
         saver.finish()
 
-    began = time.monotonic()
     asyncio.run(scenario())
 
-    assert time.monotonic() - began < 1
-    assert not saved.exists()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pids[0], 0)
 
 
 def test_nothing_is_saved_where_nothing_changed(tmp_path: Path) -> None:
-    assert snapshots(tmp_path, changes=0) == []
+    assert snapshots(tmp_path, changes=0, awaited=0) == []
 
 
 def test_snapshot_that_fails_is_made_on_the_main_thread(tmp_path: Path) -> None:
-    assert snapshots(tmp_path, changes=1, broken=True) == ["1", "1"]
+    assert snapshots(tmp_path, changes=1, awaited=2, broken=True) == ["1", "1"]
 
 
 def test_a_saved_file_that_was_cut_off_is_found_however_large(tmp_path: Path) -> None:
