@@ -15,7 +15,8 @@ from handlers.errors import Fault, InvalidInput, NotFound
 from handlers.events import StreamId
 from handlers.projection import Projection
 from handlers.projection.jobs import Job, Part, ReplayJobs
-from handlers.projection.replay import Progress, Replays
+from handlers.projection.progress import Progress
+from handlers.projection.replay import Replays
 from handlers.store import limits
 
 # Each costs a few reads: the job, and the state of what still runs.

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import replace
 
-from handlers.clock import Clock, parse_rfc3339, rfc3339
+from handlers.clock import Clock, rfc3339
 from handlers.errors import Conflict, Contended, Fault, InvalidInput, NotFound
 from handlers.events import NO_EVENTS, StreamId
 from handlers.projection import transitions
 from handlers.projection.definition import Projection
-from handlers.projection.jobs import DONE, FAILED, REPLAY, REWIND, ROLLBACK, RUNNING, SWITCHING, Job, Part, ReplayJobs
+from handlers.projection.jobs import REPLAY, REWIND, ROLLBACK, RUNNING, Job, Part, ReplayJobs
 from handlers.projection.port import Outdated, ReadModel
-from handlers.projection.replay_worker import ended
+from handlers.projection.progress import Progress, describe, ended, present
 from handlers.projection.state import Replay, StreamState
 from handlers.projection.transitions import StateChange
 from handlers.store import EventStore
@@ -23,28 +22,6 @@ MAX_LOST_RACES = 20
 
 Begin = Callable[[StreamState], StateChange | None]
 """The transition that begins a job's part; None where there is nothing to begin."""
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a job is (R4).
-
-    Attributes
-    ----------
-    state
-        ``failed`` as soon as one part has failed, ``done`` when all are, ``switching`` when all that is left is that.
-    rate
-        Events per second since the start.
-    """
-
-    job: Job
-    state: str
-    events_done: int
-    head: int
-    rate: float
-    finished_at: str | None
-    error_event_id: int | None
-    error: str | None
 
 
 class Replays:
@@ -267,70 +244,15 @@ class Replays:
         return self.describe(replace(job, parts=tuple(self._present(job, part) for part in job.parts)))
 
     def describe(self, job: Job) -> Progress:
-        """Sum a job's parts up."""
-        failed = next((part for part in job.parts if part.state == FAILED), None)
-        unfinished = [part for part in job.parts if part.state not in (DONE, FAILED)]
-        finished = None
-        if job.complete and not unfinished:
-            finished = max((part.finished_at for part in job.parts if part.finished_at), default=job.started_at)
-        done = sum(part.events_done for part in job.parts)
-        return Progress(
-            job=job,
-            state=_overall(job, failed, unfinished),
-            events_done=done,
-            head=max((part.head for part in job.parts), default=NO_EVENTS),
-            rate=_rate(done, job.started_at, finished, self._clock.now()),
-            finished_at=finished,
-            error_event_id=failed.error_event_id if failed else None,
-            error=failed.error if failed else None,
-        )
+        """Sum a job's parts up, as recorded."""
+        return describe(job, self._clock.now())
 
     def _present(self, job: Job, part: Part) -> Part:
         """Return a part as it now is: an ended one as recorded, a running one as its state item tells."""
         if part.finished_at is not None:
             return part
-        state = self._read_model.load(StreamId(part.stream_id)).state
-        if state.replay and state.replay.replay_id == job.replay_id:
-            head = max(part.head, self._store.head(StreamId(part.stream_id)))
-            at_head = state.replay.checkpoint >= head
-            return replace(
-                part,
-                head=head,
-                events_done=max(0, state.replay.checkpoint + 1 - part.first),
-                state=SWITCHING if at_head else RUNNING,
-            )
-        if state.last_replay and state.last_replay.replay_id == job.replay_id:
-            return ended(part, state.last_replay)
-        if job.kind == REWIND:
-            return _rewound(part, state)
-        return part
+        stream_id = StreamId(part.stream_id)
+        return present(job, part, self._read_model.load(stream_id).state, lambda: self._store.head(stream_id))
 
     def _now(self) -> str:
         return rfc3339(self._clock.now())
-
-
-def _rewound(part: Part, state: StreamState) -> Part:
-    """Return a rewind's part as the live rows tell: whoever brought them up, the worker or the projector."""
-    done = max(0, min(state.checkpoint, part.head) + 1 - part.first)
-    if state.checkpoint >= part.head:
-        return replace(part, state=DONE, events_done=done)
-    if state.halted and state.is_halted:
-        return replace(
-            part, state=FAILED, events_done=done, error_event_id=state.halted.event_id, error=state.halted.error
-        )
-    return replace(part, events_done=done)
-
-
-def _overall(job: Job, failed: Part | None, unfinished: Sequence[Part]) -> str:
-    if failed:
-        return FAILED
-    if not unfinished:
-        return DONE if job.complete else RUNNING
-    return SWITCHING if job.complete and all(part.state == SWITCHING for part in unfinished) else RUNNING
-
-
-def _rate(done: int, started_at: str, finished_at: str | None, now: datetime) -> float:
-    end = parse_rfc3339(finished_at) if finished_at else now
-    seconds = (end - parse_rfc3339(started_at)).total_seconds()
-    # Times have milliseconds: what took less than one took at most one.
-    return round(done / max(seconds, 0.001), 1)

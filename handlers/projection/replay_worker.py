@@ -8,11 +8,8 @@ their order, and a crash resumes at the row after the last one written (P2).
 from __future__ import annotations
 
 import sys
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from itertools import islice
 
 from handlers.clock import Clock, rfc3339
 from handlers.errors import HandlerFailed
@@ -20,15 +17,13 @@ from handlers.events import Event, StreamId
 from handlers.projection import transitions
 from handlers.projection.definition import Projection, Row
 from handlers.projection.fold import fold, keys_of, row_key
-from handlers.projection.jobs import DONE, FAILED, REPLAY, RUNNING, Job, Part, ReplayJobs
+from handlers.projection.heldrows import HeldRows
+from handlers.projection.history import HistoryPages
+from handlers.projection.jobs import REPLAY, RUNNING, Job, Part, ReplayJobs
 from handlers.projection.port import MAX_COMMIT_BYTES, MAX_COMMIT_ROWS, Outdated, ReadModel
-from handlers.projection.state import Chunk, LastReplay, Replay, StreamState
-from handlers.store import EventPage, EventStore
-
-# Rows of the generation that is being built are kept between chunks, up to this many (R5); larger ones are read again.
-MAX_HELD_ROWS = 20_000
-# 20,000 rows of 8 KB are 160 MB of text; of 400 KB, which a row may have, they would be 8 GB.
-MAX_HELD_ROW_BYTES = 8_192
+from handlers.projection.progress import ended
+from handlers.projection.state import Chunk, Replay, StreamState
+from handlers.store import EventStore
 
 
 class ReplayWorker:
@@ -78,8 +73,8 @@ class ReplayWorker:
         has_time
             False when this slice should end; the next one is asked for then.
         """
-        pages = _Pages(self._store, stream_id, ahead=self._read_ahead)
-        rows = _Rows(self._read_model, stream_id)
+        pages = HistoryPages(self._store, stream_id, ahead=self._read_ahead)
+        rows = HeldRows(self._read_model, stream_id)
         try:
             while True:
                 state = self._read_model.load(stream_id).state
@@ -96,7 +91,7 @@ class ReplayWorker:
         finally:
             pages.close()
 
-    def _step(self, state: StreamState, replay: Replay, pages: _Pages, rows: _Rows) -> None:
+    def _step(self, state: StreamState, replay: Replay, pages: HistoryPages, rows: HeldRows) -> None:
         """Do one chunk, or the switch when history is at its end."""
         if replay.kind == "replay" and replay.fingerprint != self._fingerprint:
             self._read_model.commit(transitions.restart_replay(state, self._fingerprint, self._now()))
@@ -118,7 +113,7 @@ class ReplayWorker:
         if state.replay == replay and replay.chunk is None and state.checkpoint <= replay.checkpoint:
             self._read_model.commit(transitions.switch(state, self._now()))
 
-    def _write_chunk(self, state: StreamState, replay: Replay, events: Sequence[Event], rows: _Rows) -> Replay:
+    def _write_chunk(self, state: StreamState, replay: Replay, events: Sequence[Event], rows: HeldRows) -> Replay:
         """Fold a chunk and write its rows, lot by lot; returns the replay as it then is."""
         keys = keys_of(self._projection, events, limit=len(events))
         done = replay.chunk.keys_done if replay.chunk else 0
@@ -194,19 +189,6 @@ class ReplayWorker:
         return rfc3339(self._clock.now())
 
 
-def ended(part: Part, last: LastReplay) -> Part:
-    """Return a part as it ended."""
-    return replace(
-        part,
-        state=DONE if last.state == DONE else FAILED,
-        events_done=max(0, last.checkpoint + 1 - part.first),
-        head=max(part.head, last.checkpoint),
-        finished_at=last.at,
-        error_event_id=last.error_event_id,
-        error=last.error,
-    )
-
-
 def _replay_of(state: StreamState) -> Replay:
     if state.replay is None:
         raise Outdated("the replay has ended")
@@ -226,94 +208,3 @@ def _lots(keys: Sequence[str], sizes: Mapping[str, int]) -> Iterator[list[str]]:
         size = grown
     if lot:
         yield lot
-
-
-class _Pages:
-    """The history, page after page; the next page is fetched while this one is folded."""
-
-    def __init__(self, store: EventStore, stream_id: StreamId, *, ahead: bool) -> None:
-        self._store = store
-        self._stream_id = stream_id
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="history") if ahead else None
-        self._coming: tuple[int, Future[EventPage]] | None = None
-
-    def chunk(self, replay: Replay) -> EventPage:
-        """Return the page after the replay's checkpoint; just the chunk that was begun where there is one.
-
-        A page may have grown since, at the end of the history, or come out shorter.
-        """
-        page = self._after(replay.checkpoint)
-        if replay.chunk is None:
-            return page
-        events = list(page.events)
-        while events and events[-1].event_id < replay.chunk.to:
-            events += self._after(events[-1].event_id).events
-        within = tuple(event for event in events if event.event_id <= replay.chunk.to)
-        return EventPage(within, more=True)
-
-    def _after(self, checkpoint: int) -> EventPage:
-        coming, self._coming = self._coming, None
-        ready = coming is not None and coming[0] == checkpoint
-        page = coming[1].result() if coming and ready else self._store.read(self._stream_id, checkpoint + 1)
-        if self._pool and page.more and page.events:
-            last = page.events[-1].event_id
-            self._coming = (last, self._pool.submit(self._store.read, self._stream_id, last + 1))
-        return page
-
-    def close(self) -> None:
-        """Let go of the page that nobody asked for."""
-        if self._pool:
-            self._pool.shutdown(wait=False, cancel_futures=True)
-
-
-class _Rows:
-    """The rows of the generation that is being built, held between chunks as far as memory allows (R5).
-
-    What is held is right at the position it was written at; another worker may have moved the replay since.
-    """
-
-    def __init__(self, read_model: ReadModel, stream_id: StreamId) -> None:
-        self._read_model = read_model
-        self._stream_id = stream_id
-        self._held: OrderedDict[str, Row | None] = OrderedDict()
-        self._position: _Position | None = None
-        self._complete = False
-
-    def get(self, replay: Replay, keys: Sequence[str]) -> dict[str, Row | None]:
-        """Return rows of the replay's generation; None where there is none."""
-        if _position(replay) != self._position:
-            self.forget()
-            self._position = _position(replay)
-            # Nothing is in a generation before its first commit: what is not held does not exist.
-            self._complete = replay.checkpoint == -1 and replay.chunk is None
-        missing = iter([] if self._complete else [key for key in keys if key not in self._held])
-        found: dict[str, Row | None] = {}
-        while lot := list(islice(missing, MAX_COMMIT_ROWS)):
-            found |= self._read_model.load(self._stream_id, lot, replay.generation).rows
-        return {key: found[key] if key in found else self._held.get(key) for key in keys}
-
-    def put(self, replay: Replay, rows: Mapping[str, Row | None], sizes: Mapping[str, int]) -> None:
-        """Hold rows as they were written, the replay then being where it is; the large ones not."""
-        self._position = _position(replay)
-        for key, row in rows.items():
-            self._held[key] = row
-            self._held.move_to_end(key)
-            if sizes.get(key, 0) > MAX_HELD_ROW_BYTES:
-                del self._held[key]
-                self._complete = False
-        while len(self._held) > MAX_HELD_ROWS:
-            self._held.popitem(last=False)
-            self._complete = False
-
-    def forget(self) -> None:
-        """Hold nothing: another worker wrote."""
-        self._held.clear()
-        self._position = None
-        self._complete = False
-
-
-_Position = tuple[int, int, Chunk | None]
-
-
-def _position(replay: Replay) -> _Position:
-    return replay.generation, replay.checkpoint, replay.chunk
