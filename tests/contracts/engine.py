@@ -95,6 +95,31 @@ class EngineContract:
 
         assert bench.state().checkpoint == 2
 
+    def test_a_fresh_hint_keeps_warm_rows_where_nobody_else_has_written(self, bench: Bench) -> None:
+        events = bench.append(*(added("a", number, stream_id=STREAM) for number in range(3)))
+        projector = bench.projector()
+        projector.bring_up(StreamId(STREAM), carrying(*events[:2]))
+        bench.read_model.calls.clear()
+
+        projector.bring_up(StreamId(STREAM), [hint(2, events[2], fresh=True)])
+
+        assert bench.read_model.calls == {"load": 1, "commit": 1}  # the state, and no row
+        assert bench.is_at_head()
+
+    def test_a_fresh_hint_lets_go_of_an_old_warm_copy_also_where_there_is_nothing_to_apply(self, bench: Bench) -> None:
+        # given a projector that another one has overtaken
+        events = bench.append(*(added("a", number, stream_id=STREAM) for number in range(3)))
+        overtaken, other = bench.projector(), bench.projector()
+        overtaken.bring_up(StreamId(STREAM), carrying(events[0]))
+        other.bring_up(StreamId(STREAM), carrying(events[1]))
+
+        overtaken.bring_up(StreamId(STREAM), [hint(1, fresh=True)])
+        bench.read_model.calls.clear()
+        overtaken.bring_up(StreamId(STREAM), carrying(events[2]))
+
+        assert bench.read_model.calls == {"load": 1, "commit": 1}  # no commit that fails on the old copy
+        assert bench.is_at_head()
+
     def test_events_that_no_handler_takes_move_the_checkpoint(self, bench: Bench) -> None:
         events = bench.append(added("a", stream_id=STREAM, type="OTHER"))
 
