@@ -22,36 +22,13 @@ import urllib3
 from handlers.exactjson import dumps
 from handlers.projections.test_items import TEST_STREAM
 from tests.support.aws import client
+from tests.support.result import Result
 
 # What a command needs to find its things; no settings, no credentials and no proxy of the user's.
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "VIRTUAL_ENV")
 _COMMAND_TIMEOUT_S = 120
 # 16 writers at once, and room for a few readers.
 _POOL_SIZE = 32
-
-
-@dataclass(frozen=True)
-class Result:
-    """What one run of esctl left behind."""
-
-    exit_code: int
-    stdout: str
-    stderr: str
-
-    @property
-    def json(self) -> Any:
-        """Standard output as one JSON document; numbers with all their digits."""
-        return json.loads(self.stdout, parse_float=Decimal)
-
-    @property
-    def json_lines(self) -> list[Any]:
-        """Standard output as JSON Lines."""
-        return [json.loads(line, parse_float=Decimal) for line in self.stdout.splitlines()]
-
-    def ok(self) -> Result:
-        """This result, where all went well; else the test fails with what was said."""
-        assert self.exit_code == 0, f"exit code {self.exit_code}\n{self.stdout}\n{self.stderr}"
-        return self
 
 
 @dataclass(frozen=True)

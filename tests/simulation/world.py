@@ -151,11 +151,10 @@ class World:
         return {key: dict(row) for key, row in self.read_model.rows.get((STREAM, generation), {}).items()}
 
 
-class SteppingStore:
-    """An `EventStore` of one actor: each call is a step, and the actor may die before it or after."""
+class _Stepping:
+    """A port of one actor: each call is a step, and the actor may die before it or after."""
 
-    def __init__(self, world: World, actor: Actor, inner: EventStore | None = None) -> None:
-        self._inner = inner or world.store
+    def __init__(self, world: World, actor: Actor) -> None:
         self._scheduler, self._actor = world.scheduler, actor
 
     def _step(self, call: Callable[[], Any]) -> Any:
@@ -164,6 +163,14 @@ class SteppingStore:
         answer = call()
         self._scheduler.may_crash(self._actor)
         return answer
+
+
+class SteppingStore(_Stepping):
+    """An `EventStore` of one actor."""
+
+    def __init__(self, world: World, actor: Actor, inner: EventStore | None = None) -> None:
+        self._inner = inner or world.store
+        super().__init__(world, actor)
 
     def append(self, events: Sequence[NewEvent], idempotency: Any = None) -> Appended:
         return self._step(lambda: self._inner.append(events, idempotency))
@@ -180,19 +187,12 @@ class SteppingStore:
         return self._step(lambda: self._inner.streams(limit=limit, after=after))
 
 
-class SteppingReadModel:
+class SteppingReadModel(_Stepping):
     """A `ReadModel` of one actor. A page is not isolated from transactions: each of its rows is a step."""
 
     def __init__(self, world: World, actor: Actor, inner: ReadModel | None = None) -> None:
         self._inner = inner or world.read_model
-        self._scheduler, self._actor = world.scheduler, actor
-
-    def _step(self, call: Callable[[], Any]) -> Any:
-        self._scheduler.step(self._actor)
-        self._scheduler.may_crash(self._actor)
-        answer = call()
-        self._scheduler.may_crash(self._actor)
-        return answer
+        super().__init__(world, actor)
 
     def load(self, stream_id: StreamId, keys: Sequence[str] = (), generation: int = 0) -> Snapshot:
         return self._step(lambda: self._inner.load(stream_id, keys, generation))

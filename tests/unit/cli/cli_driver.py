@@ -3,33 +3,14 @@
 from __future__ import annotations
 
 import io
-import json
 from dataclasses import dataclass, field
-from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 from cli.environment import Environment
 from cli.main import run
 from cli.state import State
 from cli.targets import Target, Targets
-
-
-@dataclass(frozen=True)
-class Result:
-    """What one run of esctl left behind."""
-
-    exit_code: int
-    stdout: str
-    stderr: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.stdout, parse_float=Decimal)
-
-    @property
-    def lines(self) -> list[str]:
-        return self.stdout.splitlines()
+from tests.support.result import Result
 
 
 class Clock:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import http.server
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from cli.emulator.record import FOLDER
-from cli.targets import LOCAL_ACCOUNT, LOCAL_REGION, Target
+from cli.targets import Target
 from handlers.exactjson import dumps, loads
 from handlers.projections.test_items import TEST_STREAM, items
 from tests.unit.cli.cli_driver import Esctl
+from tests.unit.cli.http_server import BASE, KEY, AnswerLost, Reply, deployed_at_port, serving_http
 
-KEY = "a-key-that-nobody-may-see"
-BASE = "/restapis/abc/v1/_user_request_"
+__all__ = ["KEY", "Call", "FakeApi", "deployed_at", "serving"]
 
 
 @dataclass(frozen=True)
@@ -114,54 +111,21 @@ class FakeApi:
 
 @contextmanager
 def serving(api: FakeApi) -> Iterator[FakeApi]:
-    class Handler(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def answer(method: str, target: str, text: str, headers: Mapping[str, str]) -> Reply:
+        if api.drops:
+            api.drops -= 1
+            raise AnswerLost
+        parts = urlsplit(target)
+        query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+        call = Call(method, parts.path.removeprefix(BASE), query, headers, loads(text) if text else None)
+        status, document, more = api.answer(call)
+        return Reply(status, document if isinstance(document, str) else dumps(document), more)
 
-        def do_GET(self) -> None:
-            self._respond()
-
-        def do_POST(self) -> None:
-            self._respond()
-
-        def _respond(self) -> None:
-            size = int(self.headers.get("Content-Length", 0))
-            text = self.rfile.read(size).decode()
-            parts = urlsplit(self.path)
-            if api.drops:
-                api.drops -= 1
-                self.close_connection = True
-                return
-            query = {name: values[0] for name, values in parse_qs(parts.query).items()}
-            call = Call(
-                self.command, parts.path.removeprefix(BASE), query, dict(self.headers), loads(text) if text else None
-            )
-            status, document, headers = api.answer(call)
-            body = document.encode() if isinstance(document, str) else dumps(document).encode()
-            self.send_response(status)
-            for name, value in {"Content-Length": str(len(body)), **headers}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    api.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
+    with serving_http(answer) as port:
+        api.port = port
         yield api
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def deployed_at(esctl: Esctl, api: FakeApi, *, name: str = "esctl") -> Target:
     """Make esctl believe that a local stack is deployed, whose API is the fake one."""
-    outputs = {"ApiUrl": "https://abc.execute-api.us-east-1.amazonaws.com/v1/", "ApiId": "abc", "EventsTable": "t-1"}
-    target = Target("local", name, LOCAL_REGION, account=LOCAL_ACCOUNT, outputs=outputs)
-    esctl.state.write_json({"port": api.port}, FOLDER, "port.json")
-    return esctl.knows(target, key=KEY)
+    return deployed_at_port(esctl, api.port, name=name)

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import http.server
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from cli.emulator.record import FOLDER
-from cli.targets import LOCAL_ACCOUNT, LOCAL_REGION, Target
 from handlers import runtime
 from tests.unit.api.driver import Answer, Api
 from tests.unit.cli.cli_driver import Esctl
+from tests.unit.cli.http_server import BASE, AnswerLost, Reply, deployed_at_port, serving_http
 
-BASE = "/restapis/abc/v1/_user_request_"
-_KEY = "a-key-that-nobody-may-see"
-
-
-class AnswerLost(Exception):
-    """The call was made, and nobody hears the answer."""
+__all__ = ["AnswerLost", "ServedApi", "served"]
 
 
 @dataclass
@@ -77,42 +69,11 @@ def served(esctl: Esctl) -> Iterator[ServedApi]:
     api = ServedApi()
     runtime.logger()  # made here, it does not write to what the commands take for their standard output
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def answer(method: str, target: str, text: str, headers: Mapping[str, str]) -> Reply:
+        answered = api.answer(method, target, text, headers)
+        return Reply(answered.status, answered.text, answered.headers)
 
-        def do_GET(self) -> None:
-            self._respond()
-
-        def do_POST(self) -> None:
-            self._respond()
-
-        def _respond(self) -> None:
-            size = int(self.headers.get("Content-Length", 0))
-            try:
-                answer = api.answer(self.command, self.path, self.rfile.read(size).decode(), dict(self.headers))
-            except AnswerLost:
-                self.close_connection = True
-                return
-            self.send_response(answer.status)
-            for name, value in {**answer.headers, "Content-Length": str(len(answer.text.encode()))}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(answer.text.encode())
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    api.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    outputs = {"ApiUrl": "https://abc.execute-api.us-east-1.amazonaws.com/v1/", "ApiId": "abc", "EventsTable": "t-1"}
-    esctl.state.write_json({"port": api.port}, FOLDER, "port.json")
-    esctl.knows(Target("local", "esctl", LOCAL_REGION, account=LOCAL_ACCOUNT, outputs=outputs), key=_KEY)
-    try:
+    with serving_http(answer) as port:
+        api.port = port
+        deployed_at_port(esctl, port)
         yield api
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
