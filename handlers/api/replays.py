@@ -89,7 +89,10 @@ class Reporting:
         for job in self.jobs().recent(limit):
             if job.projection not in self.projections():
                 continue
-            document = progress_json(self.replays(job.projection).progress(job.replay_id))
+            try:
+                document = progress_json(self.replays(job.projection).progress(job.replay_id))
+            except NotFound:  # it has expired since the list was read
+                continue
             listed.append({name: value for name, value in document.items() if name != "streams"})
         return json_response(200, {"replays": listed})
 

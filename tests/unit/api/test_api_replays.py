@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from handlers.events import StreamId
 from handlers.projection import transitions
+from handlers.projection.jobs import REPLAY, Job, MemoryReplayJobs
 from handlers.projection.port import Outdated
 from handlers.projections.test_items import TEST_STREAM, items
 from tests.support.ports import Interrupted
@@ -49,6 +51,20 @@ def test_a_replay_is_begun_done_and_reported(api: Api, body: object) -> None:
     assert (done["state"], done["eventsDone"], done["head"], done["kind"]) == ("done", 2, 1, "replay")
     assert done["finishedAt"] > done["startedAt"]
     assert api.call("GET /replays").json["replays"] == [{k: v for k, v in done.items() if k != "streams"}]
+
+
+def test_a_job_that_expires_while_the_list_is_made_is_left_out_of_it(api: Api) -> None:
+    class Expiring(MemoryReplayJobs):
+        def recent(self, limit: int) -> Sequence[Job]:
+            return [Job("gone", items.name, REPLAY, "2026-11-23T10:15:30.123Z"), *super().recent(limit)]
+
+    api.jobs = Expiring()
+    api.given(created("1"))
+    replay_id = api.call("POST /triggerReplay").json["replayId"]
+
+    answer = api.call("GET /replays")
+
+    assert [job["replayId"] for job in answer.json["replays"]] == [replay_id]
 
 
 def test_a_trigger_while_one_runs_answers_with_the_running_one(api: Api) -> None:
