@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> None:
     _prepare(state, port)
     write_process(state, ProcessRecord(os.getpid(), port))
     try:
-        # Not asyncio.run: that waits for the requests that were cut off, whose functions wait for answers that no longer come.
+        # Not asyncio.run: it waits for requests that were cut off, and their functions for answers that no longer come.
         asyncio.new_event_loop().run_until_complete(_serve(listener, ready))
     finally:
         _clean_up(state)

@@ -32,6 +32,7 @@ class Server(uvicorn.Server):
                 # The emulator answers with headers of its own, as AWS does.
                 server_header=False,
                 date_header=False,
+                proxy_headers=False,  # nothing stands in front, so that nobody else than the caller names the caller
                 timeout_keep_alive=75,
                 timeout_graceful_shutdown=1,
             )

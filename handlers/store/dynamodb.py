@@ -18,6 +18,7 @@ from handlers.backoff import Backoff, attempts
 from handlers.clock import Clock, SystemClock, rfc3339
 from handlers.errors import Contended, Fault, InvalidInput, VersionConflict
 from handlers.events import NO_EVENTS, Event, EventId, NewEvent, StreamId
+from handlers.store.contention import CONTENTION, Head, Race
 from handlers.store.guards import Guards, guard_item, repeated
 from handlers.store.heads import WarmHeads
 from handlers.store.items import STREAM_INDEX, STREAM_SHARDS, Item, event_from_item, without_gap
@@ -26,16 +27,8 @@ from handlers.store.planning import AppendPlan, plan_append
 from handlers.store.port import Appended, EventPage, IdempotencyKey, StreamPage
 from handlers.store.writing import Lost, Undecided, put, transact
 
-# After lost races. Twenty seconds are far more than 16 writers on one stream need, and less than the 28 that the function
-# has. The waits are long beside an append of 10 ms: while the others wait, one writer knows the head and pays one call an
-# event. Of eight writers on one stream, an event costs 1.5 calls so, and 4.5 with waits of up to 0.2 s, at half the rate
-# (`benchmarks/appending.py`).
-CONTENTION = Backoff(deadline_s=20.0, base_s=0.4, cap_s=1.0)
 # A transaction becomes visible item by item, within milliseconds; a gap that stays for a second is damage.
 GAP = Backoff(deadline_s=1.0, base_s=0.01, cap_s=0.2)
-# How many places in a row are tried before a wait. A write that fails has shown that its place is taken, so that the next
-# one may be tried (E1); with another writer who comes by now and then the second try is right, and costs no read.
-PLACES_IN_A_ROW = 3
 
 
 class DynamoDbEventStore:
@@ -70,29 +63,23 @@ class DynamoDbEventStore:
     def append(self, events: Sequence[NewEvent], idempotency: IdempotencyKey | None = None) -> Appended:
         plan = plan_append(events, guarded=idempotency is not None)
         write_id = secrets.token_urlsafe(9)
-        # Whoever met others the last time yields to them at once. Two writers who both stay would take turns, and each
-        # would lose a put for every event.
-        places = 1 if self._heads.contended(plan.expected) else PLACES_IN_A_ROW
-        conflicts = 0
+        race = Race(self._clock.now(), yields=self._heads.contended(plan.expected))
+        head = Head.REMEMBERED if any(self._heads.get(stream) is not None for stream in plan.expected) else Head.READ
         write: _Write | None = None
-        for waited in self._retries(CONTENTION):
-            for place in range(places):
+        for _ in self._retries(CONTENTION):
+            while True:
                 try:
-                    # What is remembered is old after a wait; in a row, it is the event that was in the way just now.
-                    write = write or self._prepare(plan, idempotency, write_id, trust=not waited or place > 0)
+                    write = write or self._prepare(plan, idempotency, write_id, trust=head is not Head.READ)
                     self._execute(write, plan)
                 except Undecided:
-                    conflicts += 1
-                    break  # the same write again, after a wait
+                    following = race.undecided(head)  # the same write again
                 except Lost as lost:
-                    conflicts += 1
                     write = None
                     standing = self._guards.find(idempotency) if lost.guard_stands else None
                     if standing is not None:
                         return repeated(plan, idempotency, standing)
-                    if not lost.taken:
-                        break
                     self._remember(lost.taken)
+                    following = race.lost(head, lost.taken_at)
                 except VersionConflict:
                     # The conflict may be our own first try: a repeat answers what the first one did (E4).
                     standing = self._guards.find(idempotency)
@@ -101,9 +88,12 @@ class DynamoDbEventStore:
                     return repeated(plan, idempotency, standing)
                 else:
                     self._remember(write.events)
-                    self._heads.note(plan.expected, contended=conflicts > 0)
-                    return Appended(write.events, conflicts=conflicts)
-            places = PLACES_IN_A_ROW
+                    self._heads.note(plan.expected, contended=race.met_others)
+                    return Appended(write.events, conflicts=race.conflicts)
+                if following is None:
+                    break
+                head = following
+            head = race.go_on()
         known = "nothing was written" if write is None else "it is not known whether this was written"
         raise Contended(f"other writers were in the way for {CONTENTION.deadline_s:g} seconds; {known}, try again")
 
@@ -119,15 +109,17 @@ class DynamoDbEventStore:
         }
         if limit is not None:
             query["Limit"] = limit
-        page = self._page(query)
+        page = EventPage((), more=False)
         for _ in self._retries(GAP):
+            page = self._page(query)
             whole = without_gap(page.events, None if backwards else first)
             if len(whole) == len(page.events):
                 return page
             if whole:
                 return EventPage(whole, more=True)
-            page = self._page(query)
-        return page  # an event is gone for good; `esctl doctor` finds the gap
+        # The first event is gone for good (`esctl doctor` finds that): go on behind it, up to the next gap.
+        whole = without_gap(page.events, None)
+        return EventPage(whole, more=page.more or len(whole) < len(page.events))
 
     def _page(self, query: Mapping[str, Any]) -> EventPage:
         answer = self._client.query(**query)

@@ -76,7 +76,7 @@ class EventStore(Protocol):
         IdempotencyMismatch
             The key was used for another payload.
         Contended
-            Other writers won for several seconds. Nothing was written.
+            Other writers were in the way for many seconds. The message says whether it is known that nothing was written.
         TooLarge, InvalidInput
             A limit of E8. Nothing was written.
         """

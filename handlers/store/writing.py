@@ -23,12 +23,15 @@ class Lost(Exception):
         The idempotency key was there already.
     taken
         The events whose places are taken. So there is an event at each of these places (E1), and it may well be the head.
+    taken_at
+        The latest time stamp of what stands there; empty where that is not known.
     """
 
-    def __init__(self, taken: Iterable[Event], *, guard_stands: bool = False) -> None:
+    def __init__(self, taken: Iterable[Event], standing: Iterable[Any] = (), *, guard_stands: bool = False) -> None:
         super().__init__()
         self.guard_stands = guard_stands
         self.taken = tuple(taken)
+        self.taken_at = max((_time_stamp(refused) for refused in standing), default="")
 
 
 class Undecided(Exception):
@@ -61,7 +64,7 @@ def put(client: Any, events_table: str, event: Event, write_id: str) -> None:
         if code != "ConditionalCheckFailedException":
             raise
         if not _is_ours(error.response, write_id):
-            raise Lost([event]) from error
+            raise Lost([event], [error.response]) from error
 
 
 def transact(
@@ -90,11 +93,12 @@ def transact(
             raise Undecided from error
         if not codes <= _RETRYABLE_REASONS | {"ConditionalCheckFailed"}:
             raise
-        if _is_ours(reasons[0], write_id):
+        # All or none: one event of ours that stands is proof of all. The others may be locked, by our own first try even.
+        if any(_is_ours(reason, write_id) for reason in reasons):
             return
         failed = [reason.get("Code") == "ConditionalCheckFailed" for reason in reasons]
         taken = compress(events, failed)  # the guard comes last
-        raise Lost(taken, guard_stands=guard is not None and failed[-1]) from error
+        raise Lost(taken, reasons, guard_stands=guard is not None and failed[-1]) from error
 
 
 def _conditional_put(table: str, item: Item, key: str) -> dict[str, Any]:
@@ -112,3 +116,8 @@ def _is_ours(refused: Any, write_id: str) -> bool:
     """Tell whether the item in the way is what this very call wrote: a call whose answer was lost is repeated."""
     standing = refused.get("Item") or {}
     return bool(standing.get("writeId", {}).get("S") == write_id)
+
+
+def _time_stamp(refused: Any) -> str:
+    stamp: str = (refused.get("Item") or {}).get("timeStamp", {}).get("S", "")
+    return stamp

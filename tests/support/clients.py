@@ -62,19 +62,21 @@ class CountingClient(ClientWrapper):
 
 
 class FaultyClient(ClientWrapper):
-    """Does what ``fault(call, request)`` says instead of the next call of one operation; after that everything passes."""
+    """Does what ``fault(call, request)`` says instead of the next calls of one operation, so many; then all pass."""
 
-    def __init__(self, client: Any, operation: str, fault: Callable[[Call, dict[str, Any]], Any]) -> None:
+    def __init__(
+        self, client: Any, operation: str, fault: Callable[[Call, dict[str, Any]], Any], *, times: int = 1
+    ) -> None:
         super().__init__(client)
         self._operation = operation
-        self._fault: Callable[[Call, dict[str, Any]], Any] | None = fault
+        self._fault = fault
+        self._left = times
 
     def around(self, operation: str, call: Call, request: dict[str, Any]) -> Any:
-        fault = self._fault
-        if operation != self._operation or fault is None:
+        if operation != self._operation or self._left == 0:
             return call(**request)
-        self._fault = None
-        return fault(call, request)
+        self._left -= 1
+        return self._fault(call, request)
 
 
 def client_error(operation: str, code: str, **more: Any) -> ClientError:

@@ -18,7 +18,7 @@ import pytest
 from ministack.core import lambda_runtime
 from ministack.services import dynamodb
 
-from cli.emulator.logs import LAST_LINE, log_of_invocation, saying_last_line
+from cli.emulator.logs import LAST_LINE, WorkerLog, saying_last_line
 from cli.emulator.polling import at_intervals
 from cli.emulator.queries import narrow_query
 
@@ -53,8 +53,8 @@ def test_a_worker_says_after_each_invocation_that_its_log_ends(tmp_path: Path) -
         check=True,
     )
 
-    lines = filled(*done.stderr.removesuffix("\n").split("\n"))
-    assert [log_of_invocation(lines) for _ in events] == ["a\nb", "", "c\nd", "e"]
+    lines, log = filled(*done.stderr.removesuffix("\n").split("\n")), WorkerLog()
+    assert [log.of_invocation(lines, PROCESS) for _ in events] == ["a\nb", "", "c\nd", "e"]
     assert lines.empty()
     assert [json.loads(answer).get("status") for answer in done.stdout.splitlines()] == [
         "ready",
@@ -65,6 +65,9 @@ def test_a_worker_says_after_each_invocation_that_its_log_ends(tmp_path: Path) -
     ]
 
 
+PROCESS, ANOTHER = object(), object()
+
+
 def filled(*lines: str) -> queue.Queue[str]:
     made: queue.Queue[str] = queue.Queue()
     for line in lines:
@@ -73,13 +76,30 @@ def filled(*lines: str) -> queue.Queue[str]:
 
 
 def test_a_worker_that_dies_leaves_what_it_wrote() -> None:
-    assert log_of_invocation(filled("a", "b"), timeout_s=0.01) == "a\nb"
+    assert WorkerLog().of_invocation(filled("a", "b"), None, timeout_s=0.01) == "a\nb"
 
 
 def test_a_line_of_the_next_invocation_stays_for_that() -> None:
-    lines = filled("a", LAST_LINE, "b", LAST_LINE)
+    lines, log = filled("a", LAST_LINE, "b", LAST_LINE), WorkerLog()
 
-    assert [log_of_invocation(lines), log_of_invocation(lines)] == ["a", "b"]
+    assert [log.of_invocation(lines, PROCESS) for _ in range(2)] == ["a", "b"]
+
+
+def test_an_end_that_comes_late_is_not_taken_for_that_of_the_next_invocation() -> None:
+    log = WorkerLog()
+
+    assert log.of_invocation(filled("a"), PROCESS, timeout_s=0.01) == "a"
+    assert log.of_invocation(filled("late", LAST_LINE, "b", LAST_LINE), PROCESS) == "late\nb"
+    assert log.of_invocation(filled("c", LAST_LINE, "d"), PROCESS) == "c"
+
+
+def test_a_new_process_owes_no_end_of_the_one_before() -> None:
+    log = WorkerLog()
+    log.of_invocation(filled("a"), PROCESS, timeout_s=0.01)
+
+    lines = filled("b", LAST_LINE, "c", LAST_LINE)
+
+    assert [log.of_invocation(lines, ANOTHER) for _ in range(2)] == ["b", "c"]
 
 
 def test_another_kind_of_worker_is_not_taken_for_the_known_one() -> None:

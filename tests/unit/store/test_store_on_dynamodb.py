@@ -1,12 +1,15 @@
 """What is particular to the event store on DynamoDB: what it costs, and answers that get lost."""
 
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from handlers.backoff import Backoff
-from handlers.errors import InvalidInput, VersionConflict
+from handlers.errors import Contended, InvalidInput, VersionConflict
 from handlers.store import IdempotencyKey
 from handlers.store.dynamodb import DynamoDbEventStore
 from tests.support.clients import Call, CountingClient, FaultyClient, answer_lost, client_error
@@ -155,73 +158,142 @@ def test_many_events_are_one_transaction(
     assert counting.calls == {"transact_write_items": 1}
 
 
-@pytest.mark.parametrize(
-    ("behind", "calls"),
-    [
-        # The failed put has shown that an event is there: the place behind it needs no read.
-        (1, {"put_item": 2}),
-        (2, {"put_item": 3}),
-        # Further behind, the head is read, once.
-        (3, {"put_item": 4, "query": 1}),
-        (50, {"put_item": 4, "query": 1}),
-    ],
-)
-def test_a_lost_race_costs_little(
-    counting: CountingClient, counted_store: DynamoDbEventStore, behind: int, calls: dict[str, int]
-) -> None:
-    # given a store that has not seen the last events of a stream that it knows
-    tables = {"events_table": counted_store._events, "idempotency_table": counted_store._guards.table}
-    DynamoDbEventStore(counting._client, **tables).append(numbered(behind))
+class Clock:
+    """Time that passes only where a test says so."""
 
-    answer = counted_store.append([new_event()])
+    def __init__(self) -> None:
+        self._now = datetime(2026, 11, 23, tzinfo=UTC)
 
-    # then its event comes right behind them, for few calls
-    assert answer.events[0].event_id == behind + 1
-    assert counting.calls == calls
+    def now(self) -> datetime:
+        return self._now
+
+    def passes(self, milliseconds: int) -> None:
+        self._now += timedelta(milliseconds=milliseconds)
 
 
-@pytest.mark.parametrize(("behind", "calls"), [(1, 2), (2, 3)])
-def test_a_transaction_that_lost_a_race_is_tried_behind_the_events_that_were_in_its_way(
-    counting: CountingClient, counted_store: DynamoDbEventStore, behind: int, calls: int
-) -> None:
-    tables = {"events_table": counted_store._events, "idempotency_table": counted_store._guards.table}
-    for each in numbered(behind):
-        DynamoDbEventStore(counting._client, **tables).append([each])
+class Waits:
+    """Counts how often a store waits; nobody has to wait for that."""
 
-    answer = counted_store.append([new_event()], KEY)
+    def __init__(self, limit: int = 9) -> None:
+        self.number = 0
+        self._limit = limit
 
-    assert answer.events[0].event_id == behind + 1
-    assert counting.calls == {"transact_write_items": calls}
-
-
-def test_who_met_another_writer_waits_at_the_first_loss_until_he_has_met_nobody(
-    dynamodb: Any, make_store: Callable[..., DynamoDbEventStore], tables: EventTables
-) -> None:
-    waits: list[int] = []
-
-    def counted_waits(_: Backoff) -> Iterator[int]:
-        for attempt in range(9):
-            waits.append(attempt)
+    def __call__(self, _: Backoff) -> Iterator[int]:
+        for attempt in range(self._limit):
+            self.number += attempt > 0
             yield attempt
 
-    other = make_store()
-    store = DynamoDbEventStore(dynamodb, events_table=tables.events, retries=counted_waits)
 
-    def waits_of_an_append(*, another_was_first: bool) -> int:
-        if another_was_first:
-            other.append([new_event()])
-        waits.clear()
-        store.append([new_event()])
-        return len(waits) - 1  # the first attempt is no wait
-
-    # given one who knows the stream and meets another: he has the next place at once
+@pytest.mark.parametrize("behind", [1, 2, 50])
+@pytest.mark.parametrize(("idempotency", "operation"), [(None, "put_item"), (KEY, "transact_write_items")])
+def test_a_head_that_is_out_of_date_costs_one_failed_write_and_one_read(
+    counting: CountingClient, behind: int, idempotency: IdempotencyKey | None, operation: str
+) -> None:
+    # given a store that has not seen the last events of a stream that it knows
+    tables, clock, waits = make_event_tables(counting._client), Clock(), Waits()
+    names = {"events_table": tables.events, "idempotency_table": tables.idempotency}
+    store = DynamoDbEventStore(counting, **names, clock=clock, retries=waits)
     store.append([new_event()])
-    assert waits_of_an_append(another_was_first=True) == 0
-    # when he meets another again, he yields
-    assert waits_of_an_append(another_was_first=True) == 1
-    # and once he has met nobody, he no longer does
-    assert waits_of_an_append(another_was_first=False) == 0
-    assert waits_of_an_append(another_was_first=True) == 0
+    DynamoDbEventStore(counting._client, **names, clock=clock).append(numbered(behind))
+    clock.passes(20)
+    counting.reset()
+
+    answer = store.append([new_event()], idempotency)
+
+    assert answer.events[0].event_id == behind + 1
+    assert counting.calls == {operation: 2, "query": 1}
+    assert waits.number == 0
+
+
+@pytest.mark.parametrize("processes", [2, 5])
+def test_a_lone_writer_never_waits_however_many_processes_serve_him(
+    emulator_client: Callable[[str], Any], processes: int
+) -> None:
+    client, clock, waits = emulator_client("dynamodb"), Clock(), Waits()
+    tables = make_event_tables(client)
+    stores = [
+        DynamoDbEventStore(client, events_table=tables.events, clock=clock, retries=waits) for _ in range(processes)
+    ]
+
+    for number in range(6 * processes):
+        # by turns, and now and then the same one twice in a row
+        for store in (stores[number % processes], stores[0]):
+            clock.passes(11)
+            store.append([new_event()])
+
+    assert waits.number == 0
+
+
+class Racing:
+    """A client of a stream on which another appends: right before each of its next writes, so many of them."""
+
+    def __init__(self, client: Any, other: DynamoDbEventStore) -> None:
+        self._client, self._other = client, other
+        self.races = 0
+        self.calls: Counter[str] = Counter()
+
+    def put_item(self, **arguments: Any) -> Any:
+        self.calls["put_item"] += 1
+        if self.races:
+            self.races -= 1
+            self._other.append([new_event()])
+        return self._client.put_item(**arguments)
+
+    def query(self, **arguments: Any) -> Any:
+        self.calls["query"] += 1
+        return self._client.query(**arguments)
+
+
+def test_who_met_another_writer_waits_as_soon_as_he_meets_one_again_until_he_has_met_nobody(
+    dynamodb: Any, tables: EventTables
+) -> None:
+    clock, waits = Clock(), Waits()
+    client = Racing(dynamodb, DynamoDbEventStore(dynamodb, events_table=tables.events, clock=clock))
+    store = DynamoDbEventStore(client, events_table=tables.events, clock=clock, retries=waits)
+    store.append([new_event()])
+
+    def an_append(*, races: int) -> dict[str, int]:
+        clock.passes(20)
+        client.races, waits.number = races, 0
+        client.calls.clear()
+        store.append([new_event()])
+        return {**client.calls, "waits": waits.number}
+
+    # the place behind the one that was lost is tried at once
+    assert an_append(races=1) == {"put_item": 2, "waits": 0}
+    # who meets another one again yields
+    assert an_append(races=1) == {"put_item": 2, "query": 1, "waits": 1}
+    # and no longer, once he has met nobody
+    assert an_append(races=0) == {"put_item": 1, "waits": 0}
+    assert an_append(races=2) == {"put_item": 3, "waits": 0}
+    assert an_append(races=0) == {"put_item": 1, "waits": 0}
+    # after three places in a row he waits in any case
+    assert an_append(races=3) == {"put_item": 4, "query": 1, "waits": 1}
+
+
+def test_who_loses_for_too_long_is_told_that_nothing_was_written(
+    dynamodb: Any, make_store: Callable[..., DynamoDbEventStore], tables: EventTables
+) -> None:
+    client = Racing(dynamodb, make_store())
+    client.races = 99
+    store = DynamoDbEventStore(client, events_table=tables.events, retries=Waits(limit=2))
+
+    with pytest.raises(Contended, match="nothing was written"):
+        store.append([new_event(data='{"by":"us"}')])
+
+    assert all(event.data != '{"by":"us"}' for event in whole_stream(make_store()))
+
+
+def test_who_is_left_undecided_for_too_long_is_told_that_it_is_not_known(
+    dynamodb: Any, make_store: Callable[..., DynamoDbEventStore]
+) -> None:
+    def in_the_way(call: Call, request: dict[str, Any]) -> None:
+        raise client_error("PutItem", "TransactionConflictException")
+
+    store = make_store(FaultyClient(dynamodb, "put_item", in_the_way, times=999))
+
+    with pytest.raises(Contended, match="not known whether"):
+        store.append([new_event(expected_version=-1)])
 
 
 # -- answers that get lost ---------------------------------------------------------------------------------------------
@@ -290,6 +362,30 @@ def test_a_write_that_was_done_and_then_reported_as_undecided_is_stored_once(
     assert whole_stream(make_store())[1:] == list(answer.events)
 
 
+@pytest.mark.parametrize("expected", [None, -1])
+def test_a_transaction_that_was_done_is_known_by_any_of_its_events(
+    dynamodb: Any, make_store: Callable[..., DynamoDbEventStore], expected: int | None
+) -> None:
+    """The first try is done and undecided; at the next one the first place is locked still, and the second one ours."""
+    stored: list[Any] = []
+
+    def done_and_then_half_locked(call: Call, request: dict[str, Any]) -> None:
+        if not stored:
+            call(**request)
+            stored.extend(request["TransactItems"])
+            raise client_error("TransactWriteItems", "TransactionInProgressException")
+        ours = stored[1]["Put"]["Item"]
+        reasons = [{"Code": "TransactionConflict"}, {"Code": "ConditionalCheckFailed", "Item": ours}]
+        raise client_error("TransactWriteItems", "TransactionCanceledException", CancellationReasons=reasons)
+
+    store = make_store(FaultyClient(dynamodb, "transact_write_items", done_and_then_half_locked, times=2))
+
+    answer = store.append([new_event(expected_version=expected), new_event()])
+
+    assert [event.event_id for event in answer.events] == [0, 1]
+    assert whole_stream(make_store()) == list(answer.events)
+
+
 def test_a_write_that_another_transaction_got_in_the_way_of_is_tried_again(
     dynamodb: Any, make_store: Callable[..., DynamoDbEventStore]
 ) -> None:
@@ -355,7 +451,8 @@ def test_a_guard_expires_after_the_events_are_old(dynamodb: Any, make_store: Any
     (guard,) = dynamodb.scan(TableName=tables.idempotency)["Items"]
 
     assert set(guard) == {"idempotencyKey", "payloadHash", "answer", "expiresAt"}
-    assert guard["expiresAt"]["N"].isdigit()
+    days = (int(guard["expiresAt"]["N"]) - time.time()) / 86_400
+    assert 29.9 < days < 30.1
 
 
 def test_only_the_first_event_of_a_stream_is_in_the_index_of_streams(
