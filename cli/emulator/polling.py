@@ -2,7 +2,7 @@
 
 On AWS the stream of a table is looked at four times a second, so that under load a batch holds many records ("Using AWS
 Lambda with Amazon DynamoDB", polling). The emulator looks again as soon as a function has ended: one or two records a batch,
-and an invocation of the publisher and of each projector for them. Here it looks every 30 ms under load; a record
+and an invocation of the publisher and of each projector for them. Here it looks every 40 ms under load; a record
 that comes after a pause is handed over at once.
 """
 
@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-_INTERVAL_S = 0.03
+_INTERVAL_S = 0.04
 
 
 def adapt_polling() -> None:

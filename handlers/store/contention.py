@@ -4,9 +4,9 @@ Losing against a head that is remembered is nothing special: another process of 
 client since. Losing against an event that is as young as the append itself is another matter: somebody else is at work on
 the stream at this moment. Two writers that both stay would take turns, and each lose a write for every event. So whoever
 has met another in the append before yields, and waits; meanwhile one has the stream to himself, knows its head, and pays one
-call an event. Of eight writers on one stream of the local target an event costs 1.5 calls so, instead of 4.5 with all of them
-trying again soon (`benchmarks/appending.py`). Where appends take longer than `AT_THE_SAME_TIME`, writers notice each other
-less, and pay more: the result is the same.
+call an event. Of eight writers on one stream of the local target, an event costs 1.5 calls so, instead of 4.5 with all of
+them trying again soon (`benchmarks/appending.py`). Where appends take longer than `AT_THE_SAME_TIME`, writers notice each
+other less, and pay more; the result is the same.
 """
 
 from __future__ import annotations
