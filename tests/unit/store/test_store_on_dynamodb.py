@@ -93,6 +93,16 @@ def test_a_history_that_lost_an_event_for_good_can_still_be_read(
     assert [event.event_id for event in store.read(STREAM, 1).events] == [2, 3]
 
 
+def test_behind_an_event_that_is_gone_a_page_still_ends_before_the_next_gap(
+    dynamodb: Any, make_store: Callable[..., DynamoDbEventStore]
+) -> None:
+    make_store().append(numbered(5))
+
+    page = make_store(HalfSeen(dynamodb, 1, 3, queries=99)).read(STREAM, 1)
+
+    assert ([event.event_id for event in page.events], page.more) == ([2], True)
+
+
 # -- positions that somebody made up -----------------------------------------------------------------------------------
 
 
