@@ -16,8 +16,7 @@ from cli.session import Session
 from cli.tables import visible
 from handlers.catalogue import known_types
 from handlers.projections.test_items import TEST_STREAM
-
-_KEY_CHARACTERS_MAX = 256  # what the API takes: handlers/api/appending.py
+from handlers.store.limits import MAX_IDEMPOTENCY_KEY_CHARACTERS, idempotency_key_faults
 
 
 @command()
@@ -98,10 +97,10 @@ def add_event(
 
 
 def _check_key(key: str | None) -> None:
-    if key is not None and not (1 <= len(key) <= _KEY_CHARACTERS_MAX and key.isascii() and key.isprintable()):
+    if key is not None and idempotency_key_faults(key, "--idempotency-key"):
         raise UsageError(
             "--idempotency-key can't be used: it travels in an HTTP header",
-            f"Use 1 to {_KEY_CHARACTERS_MAX} printable ASCII characters.",
+            f"Use 1 to {MAX_IDEMPOTENCY_KEY_CHARACTERS} printable ASCII characters.",
         )
 
 

@@ -91,13 +91,14 @@ def _narrowed(module: Any, data: Mapping[str, Any]) -> Table | None:
 
 def _in_range(keys: list[str], relation: str, bound: int) -> list[str]:
     below, up_to = bisect_left(keys, bound, key=int), bisect_right(keys, bound, key=int)
-    return {
-        "=": keys[below:up_to],
-        "<": keys[:below],
-        "<=": keys[:up_to],
-        ">": keys[up_to:],
-        ">=": keys[below:],
+    first, end = {
+        "=": (below, up_to),
+        "<": (0, below),
+        "<=": (0, up_to),
+        ">": (up_to, len(keys)),
+        ">=": (below, len(keys)),
     }[relation]
+    return keys[first:end]
 
 
 def _page(keys: Iterable[str], partition: Mapping[str, Any], module: Any) -> list[str]:

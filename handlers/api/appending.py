@@ -18,14 +18,19 @@ from handlers.clock import Clock
 from handlers.errors import Fault, InvalidInput, VersionConflict
 from handlers.events import Event, NewEvent
 from handlers.store import EventStore
-from handlers.store.limits import MAX_EVENT_BODY_BYTES, MAX_EVENTS_BODY_BYTES, check_sizes, pointer
+from handlers.store.limits import (
+    MAX_EVENT_BODY_BYTES,
+    MAX_EVENTS_BODY_BYTES,
+    check_sizes,
+    idempotency_key_faults,
+    pointer,
+)
 from handlers.store.planning import MAX_TRANSACTION_ITEMS
 from handlers.store.port import Appended, IdempotencyKey
 
 # The idempotency guard is one of the items of the transaction (E4).
 MAX_EVENTS = MAX_TRANSACTION_ITEMS
 MAX_GUARDED_EVENTS = MAX_TRANSACTION_ITEMS - 1
-MAX_IDEMPOTENCY_KEY_CHARACTERS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +135,8 @@ def _idempotency_key(request: Request) -> tuple[str | None, list[Fault]]:
     key = request.headers.get("idempotency-key")
     if key is None:
         return None, []
-    if 1 <= len(key) <= MAX_IDEMPOTENCY_KEY_CHARACTERS and key.isascii() and key.isprintable():
-        return key, []
-    detail = f"is not 1 to {MAX_IDEMPOTENCY_KEY_CHARACTERS} printable ASCII characters"
-    return None, [Fault("header:Idempotency-Key", detail)]
+    faults = idempotency_key_faults(key, "header:Idempotency-Key")
+    return None if faults else key, faults
 
 
 def _guard(key: str | None, resource: str, events: Sequence[Any]) -> IdempotencyKey | None:

@@ -60,7 +60,7 @@ class Race:
     def __init__(self, began: datetime, *, yields: bool) -> None:
         self.conflicts = 0
         self.met_others = False
-        self._recent = rfc3339(began - AT_THE_SAME_TIME)
+        self._began = began
         self._places_left = 1 if yields else PLACES_IN_A_ROW
 
     def lost(self, head: Head, taken_at: str) -> Head | None:
@@ -74,22 +74,21 @@ class Race:
             The time stamp of the event that stands in its place; empty where that is not known.
         """
         self.conflicts += 1
-        if head is Head.REMEMBERED and taken_at < self._recent:
+        if head is Head.REMEMBERED and taken_at < rfc3339(self._began - AT_THE_SAME_TIME):
             return Head.READ
         self.met_others = True
-        return self._next_place()
+        return self._again(Head.SHOWN)
 
     def undecided(self, head: Head) -> Head | None:
         """Likewise for a write that another one's transaction got in the way of: it is tried again as it is."""
         self.conflicts += 1
-        self._places_left -= 1
-        return head if self._places_left > 0 else None
+        return self._again(head)
 
     def go_on(self) -> Head:
         """Return what to place a write behind after a wait."""
         self._places_left = PLACES_IN_A_ROW
         return Head.READ
 
-    def _next_place(self) -> Head | None:
+    def _again(self, head: Head) -> Head | None:
         self._places_left -= 1
-        return Head.SHOWN if self._places_left > 0 else None
+        return head if self._places_left > 0 else None

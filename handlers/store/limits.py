@@ -33,6 +33,7 @@ MAX_APPEND_BYTES = 4 * 1024 * 1024 - 16 * 1024
 # Metadata is for a handful of ids; it is read whenever the event is.
 MAX_METADATA_BYTES = 16 * 1024
 MAX_METADATA_ID_CHARACTERS = 256
+MAX_IDEMPOTENCY_KEY_CHARACTERS = 256
 # Larger integers lose digits in JavaScript and other readers of JSON (RFC 8259, section 6).
 MAX_SAFE_INTEGER = 2**53 - 1
 # One event of 400 KB fits with room for escapes; whatever is larger is not read at all.
@@ -52,6 +53,13 @@ _TYPE = re.compile(r"[!-~]{1,128}")
 def pointer(*parts: object) -> str:
     """Return the JSON pointer (RFC 6901) of a place given by keys and indexes."""
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
+
+
+def idempotency_key_faults(key: str, place: str) -> list[Fault]:
+    """Check an idempotency key: it travels in an HTTP header."""
+    if 1 <= len(key) <= MAX_IDEMPOTENCY_KEY_CHARACTERS and key.isascii() and key.isprintable():
+        return []
+    return [Fault(place, f"is not 1 to {MAX_IDEMPOTENCY_KEY_CHARACTERS} printable ASCII characters")]
 
 
 def stream_id_faults(value: Any, place: str) -> list[Fault]:

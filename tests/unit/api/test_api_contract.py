@@ -67,7 +67,7 @@ def test_its_limits_are_those_of_the_code() -> None:
     bulk = operations()["POST /addEvents"]["requestBody"]["content"]["application/json"]["schema"]
     assert bulk["properties"]["events"]["maxItems"] == appending.MAX_EVENTS
     key = operations()["POST /addEvent"]["parameters"][0]["schema"]
-    assert key["maxLength"] == appending.MAX_IDEMPOTENCY_KEY_CHARACTERS
+    assert key["maxLength"] == limits.MAX_IDEMPOTENCY_KEY_CHARACTERS
 
 
 def test_every_reference_leads_somewhere() -> None:
