@@ -8,7 +8,9 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TextIO
+from typing import Literal, TextIO, TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,37 @@ class Environment:
             stderr_is_terminal=_is_terminal(sys.stderr),
             width=_width(),
         )
+
+    def poll(
+        self,
+        ask: Callable[[], T],
+        done: Callable[[T], bool],
+        *,
+        timeout_s: float | None,
+        pause_s: float = 0.02,
+        pause_max_s: float = 0.5,
+    ) -> T:
+        """Ask until the answer is final or time is up, with growing pauses; returns the last answer.
+
+        Parameters
+        ----------
+        ask
+            Returns the present answer; called at least once.
+        done
+            Whether an answer is final.
+        timeout_s
+            None waits without end.
+        pause_s, pause_max_s
+            The first pause, and the longest.
+        """
+        deadline = None if timeout_s is None else self.monotonic() + timeout_s
+        while not done(answer := ask()):
+            left_s = pause_s if deadline is None else deadline - self.monotonic()
+            if left_s <= 0:
+                break
+            self.sleep(min(pause_s, left_s))
+            pause_s = min(pause_s * 1.5, pause_max_s)
+        return answer
 
     def variable(self, name: str) -> str | None:
         """The variable's value without surrounding space; None where it is missing or blank."""

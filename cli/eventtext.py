@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from cli.eventstore import Event
+from cli.client.service import Event
 from cli.tables import text_width, visible
 from handlers.exactjson import dumps
 

@@ -12,7 +12,7 @@ from cli.state import State
 from cli.targets import Choice, Target, Targets
 
 if TYPE_CHECKING:
-    from cli.api import Api
+    from cli.client.service import Service
     from cli.aws import Clients
     from cli.emulator import Emulator
 
@@ -70,24 +70,23 @@ class Session:
         return self.clients_for(self.target)
 
     @cached_property
-    def api(self) -> Api:
+    def service(self) -> Service:
         """The deployed API."""
-        return self.api_for(self.target)
+        return self.service_for(self.target)
 
-    def api_for(self, target: Target) -> Api:
-        """The API of one stack."""
-        from cli.api import Api
+    def service_for(self, target: Target) -> Service:
+        """Return the API of one stack."""
+        from cli.client.http import HttpClient
+        from cli.client.service import Service
         from cli.keys import key_for_calls
 
         clients = self.clients_for(target)
         key = key_for_calls(target, self.settings, self.state, clients)
-        return Api(
-            target,
-            key,
-            clients.credentials,
-            sleep=self.environment.sleep,
-            variables=self.environment.variables,
+        environment = self.environment
+        http = HttpClient(
+            target, key, clients.credentials, sleep=environment.sleep, variables=environment.variables
         )
+        return Service(http)
 
     def clients_for(self, target: Target) -> Clients:
         from cli.aws import Clients

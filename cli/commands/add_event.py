@@ -11,7 +11,7 @@ import typer
 from cli.command import command
 from cli.errors import CliError, UsageError
 from cli.eventdata import given_data, lacking, lacking_error, unknown_type_note
-from cli.readmodel import following, wait_until_projected
+from cli.client.projections import projections_of, wait_until_projected
 from cli.session import Session
 from cli.tables import visible
 from handlers.catalogue import known_types
@@ -67,14 +67,14 @@ def add_event(
         event["expectedVersion"] = expected_version
     if correlation_id is not None:
         event["metadata"] = {"correlationId": correlation_id}
-    projections = following(stream_id)
+    projections = projections_of(stream_id)
     if wait and not projections:
         raise UsageError("--wait has nothing to wait for: no projection follows this stream")
     note = unknown_type_note(event["type"])
     if note:
         session.output.warning(note)
 
-    answer = session.api.post("/addEvent", event, idempotency_key=idempotency_key)
+    answer = session.service.add_event(event, idempotency_key=idempotency_key)
     appended = answer.document
     if wait:
         with (
@@ -84,12 +84,12 @@ def add_event(
         ):
             for projection in projections:
                 wait_until_projected(
-                    session.api, session.environment, projection, stream_id, appended["eventId"], timeout
+                    session.service, session.environment, projection, stream_id, appended["eventId"], timeout
                 )
     if not session.output.is_text:
         session.output.json(appended)
         return
-    again = " (it was already: this is the answer to the first time)" if answer.replayed else ""
+    again = " (already stored; this is the original answer)" if answer.replayed else ""
     where = f"event {appended['eventId']} of stream {visible(appended['streamId'])}"
     session.output.text(f"{visible(appended['type'])} is {where}{again}")
     if not wait and projections:

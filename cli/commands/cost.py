@@ -109,12 +109,11 @@ def start(now_s: float, back_s: float) -> int:
 def _event_bytes(session: Session) -> int:
     """The mean size of the last events of the projected stream, as DynamoDB counts: names and values."""
     from cli.errors import NotFoundError
-    from cli.eventstore import event_pages
     from handlers.exactjson import dumps
     from handlers.projections.test_items import TEST_STREAM
 
     try:
-        pages = list(event_pages(session.api, TEST_STREAM, limit=_SAMPLED_EVENTS, backwards=True))
+        pages = list(session.service.event_pages(TEST_STREAM, limit=_SAMPLED_EVENTS, backwards=True))
     except NotFoundError:
         pages = []
     sizes = [len(dumps(event).encode()) for page in pages for event in page]

@@ -9,7 +9,7 @@ import typer
 
 from cli.command import command
 from cli.errors import NotFoundError, UsageError
-from cli.eventstore import Event, event_pages, head
+from cli.client.service import Event
 from cli.eventtext import TERMINAL_CHARACTERS_MAX, event_lines
 from cli.output import Format
 from cli.session import Session
@@ -54,7 +54,7 @@ def events(
     if follow:
         pages = _following(session, stream_id, start or 0, limit, interval)
     else:
-        pages = event_pages(session.api, stream_id, first=start, limit=limit, backwards=reverse)
+        pages = session.service.event_pages(stream_id, first=start, limit=limit, backwards=reverse)
     try:
         number = _show(session, stream_id, pages)
     except NotFoundError as error:
@@ -67,7 +67,7 @@ def _start(session: Session, stream_id: str, first: int | None) -> int | None:
     """Where to begin; a negative number counts from the end."""
     if first is None or first >= 0:
         return first
-    return max(0, head(session.api, stream_id) + 1 + first)
+    return max(0, session.service.head(stream_id) + 1 + first)
 
 
 def _following(
@@ -78,7 +78,7 @@ def _following(
     while limit is None or shown < limit:
         left = None if limit is None else limit - shown
         try:
-            for page in event_pages(session.api, stream_id, first=start + shown, limit=left):
+            for page in session.service.event_pages(stream_id, first=start + shown, limit=left):
                 yield page
                 shown += len(page)
         except NotFoundError:

@@ -8,7 +8,8 @@ import typer
 
 from cli.command import command
 from cli.errors import UsageError
-from cli.readmodel import Listing, fetch, items_projection
+from cli.client.projections import items_projection
+from cli.client.service import Listing
 from cli.session import Session
 from cli.tables import Column
 
@@ -47,15 +48,15 @@ def list_items(
     if watch:
         _watch(session, limit, interval)
         return
-    _show(session, fetch(session.api, items_projection(), limit=limit))
+    _show(session, session.service.rows(items_projection(), limit=limit))
 
 
 def _as_of(session: Session, text: str, limit: int | None) -> Listing:
-    from cli.timetravel import moment, rows_as_of
+    from cli.replay.audit import moment, rows_as_of
 
     when = moment(text)
     with session.output.progress("folding history"):
-        listing = rows_as_of(session.api, items_projection(), when)
+        listing = rows_as_of(session.service, items_projection(), when)
     if limit is None or len(listing.items) <= limit:
         return listing
     return Listing(listing.items[:limit], listing.checkpoint, complete=False)
@@ -90,7 +91,7 @@ def _watch(session: Session, limit: int | None, interval: float) -> None:
         return
     before: Listing | None = None
     while True:
-        listing = fetch(session.api, items_projection(), limit=limit)
+        listing = session.service.rows(items_projection(), limit=limit)
         if listing != before:
             if output.is_text:
                 _show(session, listing)
@@ -114,5 +115,5 @@ def _watch_in_place(session: Session, limit: int | None, interval: float) -> Non
 
     with Live(console=session.output.console("stdout"), auto_refresh=False, vertical_overflow="ellipsis") as live:
         while True:
-            live.update(screen(fetch(session.api, items_projection(), limit=limit)), refresh=True)
+            live.update(screen(session.service.rows(items_projection(), limit=limit)), refresh=True)
             session.environment.sleep(interval)

@@ -8,14 +8,14 @@ import typer
 
 from cli.command import command
 from cli.errors import DegradedError, UsageError
-from cli.readmodel import named_projection
+from cli.client.projections import named_projection
 from cli.session import Session
 from cli.tables import visible
 from handlers.projection.jobs import REPLAY
 
 if TYPE_CHECKING:
-    from cli.replaying.effect import Effect
-    from cli.replaying.jobs import Job
+    from cli.client.service import ReplayJob
+    from cli.replay.audit import Effect
     from handlers.projection.definition import Projection
 
 
@@ -28,7 +28,7 @@ def replay(
     from_event_id: Annotated[
         int,
         typer.Option(
-            "--from-event-id", metavar="N", min=0, help="Apply the events from N on again, in place, not all anew."
+            "--from-event-id", metavar="N", min=0, help="Reapply events from N in place."
         ),
     ] = 0,
     projection: Annotated[
@@ -40,15 +40,15 @@ def replay(
         typer.Option("--dry-run", help="Compare the read model with its history, write nothing; exit code 7: differs."),
     ] = False,
     rollback: Annotated[
-        bool, typer.Option("--rollback", help="Go back to the generation before, and catch up from there.")
+        bool, typer.Option("--rollback", help="Switch back to the previous generation, and catch up from there.")
     ] = False,
     timeout: Annotated[
         float | None, typer.Option("--timeout", metavar="SECONDS", min=0, help="Stop waiting after this long.")
     ] = None,
 ) -> None:
-    """Build the read model anew from history, while the old one goes on serving.
+    """Rebuild the read model from history while the current one keeps serving.
 
-    Waits for the end and tells what changed. A replay that runs already is followed; Ctrl-C leaves it running.
+    Waits for the end and shows what changed. A replay that is already running is followed; Ctrl-C leaves it running.
     """
     _check({"--dry-run": dry_run, "--rollback": rollback, "--from-event-id": from_event_id > 0})
     _check({"--dry-run": dry_run, "--no-wait": no_wait})
@@ -56,21 +56,20 @@ def replay(
     if dry_run:
         _audit(session, chosen, stream_id)
         return
-    from cli.replaying.jobs import start, start_rollback
+    from cli.replay.run import failure, run, start, start_rollback
 
-    def begin() -> Job:
+    def begin() -> ReplayJob:
         if rollback:
-            return start_rollback(session.api, chosen, stream_id)
-        return start(session.api, chosen, stream_id, from_event_id)
+            return start_rollback(session.service, chosen, stream_id)
+        return start(session.service, chosen, stream_id, from_event_id)
 
     if no_wait:
         _started(session, begin())
         return
-    from cli.replaying.running import failure, replay_to_end
-    from cli.replaying.screen import show_outcome
+    from cli.replay.screen import show_outcome
 
-    outcome = replay_to_end(
-        session.api, session.environment, session.output, chosen, begin, stream_id=stream_id, timeout_s=timeout
+    outcome = run(
+        session.service, session.environment, session.output, chosen, begin, stream_id=stream_id, timeout_s=timeout
     )
     if not session.output.is_text:
         session.output.json(outcome.document(chosen.key))
@@ -79,7 +78,7 @@ def replay(
     if session.output.is_text:
         show_outcome(session.output, chosen, outcome)
         if outcome.job.kind == REPLAY:
-            session.output.hint("Go back to the read model before:  esctl replay --rollback")
+            session.output.hint("Roll back to the previous read model:  esctl replay --rollback")
 
 
 @command()
@@ -89,18 +88,17 @@ def replays(
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100, metavar="N", help="Show the last N.")] = 20,
 ) -> None:
     """List the recent replays and rollbacks, the newest first."""
-    from cli.replaying.jobs import find, recent
-    from cli.replaying.screen import job_pairs, job_table
+    from cli.replay.screen import job_pairs, job_table
 
     output = session.output
     if replay_id is not None:
-        job = find(session.api, replay_id)
+        job = session.service.replay(replay_id)
         if output.is_text:
             output.pairs(job_pairs(job))
         else:
             output.json(job.document)
         return
-    jobs = recent(session.api, limit)
+    jobs = session.service.replays(limit)
     if output.is_text:
         columns, rows = job_table(jobs)
         output.table(columns, rows, empty="There are no replays.")
@@ -111,38 +109,37 @@ def replays(
 def _check(options: dict[str, bool]) -> None:
     given = [name for name, is_given in options.items() if is_given]
     if len(given) > 1:
-        raise UsageError(f"{' and '.join(given)} do not go together")
+        raise UsageError(f"{' and '.join(given)} cannot be combined")
 
 
-def _started(session: Session, job: Job) -> None:
+def _started(session: Session, job: ReplayJob) -> None:
     if not session.output.is_text:
         session.output.json(job.document)
         return
     session.output.text(f"{job.word} {job.replay_id} of {job.document['projection']}: {job.state}")
-    session.output.hint("See how far it is:  esctl replays\nFollow it:          esctl replay")
+    session.output.hint("See its progress:  esctl replays\nFollow it:         esctl replay")
 
 
 def _audit(session: Session, projection: Projection, stream_id: str | None) -> None:
-    """Show the read model beside what history makes of it.
+    """Compare the read model with its history.
 
     Raises
     ------
     DegradedError
         They differ.
     """
-    from cli.replaying.effect import audit
-    from cli.replaying.screen import show_differences
-    from cli.replaying.standing import standings
+    from cli.replay.audit import audit, streams_of
+    from cli.replay.screen import show_differences
 
     output = session.output
     effects: list[Effect] = []
-    found = standings(session.api, projection, stream_id)
+    found = streams_of(session.service, projection, stream_id)
     for each in found:
-        if each.halted_at is not None:
-            output.warning(f"stream {each.stream_id} is halted at event {each.halted_at}: {each.halted_because}")
+        if each.halted is not None:
+            output.warning(f"stream {each.stream_id} is halted at event {each.halted.event_id}: {each.halted.error}")
         with output.progress(f"folding {each.stream_id}", max(0, each.checkpoint + 1)) as progress:
             effects.append(
-                audit(session.api, projection, each, lambda count, to=progress: to.update(done=count))  # type: ignore[misc]
+                audit(session.service, projection, each, lambda count, to=progress: to.update(done=count))  # type: ignore[misc]
             )
     differing = sum(len(effect.differences) for effect in effects)
     if not output.is_text:
@@ -158,11 +155,11 @@ def _audit(session: Session, projection: Projection, stream_id: str | None) -> N
             )
     if differing:
         raise DegradedError(
-            f"the read model {projection.name} is not what its history makes of it: {differing:,} rows differ",
-            "Build it anew:  esctl replay",
+            f"the read model {projection.name} does not match its history: {differing:,} rows differ",
+            "Rebuild it:  esctl replay",
         )
     if output.is_text:
-        output.success(f"The read model {projection.name} is what its history makes of it.")
+        output.success(f"The read model {projection.name} matches its history.")
 
 
 def _audit_document(projection: Projection, effects: list[Effect]) -> dict[str, object]:

@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from cli.command import command
-from cli.eventstore import stream_pages
 from cli.output import Format
 from cli.session import Session
 from cli.tables import visible
@@ -27,7 +26,7 @@ def streams(
     output = session.output
     number = 0
     found: list[str] = []
-    for page in stream_pages(session.api, limit=limit):
+    for page in session.service.stream_pages(limit=limit):
         number += len(page)
         for stream_id in page:
             if output.format is Format.JSONL:

@@ -13,7 +13,6 @@ import typer
 
 from cli.command import command
 from cli.errors import CliError, ConflictError, ExitCode, NotFoundError, PartialError, UsageError
-from cli.eventstore import head, stream_pages
 from cli.session import Session
 from cli.tables import visible
 from cli.transfer.appending import Tally
@@ -71,7 +70,7 @@ def export_events(
         def tick(done: Exported) -> None:
             progress.update(done=done.events if plan.counts_events else done.streams)
 
-        done = export(session.api, plan.stream_ids, chosen, target, connections=connections, tick=tick)
+        done = export(session.service, plan.stream_ids, chosen, target, connections=connections, tick=tick)
     if not session.output.is_text and file != STANDARD:
         session.output.json({"events": done.events, "streams": done.streams, "file": file})
         return
@@ -133,7 +132,7 @@ def _import(session: Session, file: str, form_name: FormName, tally: Tally, impo
         run(
             stream,
             form(form_name),
-            session.api,
+            session.service,
             tally,
             name=import_id,
             connections=connections,
@@ -150,13 +149,13 @@ def _plan(session: Session, given: list[str], connections: int) -> _Plan:
     NotFoundError
         A stream that was named does not exist.
     """
-    pages = stream_pages(session.api)
+    pages = session.service.stream_pages()
     first = given or [stream_id for page in _until(pages, _HEADS_MAX) for stream_id in page]
     if not given and len(first) > _HEADS_MAX:
         number = len(first) + sum(map(len, pages))
-        return _Plan((stream_id for page in stream_pages(session.api) for stream_id in page), number, False)
+        return _Plan((stream_id for page in session.service.stream_pages() for stream_id in page), number, False)
     with ThreadPoolExecutor(connections) as pool:
-        heads = list(pool.map(lambda stream_id: head(session.api, stream_id), first))
+        heads = list(pool.map(session.service.head, first))
     for stream_id, last in zip(first, heads, strict=True):
         if last < 0:
             raise NotFoundError(f"there is no stream {visible(stream_id)}", "List them:  esctl streams")

@@ -11,7 +11,8 @@ import typer
 from cli.command import command
 from cli.commands.list_items import COLUMNS, rows
 from cli.errors import CliError
-from cli.readmodel import Listing, fetch, items_projection, wait_until_projected
+from cli.client.projections import items_projection, wait_until_projected
+from cli.client.service import Listing
 from cli.session import Session
 from handlers.exactjson import dumps
 from handlers.projections.test_items import TEST_STREAM
@@ -58,7 +59,7 @@ def walkthrough(
     if output.is_text:
         output.text(f"Walkthrough on {target.label}")
         output.text(f"API: {target.api_url}")
-    before = fetch(session.api, items_projection())
+    before = session.service.rows(items_projection())
     others = [item for item in before.items if item.get("itemId") != ITEM]
     shown = [_run(session, number, step, others, timeout) for number, step in enumerate(STEPS, start=1)]
     replayed = _replay(session, others, shown[-1]["answer"], timeout)
@@ -83,12 +84,12 @@ def _run(session: Session, number: int, step: Step, others: list[Any], timeout: 
     if output.is_text:
         output.text(f"\nStep {number} of {len(STEPS) + 1}: {step.title}")
         output.text(f"POST /addEvent\n  {dumps(event)}")
-    answer = session.api.post("/addEvent", event)
+    answer = session.service.add_event(event)
     appended = answer.document
     if output.is_text:
         output.text(f"{answer.status}\n  {dumps(appended)}")
     wait_until_projected(
-        session.api, session.environment, items_projection(), TEST_STREAM, appended["eventId"], timeout
+        session.service, session.environment, items_projection(), TEST_STREAM, appended["eventId"], timeout
     )
     listing = _list(session)
     check(step, listing, others, appended)
@@ -97,20 +98,17 @@ def _run(session: Session, number: int, step: Step, others: list[Any], timeout: 
 
 def _replay(session: Session, others: list[Any], appended: Mapping[str, Any], timeout: float) -> dict[str, Any]:
     """The last step: build the read model anew from its history; the list has to stay as it was."""
-    from cli.replaying.following import follow
-    from cli.replaying.jobs import Job
-    from cli.replaying.running import failure
+    from cli.replay.run import failure, follow
 
     output = session.output
-    request = {"streamId": TEST_STREAM, "fromEventId": 0}
+    request = {"projection": items_projection().name, "streamId": TEST_STREAM}
     if output.is_text:
         output.text(f"\nStep {len(STEPS) + 1} of {len(STEPS) + 1}: Build the read model anew from its history")
         output.text(f"POST /triggerReplay\n  {dumps(request)}")
-    answer = session.api.post("/triggerReplay", request)
-    started = Job(answer.document)
+    started = session.service.trigger_replay(items_projection().name, TEST_STREAM)
     if output.is_text:
-        output.text(f"{answer.status}\n  {dumps({'replayId': started.replay_id, 'state': started.state})}")
-    job = follow(session.api, session.environment, output, started, timeout)
+        output.text(f"202\n  {dumps({'replayId': started.replay_id, 'state': started.state})}")
+    job = follow(session.service, session.environment, output, started, timeout)
     if output.is_text:
         told = {name: job.document[name] for name in ("state", "eventsDone", "eventsPerSecond")}
         output.text(f"GET /replays/{job.replay_id}\n200\n  {dumps(told)}")
@@ -124,7 +122,7 @@ def _replay(session: Session, others: list[Any], appended: Mapping[str, Any], ti
 def _list(session: Session) -> Listing:
     """Read the list, and show it."""
     output = session.output
-    listing = fetch(session.api, items_projection())
+    listing = session.service.rows(items_projection())
     if output.is_text:
         output.text("GET /listTestItems")
         output.text(f"200, checkpoint {listing.checkpoint}")

@@ -6,11 +6,10 @@ import re
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
-from cli.api import Answer
 from cli.errors import CliError, ConflictError, NotFoundError
-from cli.eventstore import Event, event_pages
+from cli.client.http import Answer
+from cli.client.service import Event, Service
 from cli.tables import visible
 from cli.transfer.chunks import Chunk, derived_key
 from cli.transfer.forms import BadLineError
@@ -19,14 +18,6 @@ from cli.transfer.incoming import Incoming, same_event
 # Throttled or busy: the API client has tried five times by then; an import has more patience, half a minute.
 _PASSING_STATUSES = frozenset({429, 502, 503, 504})
 _PAUSES_S = (1, 2, 4, 8, 15)
-
-
-class Api(Protocol):
-    """The part of `cli.api.Api` that an import needs."""
-
-    def get(self, path: str, **query: object) -> Answer: ...
-
-    def post(self, path: str, body: object, *, idempotency_key: str | None = None) -> Answer: ...
 
 
 @dataclass(slots=True)
@@ -64,8 +55,8 @@ class Appender:
         Waits, in seconds.
     """
 
-    def __init__(self, api: Api, tally: Tally, sleep: Callable[[float], None]) -> None:
-        self._api = api
+    def __init__(self, service: Service, tally: Tally, sleep: Callable[[float], None]) -> None:
+        self._service = service
         self._tally = tally
         self._sleep = sleep
 
@@ -101,7 +92,7 @@ class Appender:
         body = b'{"events":[' + b",".join(event.text.encode() for event in events) + b"]}"
         for pause_s in (*_PAUSES_S, None):
             try:
-                return self._api.post("/addEvents", body, idempotency_key=key)
+                return self._service.add_events(body, idempotency_key=key)
             except ConflictError:
                 raise
             except CliError as error:
@@ -135,7 +126,7 @@ class Appender:
 
     def _stored(self, stream_id: str, events: Sequence[Incoming]) -> list[Event]:
         try:
-            pages = event_pages(self._api, stream_id, first=events[0].event_id, limit=len(events))
+            pages = self._service.event_pages(stream_id, first=events[0].event_id, limit=len(events))
             return [event for page in pages for event in page]
         except NotFoundError:
             return []

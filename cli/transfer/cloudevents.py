@@ -28,7 +28,7 @@ import re
 from typing import Any
 from urllib.parse import quote, unquote
 
-from cli.eventstore import Event
+from cli.client.service import Event
 from cli.transfer.forms import BadLineError
 from handlers.exactjson import NotJson, dumps, loads
 

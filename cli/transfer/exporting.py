@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from cli.eventstore import EventPage, Reader, events_page
+from cli.client.service import Event, Page, Service
 from cli.transfer.files import Sink
 from cli.transfer.forms import Form
 
@@ -21,7 +21,7 @@ class Exported:
 
 
 def export_events(
-    api: Reader,
+    service: Service,
     stream_ids: Iterable[str],
     form: Form,
     sink: Sink,
@@ -38,21 +38,21 @@ def export_events(
     CliError
     """
     done = Exported()
-    for page in _pages(api, stream_ids, connections):
-        sink.write("".join(f"{form.encode(event)}\n" for event in page.events).encode())
-        done.events += len(page.events)
-        done.streams += page.token is None
+    for page in _pages(service, stream_ids, connections):
+        sink.write("".join(f"{form.encode(event)}\n" for event in page.items).encode())
+        done.events += len(page.items)
+        done.streams += page.next_token is None
         tick(done)
     return done
 
 
-def _pages(api: Reader, stream_ids: Iterable[str], connections: int) -> Iterator[EventPage]:
+def _pages(service: Service, stream_ids: Iterable[str], connections: int) -> Iterator[Page[Event]]:
     pool = ThreadPoolExecutor(connections, thread_name_prefix="export")
-    ahead: deque[tuple[str, Future[EventPage]]] = deque()
+    ahead: deque[tuple[str, Future[Page[Event]]]] = deque()
     following = iter(stream_ids)
 
-    def fetch(stream_id: str, token: str | None = None) -> Future[EventPage]:
-        return pool.submit(events_page, api, stream_id, token=token)
+    def fetch(stream_id: str, token: str | None = None) -> Future[Page[Event]]:
+        return pool.submit(service.events_page, stream_id, token=token)
 
     def fill() -> None:
         while len(ahead) < connections and (stream_id := next(following, None)) is not None:
@@ -64,11 +64,11 @@ def _pages(api: Reader, stream_ids: Iterable[str], connections: int) -> Iterator
             stream_id, coming = ahead.popleft()
             while True:
                 page = coming.result()
-                if page.token is None:
+                if page.next_token is None:
                     fill()
                     yield page
                     break
-                coming = fetch(stream_id, page.token)
+                coming = fetch(stream_id, page.next_token)
                 yield page
     finally:
         pool.shutdown(wait=False, cancel_futures=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any, Protocol
 
-from cli.eventstore import Event
+from cli.client.service import Event
 from handlers.exactjson import dumps
 
 

@@ -16,7 +16,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import BinaryIO
 
-from cli.transfer.appending import Api, Appender, Tally
+from cli.client.service import Service
+from cli.transfer.appending import Appender, Tally
 from cli.transfer.chunks import Chunker
 from cli.transfer.files import lines
 from cli.transfer.forms import BadLineError, Form
@@ -30,7 +31,7 @@ _END_TIMEOUT_S = 10.0
 def import_events(
     stream: BinaryIO,
     form: Form,
-    api: Api,
+    service: Service,
     tally: Tally,
     *,
     name: str = "",
@@ -56,7 +57,7 @@ def import_events(
     ConflictError, CliError, KeyboardInterrupt
     """
     chunker = Chunker(name)
-    lanes = Lanes(Appender(api, tally, sleep).append, connections, tick)
+    lanes = Lanes(Appender(service, tally, sleep).append, connections, tick)
     try:
         # Chunks that are incomplete when a line fails are not sent: a repetition would cut them otherwise.
         for number, raw in lines(stream):

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 import pytest
 
-from cli.api import Api
+from cli.client.http import HttpClient
 from cli.errors import CliError, ExitCode, NotDeployedError, UnreachableError
 from cli.signing import Credentials, MadeUpCredentials
 from cli.targets import Target
@@ -20,10 +20,10 @@ EVENT = {"streamId": "s", "type": "T", "data": {"n": Decimal("0.10")}}
 Sign = Callable[[], Credentials | None]
 
 
-def client(api: FakeApi, clock: Clock | None = None, *, key: str = KEY, sign: Sign = MadeUpCredentials) -> Api:
+def client(api: FakeApi, clock: Clock | None = None, *, key: str = KEY, sign: Sign = MadeUpCredentials) -> HttpClient:
     outputs = {"ApiUrl": "https://abc.execute-api.us-east-1.amazonaws.com/v1", "ApiId": "abc"}
     target = Target("local", "esctl", "eu-west-1", endpoint_url=f"http://127.0.0.1:{api.port}", outputs=outputs)
-    return Api(target, key, sign, sleep=(clock or Clock()).sleep)
+    return HttpClient(target, key, sign, sleep=(clock or Clock()).sleep)
 
 
 def test_write_is_repeated_with_the_same_key_after_a_failure_that_passes(api: FakeApi) -> None:
@@ -164,7 +164,7 @@ def test_nobody_at_the_local_port_is_said_at_once() -> None:
 
 def test_stack_without_an_api_is_not_deployed() -> None:
     with pytest.raises(NotDeployedError):
-        Api(Target("aws", "esctl", "eu-west-1"), KEY, lambda: None, sleep=Clock().sleep)
+        HttpClient(Target("aws", "esctl", "eu-west-1"), KEY, lambda: None, sleep=Clock().sleep)
 
 
 def test_wrong_key_is_refused_without_being_shown(esctl: Esctl, api: FakeApi) -> None:

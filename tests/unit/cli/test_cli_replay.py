@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from cli.errors import ExitCode
-from cli.replaying.following import describe
-from cli.replaying.jobs import Job
+from cli.client.service import ReplayJob
+from cli.replay.run import describe
 from handlers.events import StreamId
 from handlers.projections.test_items import TEST_STREAM
 from tests.unit.cli.cli_driver import Clock, Esctl
@@ -107,7 +107,7 @@ def test_what_live_events_did_meanwhile_is_not_put_down_to_the_replay(esctl: Esc
 @pytest.mark.parametrize(
     ("state", "done", "rate", "said"),
     [
-        ("running", 100, 50.0, "replay of test-items · 50 events/s · 18.0 s left"),
+        ("running", 100, 50.0, "replay of test-items · 50 events/s · 18 s left"),
         ("running", 0, 0, "replay of test-items"),
         ("running", 1_010, 50.0, "replay of test-items · 50 events/s · 0.0 s left"),  # events came in meanwhile
         ("switching", 1_000, 50.0, "replay of test-items: switching · 50 events/s"),
@@ -116,7 +116,7 @@ def test_what_live_events_did_meanwhile_is_not_put_down_to_the_replay(esctl: Esc
 def test_the_bar_says_the_rate_and_the_time_left(state: str, done: int, rate: float, said: str) -> None:
     counts = {"head": 999, "eventsDone": done, "eventsPerSecond": rate}
 
-    assert describe(Job({"kind": "replay", "projection": "test-items", "state": state, **counts})) == said
+    assert describe(ReplayJob({"kind": "replay", "projection": "test-items", "state": state, **counts})) == said
 
 
 def test_replay_follows_the_one_that_runs(esctl: Esctl, api: ServedApi) -> None:
@@ -127,7 +127,7 @@ def test_replay_follows_the_one_that_runs(esctl: Esctl, api: ServedApi) -> None:
 
     assert running["state"] == "running"
     assert result.json["replayId"] == running["replayId"]
-    assert "is running already" in result.stderr
+    assert "is already running" in result.stderr
 
 
 def test_two_replays_one_after_the_other_both_run(esctl: Esctl, api: ServedApi) -> None:
@@ -174,7 +174,7 @@ def test_interrupting_leaves_the_replay_running_and_says_how_to_follow_it(esctl:
     result = esctl("replay")
 
     assert result.exit_code == ExitCode.INTERRUPTED
-    assert "goes on without you" in result.stderr
+    assert "the replay continues" in result.stderr
     assert "esctl replays" in result.stderr
     esctl.clock = ActingClock(api.model.work)
     followed = esctl("replay", "-o", "json")
@@ -248,7 +248,7 @@ def test_rollback_without_a_generation_before_says_so(esctl: Esctl, api: ServedA
     result = esctl("replay", "--rollback")
 
     assert result.exit_code == ExitCode.FAILED
-    assert "nothing to go back to" in result.stderr
+    assert "cannot roll back" in result.stderr
 
 
 def test_rollback_during_a_replay_is_refused(esctl: Esctl, api: ServedApi) -> None:

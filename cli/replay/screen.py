@@ -1,17 +1,18 @@
-"""Replays and differences as a reader sees them."""
+"""Show replays, and rows that differ."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cli.client.service import ReplayJob, Row
 from cli.output import Output
-from cli.replaying.comparing import Difference, shown
-from cli.replaying.following import duration
-from cli.replaying.jobs import Job
-from cli.replaying.running import Outcome
+from cli.replay.audit import Difference
+from cli.replay.run import Outcome
 from cli.tables import Column
+from cli.terminal.text import duration
 from handlers.clock import parse_rfc3339
+from handlers.exactjson import dumps
 from handlers.projection.definition import Projection
 
 _ROWS_SHOWN = 20  # a screen; -o json has them all
@@ -29,16 +30,16 @@ JOB_COLUMNS = (
 ERROR = Column("error")
 
 
-def job_table(jobs: Sequence[Job]) -> tuple[list[Column], list[tuple[object, ...]]]:
-    """Columns and rows of a list of jobs; the column of errors only where there is one."""
+def job_table(jobs: Sequence[ReplayJob]) -> tuple[list[Column], list[tuple[object, ...]]]:
+    """Return columns and rows of a list of jobs; the error column only where there is an error."""
     rows = [job_row(job) for job in jobs]
     if not any(job.error for job in jobs):
         return list(JOB_COLUMNS), rows
     return [*JOB_COLUMNS, ERROR], [(*row, job.error) for row, job in zip(rows, jobs, strict=True)]
 
 
-def job_row(job: Job) -> tuple[object, ...]:
-    """The cells of one job."""
+def job_row(job: ReplayJob) -> tuple[object, ...]:
+    """Return the cells of one job."""
     document = job.document
     events = f"{job.done:,}" if job.ended else f"{job.done:,} of {job.total:,}"
     return (
@@ -53,15 +54,15 @@ def job_row(job: Job) -> tuple[object, ...]:
     )
 
 
-def job_pairs(job: Job) -> dict[str, object]:
-    """One job as names and values; what is empty is left out."""
+def job_pairs(job: ReplayJob) -> dict[str, object]:
+    """Return one job as names and values, without the empty ones."""
     cells = zip((*JOB_COLUMNS, ERROR), (*job_row(job), job.error), strict=True)
     pairs = {column.title: cell for column, cell in cells if cell != ""}
     return pairs | {f"stream {each['streamId']}": _stream(each) for each in job.document.get("streams", ())}
 
 
 def show_outcome(output: Output, projection: Projection, outcome: Outcome) -> None:
-    """What a replay changed."""
+    """Show what a replay changed."""
     job = outcome.job
     differences = [each for effect in outcome.effects for each in effect.differences]
     show_differences(output, projection, differences, "before", "after")
@@ -75,26 +76,26 @@ def show_outcome(output: Output, projection: Projection, outcome: Outcome) -> No
             "time taken": duration(outcome.seconds),
         }
     )
-    rate = f": {job.rate:,.0f} events a second" if job.done else ""
+    rate = f": {job.rate:,.0f} events per second" if job.done else ""
     output.success(f"The {job.word} of {projection.name} is done{rate}.")
     if not all(effect.settled for effect in outcome.effects):
-        output.warning("events were applied while the rows were read: what differs may be their doing")
+        output.warning("events were applied while the rows were read: some differences may be due to them")
 
 
 def show_differences(
     output: Output, projection: Projection, differences: Sequence[Difference], one: str, other: str
 ) -> None:
-    """The rows that differ, as a table; nothing where none does."""
+    """Show the rows that differ as a table; nothing where none does."""
     if not differences:
         return
-    cells = [(each.key, shown(each.one), shown(each.other)) for each in differences[:_ROWS_SHOWN]]
+    cells = [(each.key, _cell(each.one), _cell(each.other)) for each in differences[:_ROWS_SHOWN]]
     output.table([projection.key, one, other], cells)
     left = len(differences) - len(cells)
     if left:
         output.message(f"and {left:,} more; -o json shows them all")
 
 
-def _took(job: Job) -> str:
+def _took(job: ReplayJob) -> str:
     finished = job.document.get("finishedAt")
     if finished is None:
         return ""
@@ -105,3 +106,7 @@ def _stream(document: Mapping[str, Any]) -> str:
     return (
         f"{document['state']}, events {document['firstEventId']} to {document['head']}, {document['eventsDone']:,} done"
     )
+
+
+def _cell(row: Row | None) -> str:
+    return "(no row)" if row is None else dumps(row)

@@ -1,0 +1,474 @@
+"""The typed client of the deployed API: one method per route, records instead of documents.
+
+Every method raises a `CliError` where the API refuses the call, fails, or is unreachable (see `cli.client.http`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+from cli.client.http import Answer
+from cli.errors import CliError, NotFoundError
+from handlers.api.request import path_segment
+from handlers.projection.definition import Projection
+from handlers.projection.jobs import DONE, FAILED, REPLAY, REWIND, ROLLBACK
+
+PAGE_MAX = 1000  # the API's largest page of events, streams and rows, and its largest number of described streams
+_FIRST_PAGE = 100  # small, so that the first lines appear at once
+_UNSETTLED_ATTEMPTS = 3
+_NOT_OURS = "Is this the right address? See:  esctl outputs"
+
+LIVE, BEHIND, HALTED, REPLAYING = "live", "behind", "halted", "replaying"
+
+_KIND_WORDS = {REPLAY: "replay", ROLLBACK: "rollback", REWIND: "replay from the middle"}
+
+Event = Mapping[str, Any]
+"""An event as the API describes it: streamId, eventId, type, data, timeStamp, schemaVersion, perhaps metadata."""
+
+Row = Mapping[str, Any]
+"""A row of a read model with its key attribute; numbers keep every digit."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """A part of a list.
+
+    Attributes
+    ----------
+    next_token
+        Continues the list; None at its end.
+    """
+
+    items: list[T]
+    next_token: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Rows of a read model.
+
+    Attributes
+    ----------
+    items
+        In the order of their keys.
+    checkpoint
+        The last event applied to them; -1 where there is none.
+    settled
+        False where events were applied while the rows were read, at every attempt.
+    complete
+        False where more rows exist than were asked for.
+    """
+
+    items: list[Row]
+    checkpoint: int
+    settled: bool = True
+    complete: bool = True
+
+    def document(self) -> dict[str, Any]:
+        """Return the JSON form, as `GET /list<Name>` has it."""
+        document: dict[str, Any] = {"items": self.items, "checkpoint": self.checkpoint}
+        return document if self.settled else {**document, "settled": False}
+
+
+@dataclass(frozen=True, slots=True)
+class Halt:
+    """Where and why a stream is halted in a projection."""
+
+    event_id: int
+    error: str
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunningReplay:
+    """A job that is rebuilding one stream of a projection; ``checkpoint`` is its own."""
+
+    replay_id: str
+    kind: str
+    checkpoint: int
+
+
+@dataclass(frozen=True, slots=True)
+class StreamStatus:
+    """One stream of one projection.
+
+    Attributes
+    ----------
+    state
+        ``live``, ``behind``, ``halted`` or ``replaying``.
+    head
+        The last event in the store; -1 where there is none.
+    checkpoint
+        The last event applied; -1 where there is none.
+    lag
+        Number of events not applied yet.
+    fingerprint
+        Of the code that built the rows; None where nothing was projected yet.
+    skipped
+        eventIds that an operator skipped.
+    """
+
+    projection: str
+    stream_id: str
+    state: str
+    head: int
+    checkpoint: int
+    lag: int
+    fingerprint: str | None = None
+    halted: Halt | None = None
+    replay: RunningReplay | None = None
+    skipped: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectionStatus:
+    """One projection of the deployed stack.
+
+    Attributes
+    ----------
+    more
+        Whether it follows more streams than are described here.
+    """
+
+    name: str
+    streams: tuple[StreamStatus, ...]
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEvent:
+    """The position of an event, as `resume` and `skip` answer with."""
+
+    stream_id: str
+    event_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayJob:
+    """A replay, a rollback or a rewind.
+
+    Attributes
+    ----------
+    document
+        The JSON form, as `GET /replays/{replayId}` has it.
+    """
+
+    document: Mapping[str, Any]
+
+    @property
+    def replay_id(self) -> str:
+        return str(self.document["replayId"])
+
+    @property
+    def projection(self) -> str:
+        return str(self.document["projection"])
+
+    @property
+    def kind(self) -> str:
+        return str(self.document["kind"])
+
+    @property
+    def word(self) -> str:
+        """The kind in words."""
+        return kind_word(self.kind)
+
+    @property
+    def state(self) -> str:
+        return str(self.document["state"])
+
+    @property
+    def ended(self) -> bool:
+        return self.state in (DONE, FAILED)
+
+    @property
+    def failed(self) -> bool:
+        return self.state == FAILED
+
+    @property
+    def done(self) -> int:
+        """Number of events applied so far."""
+        return int(self.document["eventsDone"])
+
+    @property
+    def total(self) -> int:
+        """Number of events to apply, over all streams."""
+        streams = self.document.get("streams")
+        if streams is None:
+            return int(self.document["head"]) + 1
+        return sum(int(each["head"]) + 1 - int(each["firstEventId"]) for each in streams)
+
+    @property
+    def rate(self) -> float:
+        """Events per second."""
+        return float(self.document["eventsPerSecond"])
+
+    @property
+    def remaining_s(self) -> float | None:
+        """Estimated seconds to the end; None where the rate is unknown."""
+        return max(0, self.total - self.done) / self.rate if self.rate > 0 else None
+
+    @property
+    def error(self) -> str:
+        """Why it failed, with the event; empty where it did not fail."""
+        error = self.document.get("error")
+        if not error:
+            return ""
+        where = f"event {error['eventId']}: " if "eventId" in error else ""
+        return f"{where}{error['error']}"
+
+
+def kind_word(kind: str) -> str:
+    """Return what a reader calls a kind of job."""
+    return _KIND_WORDS.get(kind, kind)
+
+
+class Transport(Protocol):
+    """What the service needs of `cli.client.http.HttpClient`."""
+
+    def get(self, path: str, **query: object) -> Answer: ...
+    def post(self, path: str, body: object, *, idempotency_key: str | None = None) -> Answer: ...
+
+
+class Service:
+    """The routes of one deployed stack. Safe to use from several threads."""
+
+    def __init__(self, http: Transport) -> None:
+        self._http = http
+
+    # Events
+
+    def add_event(self, event: Mapping[str, Any], *, idempotency_key: str | None = None) -> Answer:
+        """Append one event: `POST /addEvent`. The answer's document has its streamId and eventId."""
+        return self._http.post("/addEvent", event, idempotency_key=idempotency_key)
+
+    def add_events(self, body: bytes, *, idempotency_key: str) -> Answer:
+        """Append up to 100 events, all or none: `POST /addEvents`. ``body`` is the request's JSON text."""
+        return self._http.post("/addEvents", body, idempotency_key=idempotency_key)
+
+    def stream_pages(self, *, limit: int | None = None) -> Iterator[list[str]]:
+        """Yield the ids of the streams, page by page; the order is the same on every stack."""
+        token: str | None = None
+        remaining = limit
+        while remaining is None or remaining > 0:
+            page = self._page("/streams", "streams", limit=_at_most(remaining, PAGE_MAX), nextToken=token)
+            yield [str(stream["streamId"]) for stream in page.items]
+            token = page.next_token
+            remaining = None if remaining is None else remaining - len(page.items)
+            if token is None:
+                return
+
+    def events_page(
+        self,
+        stream_id: str,
+        *,
+        first: int | None = None,
+        limit: int = PAGE_MAX,
+        backwards: bool = False,
+        token: str | None = None,
+    ) -> Page[Event]:
+        """Return one page of a stream, from event ``first`` or from ``token``: `GET /streams/{streamId}/events`.
+
+        Raises
+        ------
+        NotFoundError
+            The stream does not exist.
+        """
+        where: dict[str, Any] = {"nextToken": token} if token else {"from": first}
+        if backwards and not token:
+            where["direction"] = "backward"
+        return self._page(f"/streams/{path_segment(stream_id)}/events", "events", limit=limit, **where)
+
+    def event_pages(
+        self,
+        stream_id: str,
+        *,
+        first: int | None = None,
+        limit: int | None = None,
+        backwards: bool = False,
+        first_page: int = _FIRST_PAGE,
+    ) -> Iterator[list[Event]]:
+        """Yield a stream's events page by page from ``first`` on (downwards where ``backwards``), at most ``limit``.
+
+        Parameters
+        ----------
+        first_page
+            Size of the first page; by default small, so that a reader sees the first events at once.
+
+        Raises
+        ------
+        NotFoundError
+            The stream does not exist.
+        """
+        token: str | None = None
+        remaining, size = limit, first_page
+        while remaining is None or remaining > 0:
+            page = self.events_page(
+                stream_id, first=first, limit=_at_most(remaining, size), backwards=backwards, token=token
+            )
+            yield page.items
+            token, size = page.next_token, PAGE_MAX
+            remaining = None if remaining is None else remaining - len(page.items)
+            if token is None:
+                return
+
+    def head(self, stream_id: str) -> int:
+        """Return the last eventId of a stream; -1 where the stream does not exist."""
+        try:
+            page = self.events_page(stream_id, limit=1, backwards=True)
+        except NotFoundError:
+            return -1
+        return int(page.items[0]["eventId"]) if page.items else -1
+
+    # Read models
+
+    def rows(self, projection: Projection, *, stream_id: str | None = None, limit: int | None = None) -> Listing:
+        """Return all rows, or the first ``limit``, at one checkpoint: `GET /list<Name>`."""
+        for _ in range(_UNSETTLED_ATTEMPTS):
+            listing = self._listing(projection, stream_id, limit)
+            if listing.settled:
+                return listing
+        return listing
+
+    def checkpoint(self, projection: Projection, stream_id: str) -> int:
+        """Return the last event applied to a read model; -1 where there is none."""
+        page = self._http.get(_list_path(projection), limit=1, streamId=_unless_default(projection, stream_id))
+        return int(page.document["checkpoint"])
+
+    def projections(
+        self, *, name: str | None = None, stream_id: str | None = None, limit: int = PAGE_MAX
+    ) -> list[ProjectionStatus]:
+        """Return the status of the projections, or of one of them or of one stream: `GET /projections`."""
+        page: Page[Mapping[str, Any]] = self._page(
+            "/projections", "projections", limit=limit, name=name, streamId=stream_id
+        )
+        return [_projection(each) for each in page.items]
+
+    def resume(self, projection: str, stream_id: str | None = None) -> list[StreamEvent]:
+        """Resume one halted stream, or every one: `POST /projections/{name}/resume`. Returns where they were halted.
+
+        Raises
+        ------
+        ConflictError
+            The stream that was named is not halted.
+        NotFoundError
+            The projection does not exist, or does not follow the stream.
+        """
+        body = {} if stream_id is None else {"streamId": stream_id}
+        answer = self._http.post(f"/projections/{path_segment(projection)}/resume", body).document
+        return [StreamEvent(each["streamId"], int(each["eventId"])) for each in answer["streams"]]
+
+    def skip(self, projection: str, stream_id: str, event_id: int) -> StreamEvent:
+        """Skip the event that a stream is halted at: `POST /projections/{name}/skip`.
+
+        Raises
+        ------
+        ConflictError
+            The stream is not halted at that event.
+        NotFoundError
+            The projection does not exist, or does not follow the stream.
+        """
+        body = {"streamId": stream_id, "eventId": event_id}
+        answer = self._http.post(f"/projections/{path_segment(projection)}/skip", body).document
+        return StreamEvent(answer["streamId"], int(answer["eventId"]))
+
+    # Replays
+
+    def trigger_replay(self, projection: str, stream_id: str | None = None, from_event_id: int = 0) -> ReplayJob:
+        """Start a replay, or return the one that is running: `POST /triggerReplay`."""
+        body: dict[str, Any] = {"projection": projection}
+        body |= {} if stream_id is None else {"streamId": stream_id}
+        body |= {"fromEventId": from_event_id} if from_event_id else {}
+        return ReplayJob(self._http.post("/triggerReplay", body).document)
+
+    def rollback(self, projection: str, stream_id: str | None = None) -> ReplayJob:
+        """Switch back to the previous generation: `POST /projections/{name}/rollback`.
+
+        Raises
+        ------
+        ConflictError
+            A replay is running, or no previous generation is left.
+        """
+        body = {} if stream_id is None else {"streamId": stream_id}
+        return ReplayJob(self._http.post(f"/projections/{path_segment(projection)}/rollback", body).document)
+
+    def replay(self, replay_id: str) -> ReplayJob:
+        """Return one job: `GET /replays/{replayId}`.
+
+        Raises
+        ------
+        NotFoundError
+        """
+        if not replay_id:
+            raise NotFoundError("not found: a replay with an empty id")
+        return ReplayJob(self._http.get(f"/replays/{path_segment(replay_id)}").document)
+
+    def replays(self, limit: int) -> list[ReplayJob]:
+        """Return the most recent jobs, newest first, without their streams: `GET /replays`."""
+        page: Page[Mapping[str, Any]] = self._page("/replays", "replays", limit=limit)
+        return [ReplayJob(each) for each in page.items]
+
+    def _listing(self, projection: Projection, stream_id: str | None, limit: int | None) -> Listing:
+        items: list[Row] = []
+        checkpoints: set[int] = set()
+        token: str | None = None
+        settled = True
+        where = None if stream_id is None else _unless_default(projection, stream_id)
+        while True:
+            remaining = None if limit is None else limit - len(items)
+            size = None if remaining is None else _at_most(remaining, PAGE_MAX)
+            page = self._document(_list_path(projection), "items", limit=size, nextToken=token, streamId=where)
+            items += page["items"]
+            checkpoints.add(int(page.get("checkpoint", -1)))
+            settled = settled and page.get("settled", True) is not False
+            token = page.get("nextToken")
+            if token is None or (limit is not None and len(items) >= limit):
+                return Listing(items, min(checkpoints), settled and len(checkpoints) == 1, complete=token is None)
+
+    def _page(self, path: str, items: str, /, **query: object) -> Page[Any]:
+        document = self._document(path, items, **query)
+        return Page(document[items], document.get("nextToken"))
+
+    def _document(self, path: str, items: str, /, **query: object) -> dict[str, Any]:
+        document = self._http.get(path, **query).document
+        if not isinstance(document, dict) or not isinstance(document.get(items), list):
+            raise CliError(f"the API's answer is not a list of {items}", _NOT_OURS)
+        return document
+
+
+def _list_path(projection: Projection) -> str:
+    return f"/list{projection.pascal_name}"
+
+
+def _unless_default(projection: Projection, stream_id: str) -> str | None:
+    """Return None for the stream that the route lists by default: the projection's only one."""
+    return None if projection.streams == (stream_id,) else stream_id
+
+
+def _at_most(remaining: int | None, size: int) -> int:
+    return size if remaining is None else min(remaining, size)
+
+
+def _projection(document: Mapping[str, Any]) -> ProjectionStatus:
+    name = str(document["name"])
+    streams = tuple(_stream(name, each) for each in document["streams"])
+    return ProjectionStatus(name, streams, bool(document.get("more")))
+
+
+def _stream(projection: str, document: Mapping[str, Any]) -> StreamStatus:
+    halted, replay = document.get("halted"), document.get("replay")
+    return StreamStatus(
+        projection=projection,
+        stream_id=document["streamId"],
+        state=document["state"],
+        head=int(document["head"]),
+        checkpoint=int(document["checkpoint"]),
+        lag=int(document["lag"]),
+        fingerprint=document.get("fingerprint"),
+        halted=halted and Halt(int(halted["eventId"]), str(halted["error"]), str(halted.get("at", ""))),
+        replay=replay and RunningReplay(replay["replayId"], str(replay["kind"]), int(replay["checkpoint"])),
+        skipped=tuple(int(each["eventId"]) for each in document.get("skipped", ())),
+    )
