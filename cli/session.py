@@ -83,9 +83,7 @@ class Session:
         clients = self.clients_for(target)
         key = key_for_calls(target, self.settings, self.state, clients)
         environment = self.environment
-        http = HttpClient(
-            target, key, clients.credentials, sleep=environment.sleep, variables=environment.variables
-        )
+        http = HttpClient(target, key, clients.credentials, sleep=environment.sleep, variables=environment.variables)
         return Service(http)
 
     def clients_for(self, target: Target) -> Clients:

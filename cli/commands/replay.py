@@ -27,9 +27,7 @@ def replay(
     ] = None,
     from_event_id: Annotated[
         int,
-        typer.Option(
-            "--from-event-id", metavar="N", min=0, help="Reapply events from N in place."
-        ),
+        typer.Option("--from-event-id", metavar="N", min=0, help="Reapply events from N in place."),
     ] = 0,
     projection: Annotated[
         str | None, typer.Option("--projection", "-p", metavar="NAME", help="The projection to replay.")

@@ -173,8 +173,12 @@ def follow(
             return found
 
         try:
-            ended = job if job.ended else environment.poll(
-                ask, lambda found: found.ended, timeout_s=timeout_s, pause_s=_POLL_FIRST_S, pause_max_s=_POLL_MAX_S
+            ended = (
+                job
+                if job.ended
+                else environment.poll(
+                    ask, lambda found: found.ended, timeout_s=timeout_s, pause_s=_POLL_FIRST_S, pause_max_s=_POLL_MAX_S
+                )
             )
         except KeyboardInterrupt:
             raise CliError(
