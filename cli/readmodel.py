@@ -125,7 +125,9 @@ def _pages(api: Api, path: str, limit: int | None, stream_id: str | None) -> Lis
     settled = True
     while True:
         wanted = None if limit is None else limit - len(items)
-        page = api.get(path, limit=_page_size(wanted), nextToken=token, streamId=stream_id).document
+        # A token names its stream; a second time, the longest ids would not fit the 10,240 bytes of a request's head.
+        where = {"streamId": stream_id} if token is None else {"nextToken": token}
+        page = api.get(path, limit=_page_size(wanted), **where).document
         if not isinstance(page, dict) or "items" not in page:
             raise CliError("the API's answer is not a list of items", "Is it the right address? See:  esctl outputs")
         items += page["items"]
