@@ -12,7 +12,7 @@ from handlers.exactjson import dumps
 _INDENT = "    "
 # Beyond this a terminal only scrolls; files and pipes get everything.
 TERMINAL_CHARACTERS_MAX = 4000
-_NAMED = ("correlationId", "causationId", "actor")
+_NAMED = ("correlationId", "causationId", "actor", "originalActor")
 
 
 def event_lines(event: Event, *, width: int = 100, characters_max: int | None = None) -> Iterator[str]:

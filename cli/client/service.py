@@ -420,7 +420,9 @@ class Service:
         while True:
             remaining = None if limit is None else limit - len(items)
             size = None if remaining is None else _at_most(remaining, PAGE_MAX)
-            page = self._document(_list_path(projection), "items", limit=size, nextToken=token, streamId=where)
+            # A token names its stream; a second copy of the longest ids would exceed the request's 10,240 bytes.
+            place = {"streamId": where} if token is None else {"nextToken": token}
+            page = self._document(_list_path(projection), "items", limit=size, **place)
             items += page["items"]
             checkpoints.add(int(page.get("checkpoint", -1)))
             settled = settled and page.get("settled", True) is not False

@@ -99,12 +99,23 @@ def same_event(incoming: Incoming, stored: Mapping[str, Any]) -> bool:
         return False
     if event.get("schemaVersion", newest) != stored.get("schemaVersion", 1):
         return False
-    given, kept = event.get("metadata") or {}, stored.get("metadata") or {}
+    given, kept = dict(event.get("metadata") or {}), dict(stored.get("metadata") or {})
+    if _taken_actor(given) not in (None, _taken_actor(kept)):
+        return False
     if "timeStamp" in event:
         at = rfc3339(parse_rfc3339(event["timeStamp"]))
         return at == stored["timeStamp"] and canonical(given) == canonical(kept)
     # Without a time the store has completed the metadata.
     return all(name in kept and canonical(value) == canonical(kept[name]) for name, value in given.items())
+
+
+def _taken_actor(metadata: dict[str, Any]) -> Any:
+    """Take both actors out of metadata; returns the one that the event had first.
+
+    A store that checks signatures has set ``actor`` to the identity that imported the event.
+    """
+    actor = metadata.pop("actor", None)
+    return metadata.pop("originalActor", actor)
 
 
 def canonical(value: Any) -> str:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
+from handlers import exactjson
 from handlers.api import http
-from handlers.api.query import Query, page_token
+from handlers.api.page_tokens import ROWS, page_token
+from handlers.api.query import Query
 from handlers.api.request import Request
-from handlers.api.response import Response, json_response
+from handlers.api.response import Response, fitting, page_response
 from handlers.errors import NotFound
 from handlers.events import StreamId
 from handlers.projection import Projection, rows
@@ -19,8 +22,6 @@ from handlers.store import limits
 
 # A page is at most 1 MB, which is some thousands of small rows; with 1,000 the answer stays quick to read and to send.
 MAX_ITEMS = 1000
-
-_TOKEN = "items"  # noqa: S105 - the kind of a page token, no secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +38,13 @@ class Listing:
         """List rows in the order of their keys, a page at a time; further pages are of the generation of the first."""
         query = Query(request, ("limit", "nextToken", "streamId"))
         limit = query.integer("limit", MAX_ITEMS, low=1, high=MAX_ITEMS)
-        token = query.token("nextToken", _TOKEN, str, str, int, str)
-        if token and (token[0] != projection.name or not _is_position(token[1], token[3])):
-            query.fault("nextToken", "belongs to another list")
-        if token and query.text("streamId") not in (None, token[1]):
-            query.fault("nextToken", "belongs to another stream")
+        asked = query.text("streamId")
+
+        def is_issued(name: str, stream: str, generation: int, key: str) -> bool:
+            ours = name == projection.name and asked in (None, stream)
+            return ours and _is_position(projection, stream, generation, key)
+
+        token = query.token("nextToken", ROWS, str, str, int, str, valid=is_issued)
         stream_id = StreamId(token[1]) if token else _stream(projection, query)
         query.check()
         if not projection.follows(stream_id):
@@ -54,22 +57,23 @@ class Listing:
             after=token[3] if token else None,
             generation=token[2] if token else None,
         )
-        following = page.next_after
-        answer = {
-            "items": page.rows,
+        texts = fitting(exactjson.dumps(row) for row in page.rows)
+        last = page.next_after if len(texts) == len(page.rows) else page.rows[len(texts) - 1][projection.key]
+        rest: dict[str, Any] = {
             "checkpoint": page.checkpoint,
-            "nextToken": following and page_token(_TOKEN, projection.name, stream_id, page.generation, following),
+            "nextToken": last and page_token(ROWS, projection.name, stream_id, page.generation, last),
         }
-        return json_response(200, answer if page.settled else {**answer, "settled": False})
+        return page_response("items", texts, rest if page.settled else {**rest, "settled": False})
 
 
-def _is_position(stream_id: str, key: str) -> bool:
-    """Tell whether a token's parts can be keys: anybody can write a token, and DynamoDB refuses some keys."""
+def _is_position(projection: Projection, stream_id: str, generation: int, key: str) -> bool:
+    """Tell whether rows of a projection can stand there: anybody can write a token, and DynamoDB refuses some keys."""
     try:
         rows.check_key(key)
     except rows.Unstorable:
         return False
-    return not limits.stream_id_faults(stream_id, "")
+    faults = limits.stream_id_faults(stream_id, "") + limits.integer_faults(generation, "", low=0)
+    return not faults and projection.follows(stream_id)
 
 
 def _stream(projection: Projection, query: Query) -> StreamId:

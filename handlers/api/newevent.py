@@ -31,7 +31,7 @@ class Surroundings:
     request_id
         The API request's id: the correlationId of events that bring none.
     caller
-        The identity that signed the request: the actor of its events.
+        The identity that signed the request, where API Gateway checked one: the actor of its events.
     strict
         Whether types outside the catalogue are refused.
     importing
@@ -105,7 +105,7 @@ def _field_faults(value: dict[str, Any], place: str, around: Surroundings) -> li
 def _time_faults(value: Any, place: str, now: datetime) -> list[Fault]:
     try:
         moment = parse_rfc3339(value) if isinstance(value, str) else None
-    except (ValueError, OverflowError):
+    except ValueError:
         moment = None
     if moment is None:
         return [Fault(place, "is not an RFC 3339 time with an offset, such as 2026-11-23T10:15:30.123Z")]
@@ -137,12 +137,17 @@ def _data_faults(value: dict[str, Any], place: str, around: Surroundings) -> lis
 
 
 def _metadata(value: dict[str, Any], around: Surroundings) -> dict[str, Any] | None:
-    """Complete the metadata; what was imported stays as it is, or the export of an import would differ."""
+    """Complete the metadata; an import's stays as it is, but for the actor.
+
+    The actor is always the identity that API Gateway checked, where it checked one. In an import, the actor that the event
+    had elsewhere is kept as ``originalActor``, unless an earlier import has recorded one there.
+    """
     given: dict[str, Any] | None = value.get("metadata")
-    if "timeStamp" in value:
-        return given
-    metadata = {"correlationId": around.request_id} if around.request_id else {}
-    metadata |= given or {}
-    if around.caller:  # the identity that API Gateway checked, not one that anybody may claim
+    metadata = dict(given or {})
+    if "timeStamp" not in value and around.request_id:
+        metadata = {"correlationId": around.request_id} | metadata
+    if around.caller and metadata.get("actor") != around.caller:
+        if around.importing and "actor" in metadata:
+            metadata.setdefault("originalActor", metadata["actor"])
         metadata["actor"] = around.caller
-    return metadata or None
+    return metadata or (given if "timeStamp" in value else None)

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from handlers import exactjson
+from handlers.api.page_tokens import read_page_token
 from handlers.api.request import Request
 from handlers.errors import Fault, InvalidInput
 from handlers.store.limits import MAX_SAFE_INTEGER
-
-# 4,096 characters: a token holds a stream id or a row key, 1,024 bytes at most, twice encoded.
-MAX_TOKEN_CHARACTERS = 4096
 
 
 class Query:
@@ -66,38 +61,26 @@ class Query:
             return None
         return given
 
-    def token(self, name: str, kind: str, *fields: type) -> list[Any] | None:
-        """Return what `page_token` packed; None when absent. A token of another kind or form is a fault."""
+    def token(
+        self, name: str, kind: str, *types: type[str] | type[int], valid: Callable[..., bool]
+    ) -> list[Any] | None:
+        """Return the parts of a page token; None when it is absent, or a fault.
+
+        Parameters
+        ----------
+        valid
+            Tells whether the parts are a position that this list could have issued.
+        """
         given = self.text(name)
         if given is None:
             return None
-        parts = _unpack(given)
-        if (
-            not isinstance(parts, list)
-            or len(parts) != len(fields) + 1
-            or parts[0] != kind
-            or not all(type(part) is wanted for part, wanted in zip(parts[1:], fields, strict=True))
-        ):
-            self.fault(name, "is not a page token of this list; begin without one")
+        parts = read_page_token(given, kind, *types)
+        if parts is None or not valid(*parts):
+            self.fault(name, "is not a page token of this list; start again without one")
             return None
-        return parts[1:]
+        return parts
 
     def check(self) -> None:
         """Raise `InvalidInput` when anything was wrong."""
         if self.faults:
             raise InvalidInput(self.faults)
-
-
-def page_token(kind: str, *parts: str | int) -> str:
-    """Pack where a list goes on into an opaque token."""
-    return base64.urlsafe_b64encode(exactjson.dumps([kind, *parts]).encode()).decode().rstrip("=")
-
-
-def _unpack(token: str) -> Any:
-    if len(token) > MAX_TOKEN_CHARACTERS:
-        return None
-    try:
-        padded = token + "=" * (-len(token) % 4)
-        return exactjson.loads(base64.b64decode(padded, altchars=b"-_", validate=True).decode())
-    except (binascii.Error, ValueError, RecursionError):
-        return None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +13,12 @@ from handlers.errors import EsError, Fault, InvalidInput
 JSON = "application/json"
 PROBLEM = "application/problem+json"
 PROBLEM_TYPES = "urn:esctl:problem:"
+
+# What a synchronous invocation may answer: the JSON text of the whole proxy response, in which the body is one string
+# ("Response payload size exceeded maximum allowed payload size (6291556 bytes)").
+MAX_LAMBDA_RESPONSE_BYTES = 6_291_556
+# For status and headers, and for the fields of a page beside its list: the page token is the largest, under 3 KB.
+RESERVED_BYTES = 16 * 1024
 
 # A body of a megabyte can hold as many faults; the first hundred are enough to mend it by.
 MAX_FAULTS = 100
@@ -40,6 +47,29 @@ class Response:
 def json_response(status: int, value: object, headers: Mapping[str, str] | None = None) -> Response:
     """Answer with a JSON value; numbers keep every digit."""
     return Response(status, exactjson.dumps(value), headers or {})
+
+
+def page_response(name: str, texts: Sequence[str], rest: Mapping[str, Any]) -> Response:
+    """Answer with a page: a list of values that are JSON text already, and the fields beside it."""
+    return Response(200, f'{{"{name}":[{",".join(texts)}],{exactjson.dumps(rest)[1:]}')
+
+
+def fitting(texts: Iterable[str]) -> list[str]:
+    """Return the JSON texts that one page holds: the first, and more while they fit a response of Lambda.
+
+    One event or row always fits: it has 400 KB at most, and a control character, the worst case, grows sevenfold
+    (to ``\\\\u0001``).
+    """
+    held: list[str] = []
+    left = MAX_LAMBDA_RESPONSE_BYTES - RESERVED_BYTES
+    for text in texts:
+        # The runtime escapes quotes and backslashes, and in some versions all that is not ASCII. The quotes that
+        # `dumps` adds make up for the comma.
+        left -= len(json.dumps(text))
+        if held and left < 0:
+            break
+        held.append(text)
+    return held
 
 
 def problem(error: EsError, request_id: str) -> Response:

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from handlers import exactjson
 from handlers.api import http
-from handlers.api.query import Query, page_token
+from handlers.api.page_tokens import EVENTS, STREAMS, page_token
+from handlers.api.query import Query
 from handlers.api.request import Request
-from handlers.api.response import Response, json_response
+from handlers.api.response import Response, fitting, json_response, page_response
 from handlers.errors import NotFound
 from handlers.events import NO_EVENTS, Event, EventId, StreamId
 from handlers.store import EventStore, limits
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 1000
-# Lambda answers with 6 MB at most, and the text is escaped on its way: at worst two bytes of UTF-8 (or one quote) become
-# six (or two), so three times this still fits. One event of 400 KB always does.
-MAX_ANSWER_BYTES = 1_500_000
 
 FORWARD, BACKWARD = "forward", "backward"
-_EVENTS, _STREAMS = "events", "streams"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +34,14 @@ class Streams:
         """List the streams; a new one shows up within about a second."""
         query = Query(request, ("limit", "nextToken"))
         limit = query.integer("limit", DEFAULT_LIMIT, low=1, high=MAX_LIMIT)
-        token = query.token("nextToken", _STREAMS, str)
+        token = query.token("nextToken", STREAMS, str, valid=lambda last: not limits.stream_id_faults(last, ""))
         query.check()
         page = self.store().streams(limit=limit, after=token[0] if token else None)
         return json_response(
             200,
             {
                 "streams": [{"streamId": stream_id} for stream_id in page.stream_ids],
-                "nextToken": page.next_position and page_token(_STREAMS, page.next_position),
+                "nextToken": page.next_position and page_token(STREAMS, page.next_position),
             },
         )
 
@@ -56,11 +53,14 @@ class Streams:
         limit = query.integer("limit", DEFAULT_LIMIT, low=1, high=MAX_LIMIT)
         first: int | None = query.integer("from", 0) if query.text("from") is not None else None
         direction = query.choice("direction", (FORWARD, BACKWARD))
-        token = query.token("nextToken", _EVENTS, str, int, str)
-        if token and (token[0] != stream_id or direction not in (None, token[2]) or not _is_position(token[1])):
-            query.fault("nextToken", "belongs to another list; begin without one")
-        elif token:
-            first, direction = token[1], token[2]
+
+        def is_issued(stream: str, position: int, way: str) -> bool:
+            goes_on = way == direction or (direction is None and way in (FORWARD, BACKWARD))
+            return stream == stream_id and goes_on and not limits.integer_faults(position, "", low=0)
+
+        token = query.token("nextToken", EVENTS, str, int, str, valid=is_issued)
+        if token:
+            _, first, direction = token
         query.check()
         return self._page(stream_id, first, limit, backwards=direction == BACKWARD)
 
@@ -72,39 +72,21 @@ class Streams:
         page = store.read(stream_id, first or 0, limit=limit, backwards=backwards)
         if not page.events:
             self._known_head(stream_id)
-        texts = list(_fitting(page.events))
+        texts = fitting(event_json(event) for event in page.events)
         following = None
         if page.more or len(texts) < len(page.events):
             last = page.events[len(texts) - 1].event_id
             if not backwards:
-                following = page_token(_EVENTS, stream_id, last + 1, FORWARD)
+                following = page_token(EVENTS, stream_id, last + 1, FORWARD)
             elif last > 0:
-                following = page_token(_EVENTS, stream_id, last - 1, BACKWARD)
-        body = f'{{"events":[{",".join(texts)}],"nextToken":{exactjson.dumps(following)}}}'
-        return Response(200, body)
+                following = page_token(EVENTS, stream_id, last - 1, BACKWARD)
+        return page_response("events", texts, {"nextToken": following})
 
     def _known_head(self, stream_id: StreamId) -> EventId:
         head = self.store().head(stream_id)
         if head == NO_EVENTS:
             raise NotFound(f"there is no stream {stream_id!r}")
         return head
-
-
-def _is_position(number: int) -> bool:
-    """Tell whether a token's number can be an eventId: anybody can write a token, and DynamoDB refuses some numbers."""
-    return not limits.integer_faults(number, "", low=0)
-
-
-def _fitting(events: Iterable[Event]) -> Iterable[str]:
-    """Yield the JSON texts of the events that one answer holds: the first, and more while they fit."""
-    total = 0
-    for event in events:
-        text = event_json(event)
-        size = len(text.encode())
-        if total and total + size > MAX_ANSWER_BYTES:
-            return
-        total += size
-        yield text
 
 
 def event_json(event: Event) -> str:

@@ -22,6 +22,8 @@ Handler = Callable[[Any, Any], Any]
 
 _H = TypeVar("_H", bound=Handler)
 
+MAX_NAME_CHARACTERS = 40
+
 PARTITION_ATTRIBUTE = "streamGeneration"
 """The rows table's partition key; a row may not have an attribute of this name."""
 
@@ -52,8 +54,10 @@ class Projection:
     """
 
     def __init__(self, name: str, *, key: str, streams: Sequence[str] | None = None, idempotent: bool = False) -> None:
-        if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or len(name) > 40:
-            raise ValueError(f"projection name {name!r}: lower-case words joined by hyphens, 40 characters at most")
+        if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or len(name) > MAX_NAME_CHARACTERS:
+            raise ValueError(
+                f"projection name {name!r}: lower-case words joined by hyphens, {MAX_NAME_CHARACTERS} characters at most"
+            )
         if not key or key == PARTITION_ATTRIBUTE:
             raise ValueError(f"projection {name!r}: {key!r} cannot be its key")
         self.name = name

@@ -7,22 +7,19 @@ several events or an idempotency key. Needs dynamodb:PutItem and dynamodb:Query 
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from handlers import exactjson
 from handlers.backoff import Backoff, attempts
 from handlers.clock import Clock, SystemClock, rfc3339
-from handlers.errors import Contended, Fault, InvalidInput, VersionConflict
+from handlers.errors import Contended, VersionConflict
 from handlers.events import NO_EVENTS, Event, EventId, NewEvent, StreamId
 from handlers.store.contention import CONTENTION, Head, Race
 from handlers.store.guards import Guards, guard_item, repeated
 from handlers.store.heads import WarmHeads
-from handlers.store.items import STREAM_INDEX, STREAM_SHARDS, Item, event_from_item, without_gap
-from handlers.store.limits import MAX_STREAM_ID_CHARACTERS
+from handlers.store.items import STREAM_INDEX, STREAM_SHARDS, Item, event_from_item, stream_shard, without_gap
 from handlers.store.planning import AppendPlan, plan_append
 from handlers.store.port import Appended, EventPage, IdempotencyKey, StreamPage
 from handlers.store.writing import Lost, Undecided, put, transact
@@ -139,7 +136,8 @@ class DynamoDbEventStore:
         return EventId(int(items[0]["eventId"]["N"])) if items else NO_EVENTS
 
     def streams(self, *, limit: int = 100, after: str | None = None) -> StreamPage:
-        shard, last = _position(after) if after else (0, None)
+        # The id alone is the position: its hash tells the shard.
+        shard, last = (int(stream_shard(after)), after) if after else (0, None)
         found: list[StreamId] = []
         while shard < STREAM_SHARDS and len(found) < limit:
             query: dict[str, Any] = {
@@ -155,7 +153,7 @@ class DynamoDbEventStore:
                 last = found[-1]
             else:
                 shard, last = shard + 1, None
-        return StreamPage(tuple(found), json.dumps([shard, last]) if shard < STREAM_SHARDS else None)
+        return StreamPage(tuple(found), found[-1] if shard < STREAM_SHARDS else None)
 
     # -- appending ---------------------------------------------------------------------------------------------------
 
@@ -221,15 +219,3 @@ class _Write:
     events: tuple[Event, ...]
     guard: tuple[str, Item] | None
     write_id: str
-
-
-def _position(text: str) -> tuple[int, str | None]:
-    """Read where a list of streams goes on; it comes back from clients, who may have written it themselves."""
-    try:
-        shard, last = exactjson.loads(text)
-    except (ValueError, TypeError):
-        shard, last = None, None
-    known = type(shard) is int and 0 <= shard < STREAM_SHARDS
-    if not known or not (last is None or (isinstance(last, str) and 1 <= len(last) <= MAX_STREAM_ID_CHARACTERS)):
-        raise InvalidInput([Fault("query:nextToken", "is not a page token of this list; begin without one")])
-    return shard, last

@@ -18,8 +18,9 @@ from handlers.projection import rows
 if TYPE_CHECKING:
     from handlers.projection.definition import Projection
 
-# 256 code points are 1,024 bytes of UTF-8 at most: what a sort key holds, and the id is one in the index of streams.
+# A code point takes 4 bytes of UTF-8 at most, and a sort key, which the id is in the index of streams, holds 1,024.
 MAX_STREAM_ID_CHARACTERS = 256
+MAX_STREAM_ID_BYTES = 4 * MAX_STREAM_ID_CHARACTERS
 MAX_TYPE_CHARACTERS = 128
 # DynamoDB nests attributes 32 levels deep, and a projection may make any part of the data an attribute.
 MAX_DEPTH = 32
@@ -33,6 +34,15 @@ MAX_APPEND_BYTES = 4 * 1024 * 1024 - 16 * 1024
 # Metadata is for a handful of ids; it is read whenever the event is.
 MAX_METADATA_BYTES = 16 * 1024
 MAX_METADATA_ID_CHARACTERS = 256
+# The longest ARN of an identity: a user's, with a path of 512 characters, a name of 64 and some 40 around them (IAM and
+# AWS STS quotas). What is recorded as an actor must be accepted again by an import.
+MAX_ACTOR_CHARACTERS = 1024
+_METADATA_TEXTS = {
+    "correlationId": MAX_METADATA_ID_CHARACTERS,
+    "causationId": MAX_METADATA_ID_CHARACTERS,
+    "actor": MAX_ACTOR_CHARACTERS,
+    "originalActor": MAX_ACTOR_CHARACTERS,
+}
 MAX_IDEMPOTENCY_KEY_CHARACTERS = 256
 # Larger integers lose digits in JavaScript and other readers of JSON (RFC 8259, section 6).
 MAX_SAFE_INTEGER = 2**53 - 1
@@ -94,16 +104,14 @@ def data_faults(value: Any, place: str) -> list[Fault]:
 
 
 def metadata_faults(value: Any, place: str) -> list[Fault]:
-    """Check metadata: a JSON object; correlationId, causationId and actor are strings of 1 to 256 characters."""
+    """Check metadata: a JSON object, whose well-known fields are strings of bounded length."""
     faults = data_faults(value, place)
     if faults:
         return faults
-    for name in ("correlationId", "causationId", "actor"):
+    for name, most in _METADATA_TEXTS.items():
         given = value.get(name, "-")
-        if not isinstance(given, str) or not 1 <= len(given) <= MAX_METADATA_ID_CHARACTERS:
-            faults.append(
-                Fault(place + pointer(name), f"is not a string of 1 to {MAX_METADATA_ID_CHARACTERS} characters")
-            )
+        if not isinstance(given, str) or not 1 <= len(given) <= most:
+            faults.append(Fault(place + pointer(name), f"is not a string of 1 to {most:,} characters"))
     return faults
 
 

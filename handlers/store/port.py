@@ -54,10 +54,10 @@ class EventPage:
 
 @dataclass(frozen=True, slots=True)
 class StreamPage:
-    """Some stream ids in a stable order, and where to go on; ``next_position`` is None at the end."""
+    """Some stream ids in a stable order; ``next_position`` is the one to continue after, None at the end."""
 
     stream_ids: tuple[StreamId, ...]
-    next_position: str | None
+    next_position: StreamId | None
 
 
 class EventStore(Protocol):
@@ -98,9 +98,6 @@ class EventStore(Protocol):
     def streams(self, *, limit: int = 100, after: str | None = None) -> StreamPage:
         """List streams; ``after`` is the ``next_position`` of the page before. New streams show up within about a second.
 
-        Raises
-        ------
-        InvalidInput
-            ``after`` is no such position.
+        Any stream id is a position, whether there is such a stream or not.
         """
         ...

@@ -105,6 +105,21 @@ def test_a_signed_call_of_a_user_who_may_is_answered(guarded: Stack) -> None:
     assert "items" in answer.body
 
 
+def test_an_imported_event_names_its_signer_and_its_original_actor(guarded: Stack) -> None:
+    stream, signer = guarded.fresh_stream(), user(guarded, "importer", may_invoke=True)
+    event = {"streamId": stream, "type": "PING", "data": {}, "timeStamp": "2020-01-02T03:04:05Z"}
+    body = json.dumps({"events": [{**event, "metadata": {"actor": "ann"}}]}).encode()
+    url = guarded.outputs["ApiUrl"] + "/addEvents"
+    sent = {"x-api-key": guarded.api_key, "Content-Type": "application/json"}
+    headers = signed_headers("POST", url, sent, body, signer, "us-east-1")
+
+    assert guarded.api("POST", "/addEvents", body, headers=headers).status == 201
+
+    [line] = guarded.esctl("export", "-", "--stream-id", stream).ok().lines
+    metadata = json.loads(line)["metadata"]
+    assert metadata == {"actor": "arn:aws:iam::000000000000:user/importer", "originalActor": "ann"}
+
+
 def test_a_signed_call_without_the_key_is_refused(guarded: Stack) -> None:
     signer = user(guarded, "keyless", may_invoke=True)
     url = guarded.outputs["ApiUrl"] + "/listTestItems"

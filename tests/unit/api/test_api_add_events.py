@@ -91,12 +91,14 @@ def test_events_together_over_what_a_transaction_holds_are_refused(api: Api) -> 
     assert api.is_empty()
 
 
+ANN, BOB = "arn:aws:iam::1:user/ann", "arn:aws:iam::1:user/bob"
+
+
 def test_an_import_keeps_its_times_and_its_metadata_as_given(api: Api) -> None:
     answer = add(
         api,
         event(timeStamp="2020-01-02T03:04:05.678901+02:00", metadata={"correlationId": "then"}),
         event(timeStamp="2020-01-02T03:04:05Z"),
-        caller="arn:aws:iam::1:user/ann",
     )
     assert [each["timeStamp"] for each in answer.json["events"]] == [
         "2020-01-02T01:04:05.678Z",
@@ -104,6 +106,39 @@ def test_an_import_keeps_its_times_and_its_metadata_as_given(api: Api) -> None:
     ]
     first, second = api.store.read(StreamId("a")).events
     assert (first.metadata, second.metadata) == ('{"correlationId":"then"}', None)
+
+
+@pytest.mark.parametrize("more", [{}, {"timeStamp": "2020-01-02T03:04:05Z"}])
+@pytest.mark.parametrize(
+    ("given", "stored"),
+    [
+        (None, {"actor": BOB}),
+        ({}, {"actor": BOB}),
+        ({"x": 1}, {"x": 1, "actor": BOB}),
+        ({"actor": ANN, "x": 1}, {"actor": BOB, "x": 1, "originalActor": ANN}),
+        ({"actor": BOB}, {"actor": BOB}),
+        ({"actor": "somebody", "originalActor": ANN}, {"actor": BOB, "originalActor": ANN}),
+        ({"actor": BOB, "originalActor": ANN}, {"actor": BOB, "originalActor": ANN}),
+        ({"originalActor": ANN}, {"originalActor": ANN, "actor": BOB}),
+    ],
+)
+def test_the_signer_is_always_the_actor_and_an_imports_own_actor_is_kept_beside(
+    api: Api, more: dict[str, str], given: dict[str, Any] | None, stored: dict[str, Any]
+) -> None:
+    add(api, event(**more, **({} if given is None else {"metadata": given})), caller=BOB)
+    (found,) = api.store.read(StreamId("a")).events
+    kept = found.meta()
+    assert (kept.pop("correlationId", None) is None) == ("timeStamp" in more)
+    assert kept == stored
+
+
+def test_an_actor_that_was_recorded_is_accepted_again(api: Api) -> None:
+    longest = f"arn:aws:iam::123456789012:user/{'p' * 510}/{'n' * 64}"
+    add(api, event(), caller=longest)
+    (found,) = api.store.read(StreamId("a")).events
+    answer = add(api, event(metadata=found.meta(), timeStamp=found.time_stamp), caller=BOB)
+    assert answer.status == 201
+    assert api.store.read(StreamId("a"), 1).events[0].meta()["originalActor"] == longest
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 from openapi_spec_validator import validate
 
 from handlers.api import appending, contract
+from handlers.api.page_tokens import MAX_TOKEN_CHARACTERS
 from handlers.projection import Projection
 from handlers.store import limits
 
@@ -68,6 +69,17 @@ def test_its_limits_are_those_of_the_code() -> None:
     assert bulk["properties"]["events"]["maxItems"] == appending.MAX_EVENTS
     key = operations()["POST /addEvent"]["parameters"][0]["schema"]
     assert key["maxLength"] == limits.MAX_IDEMPOTENCY_KEY_CHARACTERS
+    assert schemas["NextToken"]["maxLength"] == MAX_TOKEN_CHARACTERS
+    taken = {
+        f"{route} {each['name']}": each["schema"]["maxLength"]
+        for route, operation in operations().items()
+        for each in operation.get("parameters", ())
+        if each.get("name") == "nextToken"
+    }
+    assert set(taken.values()) == {MAX_TOKEN_CHARACTERS}
+    lengths = {name: each["maxLength"] for name, each in schemas["Metadata"]["properties"].items()}
+    assert (lengths["actor"], lengths["originalActor"]) == (limits.MAX_ACTOR_CHARACTERS,) * 2
+    assert lengths["correlationId"] == limits.MAX_METADATA_ID_CHARACTERS
 
 
 def test_every_reference_leads_somewhere() -> None:

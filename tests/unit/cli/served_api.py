@@ -28,6 +28,8 @@ class ServedApi:
         Called with each route before it is answered.
     after
         Called with each route when it is done; what it raises loses the answer on its way.
+    caller
+        The identity that signs the requests, as API Gateway tells it; None without AUTH=iam.
     """
 
     model: Api = field(default_factory=Api)
@@ -35,6 +37,7 @@ class ServedApi:
     before: Callable[[str], None] = lambda route: None
     after: Callable[[str], None] = lambda route: None
     port: int = 0
+    caller: str | None = None
 
     def answer(self, method: str, target: str, body: str | None, headers: Mapping[str, str]) -> Answer:
         parts = urlsplit(target)
@@ -43,7 +46,9 @@ class ServedApi:
         self.before(route)
         self.calls.append((route, body))
         query = dict(parse_qsl(parts.query))
-        answer = self.model.call(route, body or None, path=path or None, query=query or None, headers=headers)
+        answer = self.model.call(
+            route, body or None, path=path or None, query=query or None, headers=headers, caller=self.caller
+        )
         self.after(route)
         return answer
 

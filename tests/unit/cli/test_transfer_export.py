@@ -57,6 +57,44 @@ def test_the_export_of_an_import_is_the_same_file(
     assert (other.directory / name).read_bytes() == original
 
 
+ACTORS = (
+    '{"streamId":"s","eventId":0,"type":"PING","data":{"n":1},"timeStamp":"2026-01-01T00:00:00.000Z","schemaVersion":1%s}\n'
+    '{"streamId":"s","eventId":1,"type":"PING","data":{"n":2},"timeStamp":"2026-01-01T00:00:00.000Z","schemaVersion":1%s}\n'
+)
+FIRST = ACTORS % ("", ',"metadata":{"actor":"ann","x":1}')
+BY_BOB = ACTORS % (',"metadata":{"actor":"bob"}', ',"metadata":{"actor":"bob","x":1,"originalActor":"ann"}')
+BY_EVE = ACTORS % (
+    ',"metadata":{"actor":"eve","originalActor":"bob"}',
+    ',"metadata":{"actor":"eve","x":1,"originalActor":"ann"}',
+)
+
+
+@pytest.mark.parametrize(
+    ("signer", "before", "after"),
+    [
+        (None, FIRST, FIRST),
+        (None, BY_BOB, BY_BOB),
+        ("bob", FIRST, BY_BOB),
+        ("bob", BY_BOB, BY_BOB),
+        ("eve", BY_BOB, BY_EVE),
+    ],
+)
+def test_an_export_names_who_imported_and_who_was_first(
+    tmp_path: Path, signer: str | None, before: str, after: str
+) -> None:
+    machine = other_machine(tmp_path)
+    with served(machine) as api:
+        api.caller = signer
+        for name, text in (("in", before), ("out", after)):
+            (machine.directory / name).write_text(text)
+        assert machine("import", "in", "-o", "json").json["imported"] == 2
+        assert machine("export", "-").stdout == after
+        # Whichever of the files is imported again, its events are in the store.
+        api.model.store._guards.clear()
+        for name in ("in", "out"):
+            assert machine("import", name, "-o", "json").json["already"] == 2
+
+
 def test_lines_are_the_contracts_own_form_stream_after_stream(esctl: Esctl, api: ServedApi) -> None:
     result = esctl("export", "-")
 

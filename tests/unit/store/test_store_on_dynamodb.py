@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from handlers.backoff import Backoff
-from handlers.errors import Contended, InvalidInput, VersionConflict
+from handlers.errors import Contended, VersionConflict
 from handlers.store import IdempotencyKey
 from handlers.store.dynamodb import DynamoDbEventStore
 from tests.support.clients import Call, CountingClient, FaultyClient, answer_lost, client_error
@@ -101,18 +101,6 @@ def test_behind_an_event_that_is_gone_a_page_still_ends_before_the_next_gap(
     page = make_store(HalfSeen(dynamodb, 1, 3, queries=99)).read(STREAM, 1)
 
     assert ([event.event_id for event in page.events], page.more) == ([2], True)
-
-
-# -- positions that somebody made up -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "position",
-    ["x", "5", "{}", "[]", "[8,null]", "[-9,null]", "[1.0,null]", "[true,null]", "[0,1]", '[0,""]', '[0,"\\ud800"]'],
-)
-def test_a_position_that_is_none_is_refused(make_store: Callable[..., DynamoDbEventStore], position: str) -> None:
-    with pytest.raises(InvalidInput):
-        make_store().streams(after=position)
 
 
 # -- what it costs (E6, E7) --------------------------------------------------------------------------------------------

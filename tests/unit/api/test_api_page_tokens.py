@@ -1,0 +1,248 @@
+"""Page tokens: every one that is issued is accepted and continues behind the last item; forged ones are refused."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from handlers.api import http
+from handlers.api.items import Listing
+from handlers.api.page_tokens import (
+    EVENTS,
+    MAX_TOKEN_BYTES,
+    MAX_TOKEN_CHARACTERS,
+    ROWS,
+    STREAMS,
+    page_token,
+    read_page_token,
+)
+from handlers.api.request import path_segment
+from handlers.api.streams import Streams
+from handlers.events import NewEvent, StreamId
+from handlers.projection import Projection
+from handlers.projection.memory import MemoryReadModel
+from handlers.projection.rows import MAX_KEY_BYTES
+from handlers.projections.test_items import TEST_STREAM, items
+from handlers.store import limits
+from handlers.store.memory import MemoryEventStore
+from tests.support.stores import StoreFactory, dynamodb_stores
+from tests.unit.api.driver import Api
+
+Pages = Callable[..., Iterator[dict[str, Any]]]
+
+# The dearest characters of UTF-8, of JSON, of base64 and of URLs, and any other.
+CHARACTERS = st.sampled_from(["\x00", "\x1f", '"', "\\", "/", "+", "%", "\x7f", "ÿ", "\uffff", "😀", "\U0010ffff"])
+SEEDS = st.text(CHARACTERS | st.characters(exclude_categories=["Cs"]), min_size=1, max_size=3)
+EXAMPLES = settings(max_examples=60)
+
+
+def longest_id(seed: str) -> str:
+    """The longest stream id that repeats a text."""
+    text = (seed * limits.MAX_STREAM_ID_CHARACTERS)[: limits.MAX_STREAM_ID_CHARACTERS]
+    return "x" + text[1:] if text.isspace() else text
+
+
+def longest_key(seed: str) -> str:
+    """The longest row key that repeats a text."""
+    return (seed * MAX_KEY_BYTES).encode()[:MAX_KEY_BYTES].decode(errors="ignore")
+
+
+STREAM_IDS = SEEDS.map(longest_id)
+KEYS = SEEDS.map(longest_key)
+
+
+def pages(
+    routes: http.Routes, route: str, path: Mapping[str, str] | None = None, **query: str
+) -> Iterator[dict[str, Any]]:
+    """Follow a list through its real route, one item a page."""
+    handler, (method, resource) = http.serve(routes), route.split(" ")
+    token: str | None = None
+    while True:
+        given_query = {"limit": "1", **(query if token is None else {"nextToken": token})}
+        event = {"httpMethod": method, "resource": resource, "pathParameters": path}
+        answer = handler({**event, "queryStringParameters": given_query}, None)
+        assert answer["statusCode"] == 200, answer["body"]
+        page = json.loads(answer["body"])
+        yield page
+        token = page["nextToken"]
+        if token is None:
+            return
+        assert len(token) <= MAX_TOKEN_CHARACTERS
+
+
+# -- issued tokens -------------------------------------------------------------------------------------------------------
+
+
+@EXAMPLES
+@given(st.sets(STREAM_IDS, min_size=2, max_size=4))
+def test_streams_of_the_largest_ids_are_listed_to_the_end(stream_ids: set[str]) -> None:
+    store = MemoryEventStore()
+    store.append([NewEvent(StreamId(each), "x", "{}") for each in stream_ids])
+    found = [page["streams"] for page in pages(Streams(lambda: store).routes(), "GET /streams")]
+    assert sorted(stream["streamId"] for page in found for stream in page) == sorted(stream_ids)
+
+
+@pytest.fixture(scope="class")
+def make_store(shared_moto_client: Callable[[str], Any]) -> StoreFactory:
+    return dynamodb_stores(shared_moto_client("dynamodb"))
+
+
+class TestOnDynamoDb:
+    @pytest.mark.parametrize("character", ["😀", "\x00", "x"])
+    def test_streams_of_the_largest_ids_are_listed_to_the_end(self, make_store: StoreFactory, character: str) -> None:
+        store = make_store()
+        stream_ids = {f"{number:02}" + character * 254 for number in range(25)}
+        store.append([NewEvent(StreamId(each), "x", "{}") for each in stream_ids])
+        found = [page["streams"] for page in pages(Streams(lambda: store).routes(), "GET /streams")]
+        listed = [stream["streamId"] for page in found for stream in page if stream["streamId"].endswith(character)]
+        assert sorted(listed) == sorted(stream_ids)
+
+
+@EXAMPLES
+@given(STREAM_IDS, st.sampled_from(["forward", "backward"]))
+def test_events_of_the_largest_stream_ids_are_listed_to_the_end(stream_id: str, direction: str) -> None:
+    store = MemoryEventStore()
+    store.append([NewEvent(StreamId(stream_id), "x", "{}")] * 3)
+    route, path = "GET /streams/{streamId}/events", {"streamId": path_segment(stream_id)}
+    found = list(pages(Streams(lambda: store).routes(), route, path, direction=direction))
+    listed = [event["eventId"] for page in found for event in page["events"]]
+    assert listed == ([0, 1, 2] if direction == "forward" else [2, 1, 0])
+
+
+@EXAMPLES
+@given(STREAM_IDS, st.sets(KEYS, min_size=2, max_size=4), st.sampled_from([0, limits.MAX_SAFE_INTEGER]))
+def test_rows_of_the_largest_keys_are_listed_to_the_end(stream_id: str, keys: set[str], generation: int) -> None:
+    projection, model = Projection("p" * 40, key="key", streams=[stream_id, "other"]), MemoryReadModel()
+    model.documents[StreamId(stream_id)] = {"activeGeneration": generation}
+    model.rows[StreamId(stream_id), generation] = {key: {"n": 1} for key in keys}
+    routes = Listing([projection], lambda _: model).routes()
+    (route,) = routes
+    found = [row["key"] for page in pages(routes, route, streamId=stream_id) for row in page["items"]]
+    assert found == sorted(keys, key=str.encode)
+
+
+@given(st.sampled_from([STREAMS, EVENTS, ROWS]), st.lists(st.text(max_size=50) | st.integers(), max_size=4))
+def test_a_token_gives_back_what_it_was_made_of(kind: str, parts: list[str | int]) -> None:
+    assert read_page_token(page_token(kind, *parts), kind, *map(type, parts)) == parts
+
+
+def test_the_longest_token_fits_the_head_of_a_request() -> None:
+    token = page_token(ROWS, "p" * 40, "😀" * 256, limits.MAX_SAFE_INTEGER, "\x00" * 1024)
+    assert len(token) == MAX_TOKEN_CHARACTERS
+    # API Gateway takes 10,240 bytes; what remains is for a session token of AWS STS and the other headers.
+    assert len(token) < 3_000
+    with pytest.raises(ValueError, match="limit"):
+        page_token(STREAMS, "x" * MAX_TOKEN_BYTES)
+
+
+# -- forged tokens -------------------------------------------------------------------------------------------------------
+
+
+def raw_token(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+STREAM = "a"
+EVENTS_ROUTE, ROWS_ROUTE, STREAMS_ROUTE = "GET /streams/{streamId}/events", "GET /listTestItems", "GET /streams"
+FORGED = {
+    EVENTS_ROUTE: [
+        page_token(EVENTS, STREAM, 1, "sideways"),
+        page_token(EVENTS, STREAM, 1, ""),
+        page_token(EVENTS, STREAM, "one", "forward"),
+        page_token(EVENTS, STREAM, "01", "forward"),
+        page_token(EVENTS, STREAM, "٣", "forward"),
+        page_token(EVENTS, STREAM, -1, "forward"),
+        page_token(EVENTS, STREAM, 10**40, "forward"),
+        page_token(EVENTS, STREAM, 1),
+        page_token(EVENTS, STREAM, 1, "forward", "more"),
+        page_token(EVENTS, "b", 1, "forward"),
+        page_token(STREAMS, STREAM, 1, "forward"),
+        page_token(STREAMS, STREAM),
+        page_token(ROWS, items.name, TEST_STREAM, 0, "k"),
+        raw_token(b"events\xffa\xff1\xffforward\xff"),
+        raw_token(b'["events","a",1,"forward"]'),
+        raw_token(b"events\xff\xc3\xff1\xffforward"),
+        page_token(EVENTS, STREAM, 1, "forward") + "=",
+        page_token(EVENTS, STREAM, 1, "forward")[:-1],
+    ],
+    STREAMS_ROUTE: [
+        page_token(STREAMS, ""),
+        page_token(STREAMS, " "),
+        page_token(STREAMS, "x" * 257),
+        page_token(STREAMS),
+        page_token(STREAMS, "a", "b"),
+        page_token(STREAMS, 1, 2),
+        page_token(EVENTS, STREAM, 1, "forward"),
+        page_token(ROWS, items.name, TEST_STREAM, 0, "k"),
+    ],
+    ROWS_ROUTE: [
+        page_token(ROWS, items.name, TEST_STREAM, 0, ""),
+        page_token(ROWS, items.name, TEST_STREAM, 0, "x" * 1025),
+        page_token(ROWS, items.name, TEST_STREAM, -1, "k"),
+        page_token(ROWS, items.name, TEST_STREAM, 2**53, "k"),
+        page_token(ROWS, items.name, TEST_STREAM, "k", "k"),
+        page_token(ROWS, items.name, TEST_STREAM, "", "k"),
+        page_token(ROWS, items.name, "", 0, "k"),
+        page_token(ROWS, items.name, "x" * 300, 0, "k"),
+        page_token(ROWS, items.name, "not-followed", 0, "k"),
+        page_token(ROWS, "other", TEST_STREAM, 0, "k"),
+        page_token(ROWS, items.name, TEST_STREAM, 0),
+        page_token(STREAMS, STREAM),
+        page_token(EVENTS, TEST_STREAM, 1, "forward"),
+    ],
+}
+
+
+@pytest.fixture
+def stored(api: Api) -> Api:
+    api.store.append([NewEvent(StreamId(name), "x", "{}") for name in (STREAM, STREAM, STREAM, "b")])
+    return api
+
+
+def with_token(api: Api, route: str, token: str, **query: str) -> Any:
+    path = {"streamId": STREAM} if route == EVENTS_ROUTE else None
+    return api.call(route, path=path, query={"nextToken": token, **query})
+
+
+@pytest.mark.parametrize(("route", "token"), [(route, token) for route, tokens in FORGED.items() for token in tokens])
+def test_a_forged_token_is_refused(stored: Api, route: str, token: str) -> None:
+    answer = with_token(stored, route, token)
+    assert (answer.status, answer.places) == (400, {"query:nextToken"})
+
+
+def test_a_token_of_the_other_direction_or_of_another_stream_is_refused(stored: Api) -> None:
+    forward, row = page_token(EVENTS, STREAM, 1, "forward"), page_token(ROWS, items.name, TEST_STREAM, 0, "k")
+    assert with_token(stored, EVENTS_ROUTE, forward).status == 200
+    assert with_token(stored, EVENTS_ROUTE, forward, direction="backward").places == {"query:nextToken"}
+    assert with_token(stored, ROWS_ROUTE, row, streamId=TEST_STREAM).status == 200
+    assert with_token(stored, ROWS_ROUTE, row, streamId="other").places == {"query:nextToken"}
+
+
+MADE_UP = (
+    st.text(max_size=60)
+    | st.binary(max_size=60).map(raw_token)
+    | st.tuples(
+        st.sampled_from([STREAMS, EVENTS, ROWS]),
+        st.lists(st.sampled_from([STREAM, TEST_STREAM, items.name, "forward", 0, 1]) | st.text() | st.integers()),
+    ).map(lambda made: page_token(made[0], *made[1][:5]))
+)
+
+
+@settings(max_examples=300)
+@given(st.sampled_from(list(FORGED)), MADE_UP)
+def test_a_token_that_was_made_up_is_refused_unless_it_could_have_been_issued(route: str, token: str) -> None:
+    api = Api()
+    api.store.append([NewEvent(StreamId(STREAM), "x", "{}")] * 3)
+    answer = with_token(api, route, token)
+    plausible = {
+        EVENTS_ROUTE: read_page_token(token, EVENTS, str, int, str),
+        STREAMS_ROUTE: read_page_token(token, STREAMS, str),
+        ROWS_ROUTE: read_page_token(token, ROWS, str, str, int, str),
+    }[route]
+    assert answer.status in ({400} if plausible is None else {200, 400, 410})

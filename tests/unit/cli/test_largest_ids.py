@@ -1,0 +1,57 @@
+"""The commands over more streams and rows than a page holds, whose ids and keys are the longest that are accepted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from cli.doctor.history import contiguity, read_models
+from cli.doctor.model import Verdict
+from cli.output import Output
+from cli.session import Session
+from handlers.events import NewEvent, StreamId
+from handlers.exactjson import dumps
+from handlers.projections.test_items import TEST_STREAM
+from tests.unit.cli.cli_driver import Esctl
+from tests.unit.cli.served_api import ServedApi, served
+
+STREAMS = [f"{number:04}" + "😀" * 252 for number in range(1001)]
+ROWS = [f"{number:04}" + "\x01" * 1020 for number in range(1001)]
+
+
+@pytest.fixture
+def api(esctl: Esctl) -> Iterator[ServedApi]:
+    with served(esctl) as api:
+        yield api
+
+
+def given(api: ServedApi, events: list[NewEvent]) -> None:
+    for start in range(0, len(events), 100):
+        api.model.store.append(events[start : start + 100])
+
+
+def session(esctl: Esctl) -> Session:
+    environment = esctl.environment()
+    return Session(environment, Output(environment))
+
+
+def test_all_streams_are_listed_exported_and_checked(esctl: Esctl, api: ServedApi) -> None:
+    given(api, [NewEvent(StreamId(each), "PING", "{}") for each in STREAMS])
+
+    assert len(esctl("streams", "-o", "jsonl").lines) == len(STREAMS)
+    assert esctl("export", "all.jsonl", "-o", "json").json["events"] == len(STREAMS)
+    [found] = contiguity(session(esctl), full=True)
+    assert (found.verdict, found.what) == (Verdict.OK, "1,001 events of 1,001 streams read, in order")
+
+
+def test_all_rows_are_listed_checked_and_replayed(esctl: Esctl, api: ServedApi) -> None:
+    data = [dumps({"itemId": key, "amount": 1}) for key in ROWS]
+    given(api, [NewEvent(StreamId(TEST_STREAM), "ITEM_CREATED", each) for each in data])
+    api.model.project()
+    sleep = esctl.clock.sleep
+    esctl.clock.sleep = lambda seconds: (sleep(seconds), api.model.work())[0]  # type: ignore[method-assign]
+
+    assert [row["itemId"] for row in esctl("list", "-o", "json").json["items"]] == ROWS
+    assert [each.verdict for each in read_models(session(esctl), full=True)] == [Verdict.OK]
+    assert esctl("replay", "-o", "json").json["rowsAfter"] == len(ROWS)
