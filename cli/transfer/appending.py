@@ -13,7 +13,7 @@ from cli.errors import CliError, ConflictError, NotFoundError
 from cli.eventstore import Event, event_pages
 from cli.tables import visible
 from cli.transfer.chunks import Chunk, derived_key
-from cli.transfer.forms import BadLineError
+from cli.transfer.files import BadLineError
 from cli.transfer.incoming import Incoming, same_event
 
 # Throttled or busy: the API client has tried five times by then; an import has more patience, half a minute.
