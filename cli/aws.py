@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sts import STSClient
-    from mypy_boto3_xray import XRayClient
 
 _CONNECT_TIMEOUT_S = 5
 _READ_TIMEOUT_S = 30
@@ -84,8 +83,6 @@ class Clients:
     def client(self, service: Literal["sqs"]) -> SQSClient: ...
     @overload
     def client(self, service: Literal["sts"]) -> STSClient: ...
-    @overload
-    def client(self, service: Literal["xray"]) -> XRayClient: ...
     def client(self, service: str) -> Any:
         """The client of one service; the same one at every call.
 

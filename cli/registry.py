@@ -50,7 +50,6 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("tail-logs", "cli.commands.tail_logs:tail_logs", "Show the functions' logs, or one event's path.", OPERATE),
     Entry("projections", "cli.commands.projections:app", "Show projections; resume or skip what halted.", OPERATE),
     Entry("dead-letters", "cli.commands.dead_letters:app", "Show, redrive or purge what could not be done.", OPERATE),
-    Entry("open", "cli.commands.open:open_", "Open the dashboard, the API, the logs or the traces.", OPERATE),
     Entry("doctor", "cli.commands.doctor:doctor", "Check this machine and the deployed stack, end to end.", OPERATE),
     Entry("cost", "cli.commands.cost:cost", "Show what a million events cost, as measured.", OPERATE),
     Entry("streams", "cli.commands.streams:streams", "List the streams.", WORK),

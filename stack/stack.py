@@ -162,6 +162,7 @@ class EsStack(Stack):
             "EventsTable": self.store.events.table_name,
             "IdempotencyTable": self.store.idempotency.table_name,
             "JobsTable": self.replay.jobs.table_name,
+            "DashboardName": self.observability.dashboard_name,
             "TopicArn": self.publisher.topic.topic_arn,
             "FailureQueueUrl": self.publisher.failures.queue_url,
             "ReplayQueueUrl": self.replay.queue.queue.queue_url,

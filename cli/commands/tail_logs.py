@@ -38,7 +38,6 @@ def tail_logs(
         typer.Option("--request-id", metavar="ID", help="Only lines of this request, correlation or invocation id."),
     ] = None,
     raw: Annotated[bool, typer.Option("--raw", help="Show the lines as they are stored.")] = False,
-    live: Annotated[bool, typer.Option("--live", help="Through CloudWatch Live Tail instead of polling.")] = False,
     trace: Annotated[
         bool, typer.Option("--trace", help="Show the path of --event from the API to the read model, with times.")
     ] = False,
@@ -56,12 +55,12 @@ def tail_logs(
     if trace:
         if number is None:
             raise UsageError("--trace needs an event: add --event N, and --stream-id ID for another stream")
-        if live or raw or follow:
-            raise UsageError("--trace shows one event's path and ends: it goes with none of -f, --live, --raw")
+        if raw or follow:
+            raise UsageError("--trace shows one event's path and ends: it goes with neither -f nor --raw")
         logs.show_trace(session, stream_id, number, timeout)
         return
     request = logs.Request(
-        follow=follow or live,
+        follow=follow,
         since_s=logs.seconds(since) if since is not None else None,
         functions=tuple(function or ()),
         text=text,
@@ -69,7 +68,6 @@ def tail_logs(
         event_id=number,
         request_id=request_id,
         raw=raw,
-        live=live,
     )
     logs.tail(session, request)
 

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 DEFAULT_SINCE_S = 600.0
 _POLL_LOCAL_S, _POLL_AWS_S = 0.3, 2.0
-_LIVE_WAIT_S = 0.5
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _BEFORE_EVENT_S = 60.0  # the request came before the event was stored, and the clocks of two machines differ
 
@@ -45,7 +44,6 @@ class Request:
     event_id: int | None
     request_id: str | None
     raw: bool
-    live: bool
 
 
 def seconds(text: str) -> float:
@@ -69,9 +67,6 @@ def tail(session: Session, request: Request) -> None:
         event = find_event(session, request.stream_id or TEST_STREAM, request.event_id)
     selection = Selection(_wanted(request, event))
     shower = _Shower(session, request, Layout.of(list(groups)))
-    if request.live:
-        _live(session, groups, selection, shower)
-        return
     start = _start(request, event)
     follower = Follower(_source(session, groups), list(groups), int(start.timestamp() * 1000))
     since = start.astimezone().strftime("%H:%M:%S" if request.since_s is None else "%Y-%m-%d %H:%M:%S")
@@ -107,27 +102,6 @@ def _looks(session: Session, follower: Follower, pause_s: float) -> Iterator[lis
             away = False
             yield raw
         session.environment.sleep(pause_s)
-
-
-def _live(session: Session, groups: Mapping[str, str], selection: Selection, shower: _Shower) -> None:
-    from cli.aws import account_of
-    from cli.logs.livetail import LiveTail
-
-    target = session.target
-    if target.is_local:
-        raise UsageError(
-            "--live is not possible here: the local target's live tail carries no lines of functions",
-            "Use -f instead: it polls.",
-        )
-    account = target.account or account_of(session.clients)
-    partition = session.clients.client("logs").meta.partition
-    arns = {name: f"arn:{partition}:logs:{target.region}:{account}:log-group:{group}" for name, group in groups.items()}
-    session.output.message(f"Live tail of {len(arns)} logs of {target.label} · Ctrl-C ends")
-    with _alive(session) as alive:
-        for raw in LiveTail(session.clients.client("logs"), arns).lines(_LIVE_WAIT_S):
-            if raw is not None:
-                shower.show(_picked(selection, [raw]))
-            alive.update(shower.total)
 
 
 def _groups(session: Session, functions: Iterable[str]) -> Mapping[str, str]:
@@ -262,7 +236,7 @@ def show_trace(session: Session, stream_id: str | None, event_id: int, timeout_s
     from cli.readmodel import following
 
     event = find_event(session, stream_id or TEST_STREAM, event_id)
-    request = Request(False, None, (), "", event["streamId"], event_id, None, False, False)
+    request = Request(False, None, (), "", event["streamId"], event_id, None, False)
     groups = _groups(session, ())
     follower = Follower(_source(session, groups), list(groups), int(_start(request, event).timestamp() * 1000))
     followers = [projection.name for projection in following(event["streamId"])]

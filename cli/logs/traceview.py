@@ -1,4 +1,4 @@
-"""An event's path on the screen: its steps, the time between them, and what X-Ray knows."""
+"""An event's path on the screen: its steps, and the time between them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,9 @@ if TYPE_CHECKING:
 
 def show(session: Session, found: Trace) -> None:
     """Write the path as a table, or as a document."""
-    from cli.logs.xray import Segment, segments
-
-    spans: list[Segment] = []
-    if found.trace_ids and not session.target.is_local:  # the emulator takes in no segments
-        spans = segments(session.clients.client("xray"), found.trace_ids)
+    links = [url for each in found.trace_ids if (url := session.target.trace_url(each)) is not None]
     if not session.output.is_text:
-        session.output.json(document(found) | {"segments": [each.document() for each in spans]})
+        session.output.json(document(found) | {"traceUrls": links})
         return
     output = session.output
     output.text(f"{visible(found.event_type)} is event {found.event_id} of stream {visible(found.stream_id)}")
@@ -29,10 +25,8 @@ def show(session: Session, found: Trace) -> None:
     output.text()
     columns = ("time", Column("+ ms", "right"), Column("total ms", "right"), "where", "what")
     output.table(columns, rows(found))
-    if spans:
-        named = [(each.name, f"{each.milliseconds:.1f}", each.error) for each in spans]
-        output.text()
-        output.table(("segment", Column("ms", "right"), "fault"), named, title="X-Ray")
+    for url in links:
+        output.text(f"X-Ray trace: {url}")
     _conclude(session, found)
 
 
