@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from cli.aws import denial
 from cli.errors import AccessError, CliError, ConflictError, NotFoundError
 from handlers.exactjson import NotJson, loads
 
@@ -29,6 +30,9 @@ def error_of(status: int, text: str, path: str) -> CliError:
 
 def _error(status: int, document: Mapping[str, Any], reason: str, path: str) -> CliError:
     if status == 403:
+        denied = denial(reason)
+        if denied is not None:
+            return denied
         return AccessError(
             f"the API refused the call: {reason or 'forbidden'}",
             "Is it the key that the stack was deployed with? esctl outputs --show-key shows the one in use.",

@@ -67,17 +67,14 @@ def _machine(session: Session) -> list[Check]:
 
 
 def _deployment(session: Session, *, full: bool, read_only: bool, probe: bool) -> list[Check]:
-    from cli.doctor import deployment, history, machine, permissions
+    from cli.doctor import deployment, history, machine
     from cli.doctor.model import Check
 
     if session.target.is_local:
         access = [Check("emulator", lambda: machine.emulator(session))]
         reachable: tuple[str, ...] = ("emulator",)
     else:
-        access = [
-            Check("credentials", lambda: machine.credentials(session)),
-            Check("permissions", lambda: permissions.permissions(session), ("credentials",)),
-        ]
+        access = [Check("credentials", lambda: machine.credentials(session))]
         reachable = ("credentials",)
     checks = [
         *access,

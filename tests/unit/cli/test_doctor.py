@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from cli.api import Answer
+from cli.aws import errors
 from cli.doctor.history import count, read_models
 from cli.doctor.model import Check, Finding, Verdict, run
-from cli.doctor.permissions import NEEDED, judge, principal_of, simulate
 from cli.errors import CliError, NotFoundError
 from cli.output import Output
 from cli.session import Session
@@ -100,44 +101,27 @@ def test_a_limit_reads_no_more() -> None:
     assert count(api, "s", 4) == (4, None)
 
 
-class Iam:
-    """Allows everything but some actions. Neither the emulator nor moto simulates policies as AWS does."""
-
-    def __init__(self, *denied: str) -> None:
-        self._denied = denied
-
-    def get_role(self, RoleName: str) -> Any:  # noqa: N803 - boto3's name
-        return {"Role": {"Arn": f"arn:aws:iam::123456789012:role/path/{RoleName}"}}
-
-    def get_paginator(self, operation: str) -> Iam:
-        assert operation == "simulate_principal_policy"
-        return self
-
-    def paginate(self, PolicySourceArn: str, ActionNames: list[str]) -> Any:  # noqa: N803 - boto3's names
-        decisions = [
-            {"EvalActionName": name, "EvalDecision": "implicitDeny" if name in self._denied else "allowed"}
-            for name in ActionNames
-        ]
-        yield {"EvaluationResults": decisions[:3]}
-        yield {"EvaluationResults": decisions[3:]}
+DENIED = {
+    "Code": "AccessDenied",
+    "Message": (
+        "User: arn:aws:iam::123456789012:user/me is not authorized to perform: cloudformation:DescribeStacks on resource: "
+        "arn:aws:cloudformation:eu-west-1:123456789012:stack/esctl/* because no identity-based policy allows the "
+        "cloudformation:DescribeStacks action"
+    ),
+}
 
 
-def test_a_command_that_lacks_a_permission_is_named_with_it() -> None:
-    client: Any = Iam("logs:FilterLogEvents")
-    actions = {action for each in NEEDED.values() for action in each}
+def test_a_missing_permission_is_a_fault_that_names_action_and_resource() -> None:
+    def look() -> Iterator[Finding]:
+        with errors():
+            raise ClientError({"Error": DENIED}, "DescribeStacks")  # type: ignore[typeddict-item]
+        yield Finding("stack", Verdict.OK, "not reached")
 
-    findings = list(judge(simulate(client, "arn:aws:iam::123456789012:user/me", actions)))
+    [fault] = run([Check("stack", look)], lambda finding: None)
 
-    [fault] = [each for each in findings if each.verdict is Verdict.FAULT]
-    assert fault.what == "esctl tail-logs is not allowed logs:FilterLogEvents"
-    assert len(findings) == len(NEEDED)
-
-
-def test_the_policies_of_a_session_are_those_of_its_role() -> None:
-    client: Any = Iam()
-
-    assert principal_of(client, "arn:aws:sts::123456789012:assumed-role/Ops/me").endswith(":role/path/Ops")
-    assert principal_of(client, "arn:aws:iam::123456789012:user/me").endswith(":user/me")
+    assert fault.verdict is Verdict.FAULT
+    assert "cloudformation:DescribeStacks on arn:aws:cloudformation:eu-west-1:123456789012:stack/esctl/*" in fault.what
+    assert "cloudformation:DescribeStacks" in fault.mend
 
 
 def test_without_a_target_the_machine_is_still_checked(esctl: Esctl) -> None:
