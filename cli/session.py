@@ -94,6 +94,17 @@ class Session:
 
         return Clients(target)
 
+    def announce(self, doing: str) -> None:
+        """Say where something is about to change on AWS: ``Resuming items on stack esctl in 123456789012/eu-west-1``."""
+        target = self.target
+        if target.is_local:
+            return
+        if target.account is None:
+            from cli.aws import account_of
+
+            target = target.with_account(account_of(self.clients))
+        self.output.message(f"{doing} on {target.label}")
+
     def on_emulator(self, target: Target) -> Target:
         """The local target with the address that the emulator has now, or had last."""
         from cli.emulator.record import last_endpoint

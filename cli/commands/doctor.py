@@ -34,7 +34,6 @@ def doctor(
     Appends one event to a stream of its own, unless --read-only says otherwise. Exit code 7 where something is wrong.
     """
     from cli.doctor.model import Verdict, run
-    from cli.mending.announcing import announce
 
     if probe and read_only:
         from cli.errors import UsageError
@@ -43,7 +42,7 @@ def doctor(
     checks = _machine(session)
     found = run(checks, lambda finding: _tell(session, finding))
     if not any(finding.verdict is Verdict.FAULT for finding in found):
-        announce(session, "Checking")
+        session.announce("Checking")
         deployed = _deployment(session, full=full, read_only=read_only, probe=probe)
         found += run(deployed, lambda finding: _tell(session, finding))
     faults = [finding for finding in found if finding.verdict is Verdict.FAULT]

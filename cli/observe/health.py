@@ -1,4 +1,4 @@
-"""Judging a snapshot: what is wrong, and the command that mends it."""
+"""Judging a snapshot: what is wrong, and the command that repairs it."""
 
 from __future__ import annotations
 
@@ -51,19 +51,30 @@ def faults(snapshot: Snapshot, max_lag: int) -> list[Fault]:
     return found
 
 
+def halted_text(stream: StreamStatus, error_max: int | None = None) -> str:
+    """Say in one line where and why a stream is halted."""
+    halted = stream.halted or {}
+    error = str(halted.get("error"))[:error_max]
+    return f"{stream.projection}: stream {stream.stream_id} is halted at event {halted.get('eventId')}: {error}"
+
+
 def resume_command(stream: StreamStatus) -> str:
-    """The command that tries again where a stream is halted."""
+    """Return the command that retries the event at which a stream is halted."""
     return f"esctl projections resume {stream.projection} --stream-id {shell(stream.stream_id)}"
 
 
+def skip_command(stream: StreamStatus) -> str:
+    """Return the command that skips the event at which a stream is halted."""
+    event_id = (stream.halted or {}).get("eventId")
+    return f"esctl projections skip {stream.projection} --stream-id {shell(stream.stream_id)} --event-id {event_id}"
+
+
 def _of_stream(stream: StreamStatus, max_lag: int) -> list[Fault]:
-    where = f"{stream.projection}: stream {stream.stream_id}"
     if stream.state == HALTED and stream.halted is not None:
-        error = str(stream.halted["error"])[:_SHOWN_ERROR_CHARACTERS]
-        what = f"{where} is halted at event {stream.halted['eventId']}: {error}"
-        return [Fault("halted", what, resume_command(stream))]
+        return [Fault("halted", halted_text(stream, _SHOWN_ERROR_CHARACTERS), resume_command(stream))]
     if stream.lag > max_lag:
-        return [Fault("lag", f"{where} is {stream.lag} events behind", "esctl tail-logs --since 10m")]
+        what = f"{stream.projection}: stream {stream.stream_id} is {stream.lag} events behind"
+        return [Fault("lag", what, "esctl tail-logs --since 10m")]
     return []
 
 

@@ -61,7 +61,7 @@ def test_resuming_waits_for_the_catch_up(esctl: Esctl, api: FakeApi) -> None:
     assert result.exit_code == 0
     assert api.calls[0].path == "/projections/items/resume"
     assert api.calls[0].body == {"streamId": STREAM}
-    assert "goes on at event 7" in result.stdout
+    assert "resumed at event 7" in result.stdout
     assert "checkpoint 9" in result.stderr
 
 
