@@ -151,7 +151,7 @@ class errors:  # noqa: N801 - used as ``with errors():``
             raise translated from error
 
 
-def translate(error: BaseException, target: Target | None = None) -> CliError | None:
+def translate(error: BaseException) -> CliError | None:
     """The operator's view of an error of boto3; None where it is none of these.
 
     The outermost shell does this for everything that reaches it, so commands need not.
@@ -171,7 +171,7 @@ def translate(error: BaseException, target: Target | None = None) -> CliError | 
     if isinstance(error, boto.NoRegionError):
         return UsageError("no AWS region is chosen", "Name one:  --region eu-central-1  (or set AWS_REGION)")
     if isinstance(error, boto.HTTPClientError | boto.ConnectionError | boto.EndpointConnectionError):
-        return unreachable(str(getattr(error, "kwargs", {}).get("endpoint_url") or "AWS"), target)
+        return unreachable(str(getattr(error, "kwargs", {}).get("endpoint_url") or "AWS"))
     if isinstance(error, boto.WaiterError):
         return CliError(f"waited in vain: {error}")
     if isinstance(error, boto.BotoCoreError):

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from shlex import quote as shell
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import quote
 
 from cli.errors import NotFoundError, UnreachableError, UsageError
+from cli.eventstore import Event, events_page
 from cli.logs.lines import Line, RawLine, understand
 from cli.logs.rendering import Layout, line_document, plain, rich_text
 from cli.logs.selection import Selection, Wanted
@@ -133,7 +133,7 @@ def _start(request: Request, event: Mapping[str, Any] | None) -> datetime:
     return datetime.fromtimestamp(max(0.0, datetime.now(UTC).timestamp() - back), UTC)
 
 
-def find_event(session: Session, stream_id: str, event_id: int) -> dict[str, Any]:
+def find_event(session: Session, stream_id: str, event_id: int) -> Event:
     """Read one event from the store.
 
     Raises
@@ -141,14 +141,12 @@ def find_event(session: Session, stream_id: str, event_id: int) -> dict[str, Any
     NotFoundError
         There is none.
     """
-    path = f"/streams/{quote(stream_id, safe='')}/events"
-    events = session.api.get(path, **{"from": event_id, "limit": 1}).document["events"]
+    events = events_page(session.api, stream_id, first=event_id, limit=1).events
     if not events or events[0]["eventId"] != event_id:
         raise NotFoundError(
             f"stream {stream_id} has no event {event_id}", f"See what it has:  esctl events {shell(stream_id)}"
         )
-    found: dict[str, Any] = events[0]
-    return found
+    return events[0]
 
 
 def _picked(selection: Selection, raw: Iterable[RawLine]) -> list[Line]:

@@ -105,9 +105,8 @@ class Follower:
         The first moment of interest, milliseconds since 1970.
     """
 
-    def __init__(self, source: LogSource, functions: list[str], start_ms: int, *, late_ms: int = LATE_MS) -> None:
+    def __init__(self, source: LogSource, functions: list[str], start_ms: int) -> None:
         self._source = source
-        self._late_ms = late_ms
         self._groups = {function: _Group(start_ms) for function in functions}
 
     def look(self) -> list[RawLine]:
@@ -138,7 +137,7 @@ class Follower:
     def _move_on(self, group: _Group, lines: list[RawLine], served_ms: int | None) -> None:
         """Begin the next look half a minute before this one, or before the newest line where no clock is known."""
         newest = served_ms or max((line.timestamp_ms for line in lines), default=0)
-        group.start_ms = max(group.start_ms, newest - self._late_ms)
+        group.start_ms = max(group.start_ms, newest - LATE_MS)
         group.seen = {identity: at for identity, at in group.seen.items() if at >= group.start_ms}
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
+from cli.eventstore import Event
 from cli.logs.lines import Kind, Line
 from cli.logs.selection import is_about
 
@@ -60,7 +60,7 @@ class Trace:
         return not self.missing
 
 
-def trace(event: dict[str, Any], lines: Iterable[Line], followers: Sequence[str]) -> Trace:
+def trace(event: Event, lines: Iterable[Line], followers: Sequence[str]) -> Trace:
     """Find an event's path.
 
     Parameters

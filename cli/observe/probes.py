@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Any
 
+from cli.eventstore import Reader, events_page
 from cli.observe.model import BEHIND, HALTED, FunctionStatus, QueueStatus, StreamStatus
 from cli.observe.resources import Queue
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from mypy_boto3_logs import CloudWatchLogsClient
     from mypy_boto3_sqs import SQSClient
 
-    from cli.api import Answer
 
 STREAMS_MAX = 1000  # what GET /projections describes at most
 # Every stream that is behind costs a call for the age of its oldest event; beyond these the events say enough.
@@ -23,20 +22,14 @@ _AGES_MAX = 20
 _HOUR = timedelta(hours=1)
 
 
-class Reader(Protocol):
-    """The part of `cli.api.Api` that reads."""
-
-    def get(self, path: str, **query: object) -> Answer: ...
-
-
-def projections(api: Reader, *, limit: int = STREAMS_MAX, name: str | None = None) -> list[Mapping[str, Any]]:
-    """Ask where the projections stand, as the API says it.
+def projections(api: Reader) -> list[Mapping[str, Any]]:
+    """Return all projections with their streams, in the API's form.
 
     Raises
     ------
     CliError
     """
-    found: list[Mapping[str, Any]] = api.get("/projections", limit=limit, name=name).document["projections"]
+    found: list[Mapping[str, Any]] = api.get("/projections", limit=STREAMS_MAX).document["projections"]
     return found
 
 
@@ -60,12 +53,12 @@ def age_of_event(api: Reader, stream_id: str, event_id: int, now: datetime) -> f
     from handlers.clock import parse_rfc3339
 
     try:
-        page = api.get(f"/streams/{quote(stream_id, safe='')}/events", **{"from": event_id, "limit": 1}).document
+        events = events_page(api, stream_id, first=event_id, limit=1).events
     except NotFoundError:
         return None
-    if not page["events"]:
+    if not events:
         return None
-    return max(0.0, (now - parse_rfc3339(page["events"][0]["timeStamp"])).total_seconds())
+    return max(0.0, (now - parse_rfc3339(events[0]["timeStamp"])).total_seconds())
 
 
 def _stream(projection: str, stream: Mapping[str, Any], lag_s: float | None) -> StreamStatus:

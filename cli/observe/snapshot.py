@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, TypeVar
 
 from cli.errors import CliError
+from cli.eventstore import Reader
 from cli.observe import probes
 from cli.observe.model import ApiHealth, FunctionStatus, QueueStatus, Snapshot, StreamStatus
 from cli.observe.resources import Queue, Resources, find_resources, queues_of
@@ -67,7 +68,7 @@ def _known(ask: Callable[[], T]) -> tuple[T | None, CliError | None]:
         return None, error
 
 
-def _projections(api: probes.Reader) -> tuple[ApiHealth, list[StreamStatus], list[str]]:
+def _projections(api: Reader) -> tuple[ApiHealth, list[StreamStatus], list[str]]:
     started = perf_counter()
     try:
         described = probes.projections(api)

@@ -9,14 +9,17 @@ from typing import Any
 
 import pytest
 
+from cli.logs.command import find_event
 from cli.logs.lines import Line, RawLine, understand
 from cli.logs.traceview import document, show
 from cli.logs.tracing import Trace, trace
+from cli.observe.probes import age_of_event
 from cli.output import Format, Output
 from cli.session import Session
 from cli.targets import Choice, Target
 from tests.unit.cli.cli_driver import Esctl
 from tests.unit.cli.fake_api import FakeApi
+from tests.unit.cli.served_api import served
 
 STORED = datetime(2026, 11, 23, 6, 3, 3, 308_000, tzinfo=UTC)
 EVENT = {
@@ -137,3 +140,15 @@ def test_a_traced_event_has_a_link_to_its_trace(esctl: Esctl, target: Target, ur
     written = environment.stdout.getvalue()  # type: ignore[attr-defined]
     shown = json.loads(written)["traceUrls"] if form is not Format.TEXT else re.findall(r"X-Ray trace: (\S+)", written)
     assert shown == urls
+
+
+def test_a_stream_id_that_looks_like_an_encoded_one_is_that_stream(esctl: Esctl) -> None:
+    environment = esctl.environment()
+    with served(esctl) as api:
+        api.model.given(("PING", {}), stream_id="~YQ")
+
+        event = find_event(Session(environment, Output(environment)), "~YQ", 0)
+        age_s = age_of_event(Session(environment, Output(environment)).api, "~YQ", 0, datetime.now(UTC))
+
+    assert (event["streamId"], event["eventId"]) == ("~YQ", 0)
+    assert age_s is not None
