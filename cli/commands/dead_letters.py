@@ -10,12 +10,11 @@ import typer
 from cli.command import command
 from cli.defaultgroup import ListingGroup
 from cli.errors import CliError, DegradedError, NotFoundError, UsageError
-from cli.observe import probes
-from cli.observe.health import skip_command
-from cli.observe.render import age
-from cli.observe.resources import Queue, queues_of
 from cli.operate.dead_letters import DeadLetter, DeadLetterQueue, plan
+from cli.operate.health import age, skip_command
 from cli.operate.recovery import Redrive, Redriven, reconcile
+from cli.operate.resources import Queue, queues_of
+from cli.operate.status import fetch_projections
 from cli.session import Session
 from cli.tables import Column, visible
 from handlers.exactjson import dumps
@@ -107,7 +106,7 @@ def redrive(
     if dry_run:
         lines = [line for each, _, letters in _peeked(session, queue) for line in plan(each, letters)]
         if session.output.is_text:
-            session.output.text("\n".join(lines) or "There is nothing to redrive.")
+            session.output.text("\n".join(map(visible, lines)) or "There is nothing to redrive.")
         else:
             session.output.json(lines)
         return
@@ -162,7 +161,7 @@ def _reasons(session: Session, letters: list[DeadLetter]) -> dict[str, str]:
     if not any(letter.event_id is not None for letter in letters):
         return {}
     try:
-        described = probes.projections(session.api)
+        described = fetch_projections(session.api)
     except CliError:  # the queues are worth showing even if the API is down
         return {}
     halts = {

@@ -9,10 +9,9 @@ import typer
 from cli.command import command
 from cli.defaultgroup import ListingGroup
 from cli.errors import ConflictError, ExitCode, TimedOutError
-from cli.observe.health import halted_text, resume_command, skip_command
-from cli.observe.model import HALTED, StreamStatus
-from cli.observe.render import stream_document, stream_section
 from cli.operate import recovery
+from cli.operate.health import halted_text, resume_command, skip_command, stream_document, stream_section
+from cli.operate.status import HALTED, StreamStatus
 from cli.session import Session
 from cli.tables import visible
 

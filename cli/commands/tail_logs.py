@@ -8,6 +8,9 @@ import typer
 
 from cli.command import command
 from cli.errors import UsageError
+from cli.operate.logs import seconds
+from cli.operate.logs_tail import Request, tail
+from cli.operate.logs_trace import show_trace
 from cli.output import Format
 from cli.session import Session
 
@@ -49,19 +52,17 @@ def tail_logs(
 
     An id may be cut off: its beginning is enough.
     """
-    from cli.logs import command as logs
-
     number = _event_number(event)
     if trace:
         if number is None:
             raise UsageError("--trace needs an event: add --event N, and --stream-id ID for another stream")
         if raw or follow:
             raise UsageError("--trace shows one event's path and ends: it goes with neither -f nor --raw")
-        logs.show_trace(session, stream_id, number, timeout)
+        show_trace(session, stream_id, number, timeout)
         return
-    request = logs.Request(
+    request = Request(
         follow=follow,
-        since_s=logs.seconds(since) if since is not None else None,
+        since_s=seconds(since) if since is not None else None,
         functions=tuple(function or ()),
         text=text,
         stream_id=stream_id,
@@ -69,7 +70,7 @@ def tail_logs(
         request_id=request_id,
         raw=raw,
     )
-    logs.tail(session, request)
+    tail(session, request)
 
 
 def _event_number(text: str | None) -> int | None:

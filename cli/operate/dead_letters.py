@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from cli.aws import errors
-from cli.observe.resources import Queue
+from cli.operate.resources import Queue
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient

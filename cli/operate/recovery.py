@@ -18,10 +18,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from cli.aws import errors
 from cli.environment import Environment
 from cli.errors import CliError, ConflictError, NotFoundError
-from cli.observe import probes
-from cli.observe.model import HALTED, StreamStatus
-from cli.observe.resources import find_resources
 from cli.operate.dead_letters import DeadLetter, DeadLetterQueue
+from cli.operate.resources import find_resources
+from cli.operate.status import HALTED, StreamStatus, fetch_projections, stream_statuses
 from handlers.api.request import path_segment
 
 if TYPE_CHECKING:
@@ -48,12 +47,12 @@ def projection_streams(api: RecoveryApi, name: str | None) -> tuple[list[StreamS
     NotFoundError
         There is no projection of that name.
     """
-    found = probes.projections(api)
+    found = fetch_projections(api)
     chosen = [each for each in found if name in (None, each["name"])]
     if name is not None and not chosen:
         names = ", ".join(each["name"] for each in found)
         raise NotFoundError(f"there is no projection {name}", f"There are: {names}.")
-    streams = probes.streams(api, chosen, datetime.now(UTC))
+    streams = stream_statuses(api, chosen, datetime.now(UTC))
     return streams, [each["name"] for each in chosen if each.get("more")]
 
 
@@ -104,7 +103,7 @@ def wait_until_caught_up(
 def _status(api: RecoveryApi, name: str, stream_id: str) -> list[StreamStatus]:
     """Return how one stream stands in a projection; nothing if the projection does not follow it."""
     described = api.get("/projections", name=name, streamId=stream_id).document["projections"]
-    return probes.streams(api, described, datetime.now(UTC))
+    return stream_statuses(api, described, datetime.now(UTC))
 
 
 def reconcile(clients: Clients, stack_name: str) -> None:

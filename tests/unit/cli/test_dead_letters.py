@@ -13,9 +13,9 @@ import pytest
 
 from cli.api import Answer
 from cli.errors import CliError, ConflictError
-from cli.observe.resources import Queue, QueueKind
 from cli.operate.dead_letters import DeadLetter, DeadLetterQueue, plan
 from cli.operate.recovery import Redrive, Redriven
+from cli.operate.resources import Queue, QueueKind
 from tests.unit.cli.cli_driver import Esctl
 
 HEAD = 9

@@ -11,9 +11,8 @@ from botocore.exceptions import ClientError
 
 from cli.api import Answer
 from cli.aws import errors
-from cli.doctor.history import count, read_models
-from cli.doctor.model import Check, Finding, Verdict, run
 from cli.errors import CliError, NotFoundError
+from cli.operate.doctor import Check, Finding, Verdict, count, read_models, run
 from cli.output import Output
 from cli.session import Session
 from handlers.events import StreamId
@@ -45,7 +44,7 @@ def test_what_a_check_raises_is_a_fault_of_its_area() -> None:
 
     assert [each.verdict for each in told] == [Verdict.OK, Verdict.FAULT]
     assert told[1].what == "it broke: badly; here; there"
-    assert told[1].mend == "Mend it."
+    assert told[1].hint == "Mend it."
 
 
 def test_what_needs_a_broken_area_is_skipped_and_the_rest_is_not() -> None:
@@ -121,7 +120,7 @@ def test_a_missing_permission_is_a_fault_that_names_action_and_resource() -> Non
 
     assert fault.verdict is Verdict.FAULT
     assert "cloudformation:DescribeStacks on arn:aws:cloudformation:eu-west-1:123456789012:stack/esctl/*" in fault.what
-    assert "cloudformation:DescribeStacks" in fault.mend
+    assert "cloudformation:DescribeStacks" in fault.hint
 
 
 def test_without_a_target_the_machine_is_still_checked(esctl: Esctl) -> None:
@@ -150,7 +149,7 @@ def test_a_read_model_that_differs_is_named_with_a_command_that_builds_it_anew(e
         api.model.given(("ITEM_CREATED", {"itemId": "lost", "amount": 1}))
         api.model.read_models["test-items"].rows[StreamId(TEST_STREAM), 0].clear()
         [finding] = read_models(Session(environment, Output(environment)), full=True)
-        command = shlex.split(finding.mend.partition("esctl ")[2])
+        command = shlex.split(finding.hint.partition("esctl ")[2])
         again = esctl(*command, "--no-wait")
 
     assert finding.verdict is Verdict.FAULT

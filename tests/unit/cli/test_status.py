@@ -13,11 +13,19 @@ import pytest
 
 from cli.api import Answer
 from cli.errors import NotFoundError
-from cli.observe import probes
-from cli.observe.health import faults
-from cli.observe.model import ApiHealth, FunctionStatus, QueueStatus, Snapshot, StreamStatus
-from cli.observe.render import age, document, headline, sections, state_text, stream_section
-from cli.observe.resources import Resources, find_resources, function_named, queues_of
+from cli.operate.health import age, document, faults, headline, sections, state_text, stream_section
+from cli.operate.resources import Resources, find_resources, function_named, queues_of
+from cli.operate.status import (
+    ApiHealth,
+    FunctionStatus,
+    QueueStatus,
+    Snapshot,
+    StreamStatus,
+    age_of_event,
+    function_statuses,
+    queue_status,
+    stream_statuses,
+)
 from cli.targets import Target
 
 NOW = datetime(2026, 11, 23, 6, 0, tzinfo=UTC)
@@ -40,14 +48,14 @@ def test_nothing_is_wrong_with_a_healthy_stack() -> None:
 def test_the_command_that_resumes_can_be_typed_whatever_the_stream_is_called() -> None:
     [fault] = faults(replace(WELL, streams=(replace(HALTED, stream_id="it's; a $stream"),)), max_lag=100)
 
-    assert shlex.split(fault.mend)[-1] == "it's; a $stream"
+    assert shlex.split(fault.hint)[-1] == "it's; a $stream"
 
 
 def test_a_halted_stream_is_a_fault_with_the_command_that_resumes_it() -> None:
     [fault] = faults(replace(WELL, streams=(HALTED,)), max_lag=100)
 
     assert "halted at event 7: KeyError: 'a'" in fault.what
-    assert fault.mend == "esctl projections resume items --stream-id s"
+    assert fault.hint == "esctl projections resume items --stream-id s"
 
 
 @pytest.mark.parametrize(("max_lag", "found"), [(3, []), (2, ["lag"]), (0, ["lag"])])
@@ -114,7 +122,7 @@ def test_idle_functions_are_only_counted() -> None:
     section = sections(replace(WELL, functions=functions))[2]
 
     assert list(section.rows) == [("A", 3, 1, "n/a")]
-    assert section.note == "1 function had nothing to do"
+    assert section.note == "1 function had no calls"
 
 
 def test_the_document_is_whole_and_has_the_apis_names() -> None:
@@ -157,13 +165,13 @@ def test_the_lag_in_seconds_is_the_age_of_the_oldest_event_that_is_not_applied()
     api = Api(event_7=NOW - timedelta(seconds=75))
     stream = {"streamId": "s", "state": "behind", "head": 9, "checkpoint": 6, "lag": 3}
 
-    [found] = probes.streams(api, [{"name": "items", "streams": [stream]}], NOW)
+    [found] = stream_statuses(api, [{"name": "items", "streams": [stream]}], NOW)
 
     assert found.lag_s == 75
 
 
 def test_a_stream_without_that_event_has_no_age() -> None:
-    assert probes.age_of_event(Api(), "s", 0, NOW) is None
+    assert age_of_event(Api(), "s", 0, NOW) is None
 
 
 OUTPUTS = {
@@ -222,7 +230,7 @@ def test_metrics_of_the_last_hour_are_summed_up(moto_client: Callable[[str], Any
         }
         client.put_metric_data(Namespace="AWS/Lambda", MetricData=[datum])
 
-    assert probes.function_statuses(client, {"A": "f1", "B": "f2"}) == [
+    assert function_statuses(client, {"A": "f1", "B": "f2"}) == [
         FunctionStatus("A", 7, 1, 0),
         FunctionStatus("B", 0, 0, 0),
     ]
@@ -235,7 +243,7 @@ def test_queues_are_counted_with_their_dead_letters(moto_client: Callable[[str],
     client.send_message(QueueUrl=urls["dead"], MessageBody="b")
     [queue] = queues_of({"ItemsQueueUrl": urls["work"], "ItemsDeadLetterQueueUrl": urls["dead"]})
 
-    assert probes.queue_status(client, queue, None) == QueueStatus("items", 1, 0, None, 1)
+    assert queue_status(client, queue, None) == QueueStatus("items", 1, 0, None, 1)
 
 
 def test_resources_come_from_cloudformation(moto_client: Callable[[str], Any]) -> None:

@@ -8,10 +8,8 @@ from typing import Any
 import pytest
 
 from cli.errors import CliError
-from cli.logs.command import seconds
-from cli.logs.lines import Kind, Line, RawLine, understand
-from cli.logs.rendering import Layout, plain, ranges
-from cli.logs.selection import Selection, Wanted
+from cli.operate.logs import Kind, Line, RawLine, Selection, Wanted, seconds, understand
+from cli.operate.logs_tail import Layout, plain, ranges
 from tests.unit.cli.cli_driver import Esctl
 
 LAYOUT = Layout(9)

@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 
-from cli.logs.command import find_event
-from cli.logs.lines import Line, RawLine, understand
-from cli.logs.traceview import document, show
-from cli.logs.tracing import Trace, trace
-from cli.observe.probes import age_of_event
+from cli.operate.logs import Line, RawLine, understand
+from cli.operate.logs_tail import find_event
+from cli.operate.logs_trace import Trace, document, show, trace
+from cli.operate.status import age_of_event
 from cli.output import Format, Output
 from cli.session import Session
 from cli.targets import Choice, Target
