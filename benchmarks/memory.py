@@ -15,13 +15,13 @@ from benchmarks.target import events_on
 from handlers.clock import SystemClock, rfc3339
 from handlers.events import Event, EventId, StreamId
 from handlers.exactjson import dumps
-from handlers.projection.jobs import MemoryReplayJobs
-from handlers.projection.memory import MemoryReadModel
 from handlers.projection.replay import Replays
 from handlers.projection.replay_worker import ReplayWorker
 from handlers.projections.test_items import TEST_STREAM, items
 from handlers.store import EventPage
-from handlers.store.memory import MemoryEventStore
+from tests.support.memory_event_store import MemoryEventStore
+from tests.support.memory_read_model import MemoryReadModel
+from tests.support.memory_replay_jobs import MemoryReplayJobs
 
 ITEMS = 200
 # What a page of 1 MB holds of events like these.

@@ -20,14 +20,14 @@ from handlers.exactjson import dumps
 from handlers.messages import Hint
 from handlers.projection.dynamodb import DynamoDbReadModel
 from handlers.projection.engine import Projector
-from handlers.projection.jobs import MemoryReplayJobs
 from handlers.projection.jobs_dynamodb import DynamoDbReplayJobs
-from handlers.projection.memory import MemoryReadModel
 from handlers.projection.replay import Replays
 from handlers.projection.replay_worker import ReplayWorker
 from handlers.projections.test_items import TEST_STREAM, items
 from handlers.store.dynamodb import DynamoDbEventStore
-from handlers.store.memory import MemoryEventStore
+from tests.support.memory_event_store import MemoryEventStore
+from tests.support.memory_read_model import MemoryReadModel
+from tests.support.memory_replay_jobs import MemoryReplayJobs
 
 EVENTS, ITEMS = 10_000, 200
 STREAM = StreamId(TEST_STREAM)

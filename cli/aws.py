@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 from cli.errors import AccessError, CliError, NotDeployedError, NotRunningError, UnreachableError, UsageError
@@ -15,14 +16,12 @@ if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
     from mypy_boto3_cloudwatch import CloudWatchClient
     from mypy_boto3_dynamodb import DynamoDBClient
-    from mypy_boto3_iam import IAMClient
     from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_logs import CloudWatchLogsClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sns import SNSClient
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sts import STSClient
-    from mypy_boto3_xray import XRayClient
 
 _CONNECT_TIMEOUT_S = 5
 _READ_TIMEOUT_S = 30
@@ -48,6 +47,13 @@ _ACCESS_CODES = frozenset(
         "UnrecognizedClientException",
     }
 )
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html; S3 quotes the resource.
+_DENIAL = re.compile(
+    r"User: (?P<who>.+?) is not authorized to perform: (?P<action>[\w-]+:[\w*]+)"
+    r'(?: on resource: "?(?P<resource>.+?)"?)?'
+    r"(?: because (?P<missing>no .+? allows) the .*| with an (?P<deny>explicit deny in .+?))?"
+    r"(?:\.? Encoded authorization failure message: .*)?\.?"
+)
 
 
 class Clients:
@@ -71,8 +77,6 @@ class Clients:
     @overload
     def client(self, service: Literal["dynamodb"]) -> DynamoDBClient: ...
     @overload
-    def client(self, service: Literal["iam"]) -> IAMClient: ...
-    @overload
     def client(self, service: Literal["lambda"]) -> LambdaClient: ...
     @overload
     def client(self, service: Literal["logs"]) -> CloudWatchLogsClient: ...
@@ -84,8 +88,6 @@ class Clients:
     def client(self, service: Literal["sqs"]) -> SQSClient: ...
     @overload
     def client(self, service: Literal["sts"]) -> STSClient: ...
-    @overload
-    def client(self, service: Literal["xray"]) -> XRayClient: ...
     def client(self, service: str) -> Any:
         """The client of one service; the same one at every call.
 
@@ -149,7 +151,7 @@ class errors:  # noqa: N801 - used as ``with errors():``
             raise translated from error
 
 
-def translate(error: BaseException, target: Target | None = None) -> CliError | None:
+def translate(error: BaseException) -> CliError | None:
     """The operator's view of an error of boto3; None where it is none of these.
 
     The outermost shell does this for everything that reaches it, so commands need not.
@@ -169,7 +171,7 @@ def translate(error: BaseException, target: Target | None = None) -> CliError | 
     if isinstance(error, boto.NoRegionError):
         return UsageError("no AWS region is chosen", "Name one:  --region eu-central-1  (or set AWS_REGION)")
     if isinstance(error, boto.HTTPClientError | boto.ConnectionError | boto.EndpointConnectionError):
-        return unreachable(str(getattr(error, "kwargs", {}).get("endpoint_url") or "AWS"), target)
+        return unreachable(str(getattr(error, "kwargs", {}).get("endpoint_url") or "AWS"))
     if isinstance(error, boto.WaiterError):
         return CliError(f"waited in vain: {error}")
     if isinstance(error, boto.BotoCoreError):
@@ -188,6 +190,9 @@ def _translate_answer(error: Any) -> CliError:
     problem = error.response.get("Error", {})
     code, message = str(problem.get("Code", "")), str(problem.get("Message", "")).strip()
     operation = error.operation_name
+    denied = denial(message)
+    if denied is not None:
+        return denied
     if code in _ACCESS_CODES:
         hint = "Ask for the permission, or use another profile (--profile)."
         if code in ("ExpiredToken", "ExpiredTokenException", "RequestExpired"):
@@ -196,6 +201,21 @@ def _translate_answer(error: Any) -> CliError:
     if code == "ValidationError" and "does not exist" in message and "tack" in message:
         return NotDeployedError(f"not deployed: {message}", "Deploy it:  esctl deploy")
     return CliError(f"{operation} failed: {message or code}")
+
+
+def denial(message: str) -> AccessError | None:
+    """Turn IAM's message about a missing permission into one line that names action and resource; None for any other."""
+    found = _DENIAL.fullmatch(message.strip())
+    if found is None:
+        return None
+    action, deny = found["action"], found["deny"]
+    where = f" on {found['resource']}" if found["resource"] else ""
+    why = deny or (f"{found['missing']} it" if found["missing"] else "")
+    wanted = "remove the deny" if deny else f"grant {action}"
+    hint = f"Ask an administrator to {wanted}, or use another profile:  --profile NAME"
+    return AccessError(
+        f"access denied: {found['who']} is not allowed {action}{where}{f' ({why})' if why else ''}", hint
+    )
 
 
 def region_of(target: Target) -> str:

@@ -92,7 +92,7 @@ def _explain(environment: Environment, error: Exception) -> CliError | None:
 
 
 def _usage_error(error: Any) -> CliError | None:
-    message = error.format_message().replace("Value error, ", "")  # the words of the library that checks choices
+    message = error.format_message()
     if type(error).__name__ == "NoArgsIsHelpError":  # help was printed while the error was made
         return None
     context = getattr(error, "ctx", None)

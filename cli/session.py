@@ -12,8 +12,8 @@ from cli.state import State
 from cli.targets import Choice, Target, Targets
 
 if TYPE_CHECKING:
-    from cli.client.service import Service
     from cli.aws import Clients
+    from cli.client.service import Service
     from cli.emulator import Emulator
 
 
@@ -90,6 +90,17 @@ class Session:
         from cli.aws import Clients
 
         return Clients(target)
+
+    def announce(self, doing: str) -> None:
+        """Say where something is about to change on AWS: ``Resuming items on stack esctl in 123456789012/eu-west-1``."""
+        target = self.target
+        if target.is_local:
+            return
+        if target.account is None:
+            from cli.aws import account_of
+
+            target = target.with_account(account_of(self.clients))
+        self.output.message(f"{doing} on {target.label}")
 
     def on_emulator(self, target: Target) -> Target:
         """The local target with the address that the emulator has now, or had last."""

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from cli.errors import NoTargetError, NotDeployedError, UsageError
 from cli.settings import DEFAULT_STACK_NAME, Settings, checked_stack_name
@@ -22,6 +22,9 @@ LOCAL_REGION = "us-east-1"
 LOCAL_ACCOUNT = "000000000000"  # what the emulator calls its one account
 
 _EMULATOR_ADDRESS = re.compile(r"^http://(?:127\.0\.0\.1|localhost):\d+")
+
+# https://docs.aws.amazon.com/whitepapers/latest/aws-fault-isolation-boundaries/partitions.html
+_CONSOLE_DOMAINS = {"cn-": "amazonaws.cn", "us-gov-": "amazonaws-us-gov.com"}
 
 _FOLDER = "targets"
 _CURRENT = "current.json"
@@ -80,6 +83,41 @@ class Target:
         stage = urlsplit(url).path.strip("/").split("/")
         name = stage[2] if stage[:1] == ["restapis"] and len(stage) > 2 else stage[0]
         return f"{self.endpoint_url}/restapis/{self.outputs.get('ApiId', '')}/{name}/_user_request_"
+
+    @property
+    def console_urls(self) -> dict[str, str]:
+        """Pages about the stack in the AWS console, by name; empty for the local target, which has no console."""
+        if self.is_local:
+            return {}
+        api = self.outputs.get("ApiId", "")
+        urls = {
+            "apiConsoleUrl": f"{self._console}/apigateway/main/apis/{api}/resources?api={api}&region={self.region}",
+            # The console escapes what follows the sign twice, with "$" for "%".
+            "logsUrl": self._cloudwatch(f"logsV2:log-groups$3FlogGroupNameFilter$3D{quote(self.stack_name, safe='')}"),
+            "tracesUrl": self._cloudwatch("xray:traces"),
+        }
+        if "DashboardName" in self.outputs:  # not yet in a stack that an older version deployed
+            name = quote(self.outputs["DashboardName"], safe="")
+            urls["dashboardUrl"] = self._cloudwatch(f"dashboards/dashboard/{name}")
+        return urls
+
+    def trace_url(self, trace_id: str) -> str | None:
+        """Return an X-Ray trace's page in the AWS console; None for the local target, which keeps no traces.
+
+        Examples
+        --------
+        >>> Target("aws", "esctl", "eu-central-1").trace_url("1-5759e988-bd862e3fe1be46a994272793")
+        'https://eu-central-1.console.aws.amazon.com/cloudwatch/home?region=eu-central-1#xray:traces/1-5759e988-bd862e3fe1be46a994272793'
+        """
+        return None if self.is_local else self._cloudwatch(f"xray:traces/{quote(trace_id, safe='')}")
+
+    def _cloudwatch(self, fragment: str) -> str:
+        return f"{self._console}/cloudwatch/home?region={self.region}#{fragment}"
+
+    @property
+    def _console(self) -> str:
+        domains = (domain for prefix, domain in _CONSOLE_DOMAINS.items() if self.region.startswith(prefix))
+        return f"https://{self.region}.console.{next(domains, 'aws.amazon.com')}"
 
     @property
     def label(self) -> str:

@@ -136,11 +136,3 @@ class HandlerFailed(EsError):
 
 class Unpublished(EsError):
     """Some entries of a publish batch failed; the whole batch is to be tried again (P8)."""
-
-
-class NotImplementedHere(EsError):
-    """The route is known and not built yet."""
-
-    status = 501
-    type = "not-implemented"
-    title = "Not implemented"

@@ -24,7 +24,6 @@ class Platform:
 
     code: lambda_.Code
     tracing: bool
-    strict: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +93,7 @@ class EsFunction(Construct):
                 # Said outright: else a LOG_LEVEL of the emulator's own surroundings would silence the functions, and a
                 # function that prints nothing takes 50 ms longer there.
                 "POWERTOOLS_LOG_LEVEL": "INFO",
-                "STRICT": _text(platform.strict),
-                "TRACING": _text(platform.tracing),
+                "TRACING": flag(platform.tracing),
                 **environment,
             },
         )
@@ -129,5 +127,6 @@ def pin_logical_id(construct: Construct, logical_id: str) -> None:
     resource.override_logical_id(logical_id)
 
 
-def _text(value: bool) -> str:
+def flag(value: bool) -> str:
+    """Return a boolean as the functions read it from the environment."""
     return "true" if value else "false"

@@ -140,7 +140,7 @@ class ProjectionStack(Construct):
                 description=f"Lists the read model of {name}",
             ),
             platform,
-            {"PROJECTION": name, "PROJECTIONS": described([self])},
+            {"PROJECTIONS": described([self])},
         )
         function.allow(["dynamodb:GetItem"], self.state.table_arn)
         function.allow(["dynamodb:Query"], self.rows.table_arn)

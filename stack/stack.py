@@ -11,7 +11,7 @@ from constructs import Construct
 
 from stack.api import Api, Route
 from stack.event_store import EventStore
-from stack.function import EsFunction, FunctionSpec, Platform
+from stack.function import EsFunction, FunctionSpec, Platform, flag
 from stack.observability import Observability
 from stack.projection import ProjectionDefinition, ProjectionStack, described
 from stack.publisher import Publisher
@@ -39,7 +39,8 @@ class EsStack(Stack):
         name = settings.stack_name
         super().__init__(scope, name, stack_name=name, tags=TAGS, synthesizer=synthesizer)
         code = lambda_.Code.from_asset(str(asset))
-        self.platform = Platform(code=code, tracing=settings.tracing, strict=settings.strict)
+        self._settings = settings
+        self.platform = Platform(code=code, tracing=settings.tracing)
         self.store = EventStore(self)
         self.publisher = Publisher(self, self.platform, self.store)
         self.projections = [
@@ -105,6 +106,7 @@ class EsStack(Stack):
         environment = {
             "EVENTS_TABLE": self.store.events.table_name,
             "IDEMPOTENCY_TABLE": self.store.idempotency.table_name,
+            "STRICT": flag(self._settings.strict),
         }
         function = EsFunction(self, spec, self.platform, environment)
         self.store.allow_append(function)
@@ -162,6 +164,7 @@ class EsStack(Stack):
             "EventsTable": self.store.events.table_name,
             "IdempotencyTable": self.store.idempotency.table_name,
             "JobsTable": self.replay.jobs.table_name,
+            "DashboardName": self.observability.dashboard_name,
             "TopicArn": self.publisher.topic.topic_arn,
             "FailureQueueUrl": self.publisher.failures.queue_url,
             "ReplayQueueUrl": self.replay.queue.queue.queue_url,

@@ -229,6 +229,11 @@ def error_of(status: int, text: str, path: str) -> CliError:
 
 def _error(status: int, problem: Mapping[str, Any], reason: str, path: str) -> CliError:
     if status == 403:
+        from cli.aws import denial
+
+        denied = denial(reason)
+        if denied is not None:
+            return denied
         return AccessError(
             f"the API refused the call: {reason or 'forbidden'}",
             "Is it the key that the stack was deployed with? esctl outputs --show-key shows the one in use.",

@@ -85,10 +85,11 @@ class Halt:
 
 @dataclass(frozen=True, slots=True)
 class RunningReplay:
-    """A job that is rebuilding one stream of a projection; ``checkpoint`` is its own."""
+    """A job that is rebuilding one stream of a projection; ``generation`` and ``checkpoint`` are those it builds."""
 
     replay_id: str
     kind: str
+    generation: int
     checkpoint: int
 
 
@@ -110,6 +111,8 @@ class StreamStatus:
         Of the code that built the rows; None where nothing was projected yet.
     skipped
         eventIds that an operator skipped.
+    lag_s
+        Seconds since the oldest event that is not applied was stored; None until `cli.operate.status` asks.
     """
 
     projection: str
@@ -122,6 +125,14 @@ class StreamStatus:
     halted: Halt | None = None
     replay: RunningReplay | None = None
     skipped: tuple[int, ...] = ()
+    lag_s: float | None = None
+
+    @property
+    def replayed_percent(self) -> int | None:
+        """Return how much of the history a running replay has folded."""
+        if self.replay is None or self.head < 0:
+            return None
+        return min(100, (self.replay.checkpoint + 1) * 100 // (self.head + 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +147,7 @@ class ProjectionStatus:
 
     name: str
     streams: tuple[StreamStatus, ...]
-    more: bool
+    more: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -471,6 +482,11 @@ def _stream(projection: str, document: Mapping[str, Any]) -> StreamStatus:
         lag=int(document["lag"]),
         fingerprint=document.get("fingerprint"),
         halted=halted and Halt(int(halted["eventId"]), str(halted["error"]), str(halted.get("at", ""))),
-        replay=replay and RunningReplay(replay["replayId"], str(replay["kind"]), int(replay["checkpoint"])),
+        replay=replay and _running(replay),
         skipped=tuple(int(each["eventId"]) for each in document.get("skipped", ())),
     )
+
+
+def _running(replay: Mapping[str, Any]) -> RunningReplay:
+    generation, checkpoint = int(replay["generation"]), int(replay["checkpoint"])
+    return RunningReplay(replay["replayId"], str(replay["kind"]), generation, checkpoint)

@@ -8,10 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
+from cli.client.projections import projections_of, wait_until_projected
 from cli.command import command
 from cli.errors import CliError, UsageError
 from cli.eventdata import given_data, lacking, lacking_error, unknown_type_note
-from cli.client.projections import projections_of, wait_until_projected
 from cli.session import Session
 from cli.tables import visible
 from handlers.catalogue import known_types

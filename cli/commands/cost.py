@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from cli.command import command
 from cli.errors import CliError
+from cli.operate.cost import Measured, Part, assumptions, load_prices, measure, monthly, on_the_way, per_million
+from cli.operate.logs import CloudWatchSource, Follower, seconds, understand
+from cli.operate.resources import find_resources
 from cli.session import Session
 from cli.tables import Column
-
-if TYPE_CHECKING:
-    from cli.costs.measure import Measured
-    from cli.costs.model import Part
 
 _SAMPLED_EVENTS = 100
 _EVENTS_WISHED = 100  # of fewer, the median says little
@@ -31,22 +31,19 @@ def cost(
 
     Requests, write units and milliseconds are those of the events appended since --since.
     """
-    from cli.costs import model, prices
-    from cli.observe.resources import find_resources
-
     resources = find_resources(session.clients, session.target.stack_name)
     measured = _measured(session, resources.log_groups, since)
-    table = prices.load()
-    parts = model.per_million(measured, table, count_reads=session.target.is_local)
+    table = load_prices()
+    parts = per_million(measured, table, count_reads=session.target.is_local)
     projections = sum(name.startswith("Projector") for name in resources.functions)
-    by_month = model.monthly(
+    by_month = monthly(
         table,
         event_bytes=_event_bytes(session),
         alarms=len(resources.by_type.get("AWS::CloudWatch::Alarm", {})),
         queues=projections + 1,
         projections=projections,
     )
-    notes = model.assumptions(measured, table, local=session.target.is_local)
+    notes = assumptions(measured, table, local=session.target.is_local)
     if not session.output.is_text:
         session.output.json(
             {
@@ -74,13 +71,6 @@ def cost(
 
 def _measured(session: Session, groups: Any, since: str) -> Measured:
     """Read the logs of the functions that events pass through."""
-    import time
-
-    from cli.costs.measure import measure, on_the_way
-    from cli.logs.command import seconds
-    from cli.logs.lines import understand
-    from cli.logs.source import CloudWatchSource, Follower
-
     names = on_the_way(groups)
     start_ms = start(time.time(), seconds(since))
     source = CloudWatchSource(session.clients.client("logs"), groups)

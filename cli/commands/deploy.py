@@ -156,10 +156,17 @@ def _after_steps(session: Session, *, replay: bool, ask: bool) -> AfterSteps:
     """What follows a successful deployment; each step gets the target with its outputs."""
 
     def offer_replays(target: Target) -> None:
-        from cli.replaying.staleness import offer_replays as offer
+        from cli.replay.run import offer_replays as offer
         from handlers.projections import registry
 
-        offer(session.api_for(target), session.environment, session.output, registry().values(), replay=replay, ask=ask)
+        offer(
+            session.service_for(target),
+            session.environment,
+            session.output,
+            registry().values(),
+            replay=replay,
+            ask=ask,
+        )
 
     return (offer_replays,)
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from cli.command import command
-from cli.errors import DegradedError
+from cli.errors import DegradedError, UsageError
+from cli.operate import doctor as checks
+from cli.operate.doctor import Check, Finding, Verdict, run
 from cli.session import Session
-
-if TYPE_CHECKING:
-    from cli.doctor.model import Check, Finding
+from cli.tables import visible
 
 _MARKS = {"ok": ("✓", "green"), "note": ("i", "cyan"), "fault": ("✗", "bold red"), "skipped": ("-", "dim")}
 
@@ -26,24 +26,18 @@ def doctor(
     ] = False,
     probe: Annotated[
         bool,
-        typer.Option("--probe", help="Append an event without effect to each projected stream too, and see it pass."),
+        typer.Option("--probe", help="Also append an event without effect to each projected stream, and wait for it."),
     ] = False,
 ) -> None:
     """Check this machine and the deployed stack, end to end, and say what to do about each fault.
 
-    Appends one event to a stream of its own, unless --read-only says otherwise. Exit code 7 where something is wrong.
+    Appends one event to a stream of its own, unless --read-only is given. Exit code 7 if there is a fault.
     """
-    from cli.doctor.model import Verdict, run
-    from cli.mending.announcing import announce
-
     if probe and read_only:
-        from cli.errors import UsageError
-
         raise UsageError("--probe and --read-only exclude each other: a probe is an event")
-    checks = _machine(session)
-    found = run(checks, lambda finding: _tell(session, finding))
+    found = run(_machine(session), lambda finding: _tell(session, finding))
     if not any(finding.verdict is Verdict.FAULT for finding in found):
-        announce(session, "Checking")
+        session.announce("Checking")
         deployed = _deployment(session, full=full, read_only=read_only, probe=probe)
         found += run(deployed, lambda finding: _tell(session, finding))
     faults = [finding for finding in found if finding.verdict is Verdict.FAULT]
@@ -57,41 +51,32 @@ def doctor(
 
 
 def _machine(session: Session) -> list[Check]:
-    from cli.doctor import machine
-    from cli.doctor.model import Check
-
     return [
-        Check("versions", machine.versions),
-        Check("settings", lambda: machine.settings(session)),
+        Check("versions", checks.versions),
+        Check("settings", lambda: checks.settings(session)),
     ]
 
 
 def _deployment(session: Session, *, full: bool, read_only: bool, probe: bool) -> list[Check]:
-    from cli.doctor import deployment, history, machine, permissions
-    from cli.doctor.model import Check
-
     if session.target.is_local:
-        access = [Check("emulator", lambda: machine.emulator(session))]
+        access = [Check("emulator", lambda: checks.emulator(session))]
         reachable: tuple[str, ...] = ("emulator",)
     else:
-        access = [
-            Check("credentials", lambda: machine.credentials(session)),
-            Check("permissions", lambda: permissions.permissions(session), ("credentials",)),
-        ]
+        access = [Check("credentials", lambda: checks.credentials(session))]
         reachable = ("credentials",)
-    checks = [
+    chosen = [
         *access,
-        Check("stack", lambda: deployment.stack(session), reachable),
-        Check("api", lambda: deployment.api(session), (*reachable, "stack")),
-        Check("projections", lambda: deployment.projections(session), ("api",)),
-        Check("streams", lambda: history.contiguity(session, full=full), ("api",)),
-        Check("read models", lambda: history.read_models(session, full=full), ("api",)),
+        Check("stack", lambda: checks.stack(session), reachable),
+        Check("api", lambda: checks.api(session), (*reachable, "stack")),
+        Check("projections", lambda: checks.projections(session), ("api",)),
+        Check("streams", lambda: checks.contiguity(session, full=full), ("api",)),
+        Check("read models", lambda: checks.read_models(session, full=full), ("api",)),
     ]
     if not read_only:
-        checks.append(Check("probe", lambda: history.probe(session), ("api",)))
+        chosen.append(Check("probe", lambda: checks.probe(session), ("api",)))
     if probe:
-        checks.append(Check("probe", lambda: history.probe_projections(session), ("api", "projections")))
-    return checks
+        chosen.append(Check("probe", lambda: checks.probe_projections(session), ("api", "projections")))
+    return chosen
 
 
 def _tell(session: Session, finding: Finding) -> None:
@@ -99,8 +84,6 @@ def _tell(session: Session, finding: Finding) -> None:
     if not output.is_text:
         return
     mark, style = _MARKS[finding.verdict.value]
-    from cli.tables import visible
-
     line = f"{finding.area:<12} {visible(finding.what)}"
     if session.environment.stdout_is_terminal and session.environment.colour:
         from cli.display import styled
@@ -108,5 +91,5 @@ def _tell(session: Session, finding: Finding) -> None:
         mark = styled(mark, style)
     output.text(f"{mark} {line}")
     session.environment.stdout.flush()
-    if finding.mend:
-        output.hint(finding.mend)
+    if finding.hint:
+        output.hint(finding.hint)

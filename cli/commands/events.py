@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
+from cli.client.service import Event
 from cli.command import command
 from cli.errors import NotFoundError, UsageError
-from cli.client.service import Event
 from cli.eventtext import TERMINAL_CHARACTERS_MAX, event_lines
 from cli.output import Format
 from cli.session import Session

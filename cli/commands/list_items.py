@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.command import command
-from cli.errors import UsageError
 from cli.client.projections import items_projection
 from cli.client.service import Listing
+from cli.command import command
+from cli.errors import UsageError
 from cli.session import Session
 from cli.tables import Column
 

@@ -16,7 +16,7 @@ def outputs(
     session: Session,
     show_key: Annotated[bool, typer.Option("--show-key", help="Show the API key too.")] = False,
 ) -> None:
-    """Show the deployed stack's addresses and names.
+    """Show the deployed stack's addresses and names: the API, the pages in the AWS console, tables, queues.
 
     With -o json for scripts: appending /addEvent to apiUrl gives the endpoint.
     """
@@ -31,6 +31,7 @@ def outputs(
         document["endpointUrl"] = target.endpoint_url
     else:
         document["account"] = target.account
+    document |= target.console_urls
     if show_key:
         document["apiKey"] = key_for_calls(target, session.settings, session.state, session.clients)
     # The API's address is above, and right also where the emulator's port has changed.

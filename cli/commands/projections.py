@@ -1,26 +1,26 @@
-"""`esctl projections`: where they stand, and setting going what halted."""
+"""`esctl projections`: where they stand, and recovery of halted streams."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
+from cli.client.service import HALTED, StreamEvent, StreamStatus
 from cli.command import command
 from cli.defaultgroup import ListingGroup
-from cli.errors import ConflictError, TimedOutError
-from cli.mending.announcing import announce
+from cli.errors import ConflictError, ExitCode, TimedOutError
+from cli.operate import recovery
+from cli.operate.health import halted_text, resume_command, skip_command, stream_document, stream_section
 from cli.session import Session
 from cli.tables import visible
-
-if TYPE_CHECKING:
-    from cli.observe.model import StreamStatus
 
 app = typer.Typer(cls=ListingGroup, rich_markup_mode="rich", pretty_exceptions_enable=False)
 
 StreamId = Annotated[str | None, typer.Option("--stream-id", "-s", metavar="ID", help="Only this stream.")]
 Wait = Annotated[
-    float, typer.Option("--timeout", min=0, metavar="SECONDS", help="How long to wait for the catch-up; 0: not at all.")
+    float,
+    typer.Option("--timeout", min=0, metavar="SECONDS", help="How long to wait for the catch-up; 0: do not wait."),
 ]
 
 
@@ -30,14 +30,11 @@ def list_projections(
     session: Session,
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Only this projection.")] = None,
 ) -> None:
-    """Show each projection's streams: head, checkpoint, lag, and what halted.
+    """Show each projection's streams: head, checkpoint, lag, and what is halted.
 
-    The heads are the event store's own, not the projection's notes.
+    The head is the event store's own, not what the projection remembers.
     """
-    from cli.mending.streams import described
-    from cli.observe.render import stream_document, stream_section
-
-    streams, more = described(session, name)
+    streams, more = recovery.projection_streams(session.service, name)
     if not session.output.is_text:
         session.output.json({"streams": [stream_document(each) for each in streams], "more": more})
         return
@@ -45,7 +42,11 @@ def list_projections(
     session.output.table(section.columns, section.rows, empty=section.note)
     if section.rows and section.note:
         session.output.message(section.note)
-    _explain(session, streams)
+    for each in streams:
+        if each.state == HALTED and each.halted is not None:
+            session.output.warning(halted_text(each))
+            session.output.hint(f"After the cause is fixed:  {resume_command(each)}")
+            session.output.hint(f"Or continue without the event:  {skip_command(each)}")
 
 
 @app.command("resume")
@@ -56,24 +57,21 @@ def resume(
     stream_id: StreamId = None,
     timeout: Wait = 30.0,
 ) -> None:
-    """Try again what halted: one stream, or every one of the projection. It catches up from the store.
+    """Retry what is halted: one stream, or all halted streams of the projection. They catch up from the store.
 
-    Do this after the cause is mended: a new deployment, or a handler that is right now.
+    First fix the cause: deploy a corrected handler.
     """
-    from cli.mending.streams import resume as execute
-    from cli.mending.streams import wait_until_caught_up
-
-    announce(session, f"Resuming {name}")
-    resumed = execute(session.api, name, stream_id)
+    session.announce(f"Resuming {name}")
+    resumed = session.service.resume(name, stream_id)
     if not resumed:
         session.output.message(f"Nothing of {name} is halted.")
         _document(session, name, [], [])
         return
-    streams = wait_until_caught_up(session, name, [each["streamId"] for each in resumed], timeout) if timeout else []
+    streams = _wait(session, name, [each.stream_id for each in resumed], timeout)
     _document(session, name, resumed, streams)
     if session.output.is_text:
         for each in resumed:
-            session.output.text(f"{name}: stream {visible(each['streamId'])} goes on at event {each['eventId']}")
+            session.output.text(f"{name}: stream {visible(each.stream_id)} is resumed at event {each.event_id}")
     _conclude(session, streams, timeout)
 
 
@@ -82,59 +80,57 @@ def resume(
 def skip(
     session: Session,
     name: Annotated[str, typer.Argument(metavar="NAME", help="The projection.")],
-    stream_id: Annotated[str, typer.Option("--stream-id", "-s", metavar="ID", help="The stream that is halted.")],
-    event_id: Annotated[int, typer.Option("--event-id", metavar="N", min=0, help="The event that it is halted at.")],
+    stream_id: Annotated[str, typer.Option("--stream-id", "-s", metavar="ID", help="The halted stream.")],
+    event_id: Annotated[int, typer.Option("--event-id", metavar="N", min=0, help="The event at which it is halted.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
     timeout: Wait = 30.0,
 ) -> None:
-    """Step over the event that a stream is halted at; it stays in the store, and a record says that it was skipped.
+    """Skip the event at which a stream is halted; it stays in the store, and the skip is recorded.
 
-    The read model is then without that event, for good: a replay skips it too where its handler still raises.
+    The read model stays without that event: a replay skips it too if its handler still raises.
     """
-    from cli.mending.streams import skip as execute
-    from cli.mending.streams import wait_until_caught_up
-
-    announce(session, f"Skipping event {event_id} of stream {stream_id} in {name}")
-    if not session.output.confirm(f"Go on without event {event_id} of stream {stream_id} in {name}?", yes=yes):
+    session.announce(f"Skipping event {event_id} of stream {stream_id} in {name}")
+    if not session.output.confirm(f"Continue without event {event_id} of stream {stream_id} in {name}?", yes=yes):
         session.output.message("Nothing was skipped.")
         return
-    skipped = execute(session.api, name, stream_id, event_id)
-    streams = wait_until_caught_up(session, name, [stream_id], timeout) if timeout else []
+    skipped = session.service.skip(name, stream_id, event_id)
+    streams = _wait(session, name, [stream_id], timeout)
     _document(session, name, [skipped], streams)
     if session.output.is_text:
         session.output.text(f"{name}: event {event_id} of stream {visible(stream_id)} is skipped")
     _conclude(session, streams, timeout)
 
 
-def _document(session: Session, name: str, changed: list[dict[str, Any]], streams: list[StreamStatus]) -> None:
-    from cli.observe.render import stream_document
+def _wait(session: Session, name: str, stream_ids: list[str], timeout: float) -> list[StreamStatus]:
+    if not timeout:
+        return []
+    with session.output.progress("catching up"):
+        return recovery.wait_until_caught_up(session.service, session.environment, name, stream_ids, timeout)
 
+
+def _document(session: Session, name: str, changed: list[StreamEvent], streams: list[StreamStatus]) -> None:
     if not session.output.is_text:
-        changes = [{"streamId": each["streamId"], "eventId": each["eventId"]} for each in changed]
+        changes = [{"streamId": each.stream_id, "eventId": each.event_id} for each in changed]
         session.output.json(
             {"projection": name, "changed": changes, "streams": [stream_document(each) for each in streams]}
         )
 
 
 def _conclude(session: Session, streams: list[StreamStatus], timeout: float) -> None:
-    """Say how far it came.
+    """Report how far the catch-up came.
 
     Raises
     ------
     ConflictError
-        A stream halted again.
+        A stream is halted again.
     TimedOutError
-        One is still behind.
+        A stream is still behind.
     """
-    from cli.errors import ExitCode
-    from cli.mending.streams import halted_text, skip_command
-    from cli.observe.model import HALTED
-
     again = [each for each in streams if each.state == HALTED]
     if again:
         raise ConflictError(
             f"{halted_text(again[0])} (again)",
-            f"Mend the handler or its data and deploy, or step over it:  {skip_command(again[0])}",
+            f"Fix the handler and deploy it, or skip the event:  {skip_command(again[0])}",
             exit_code=ExitCode.DEGRADED,
             faults=[halted_text(each) for each in again[1:]],
         )
@@ -142,20 +138,8 @@ def _conclude(session: Session, streams: list[StreamStatus], timeout: float) -> 
     if behind:
         raise TimedOutError(
             f"stream {behind[0].stream_id} is still {behind[0].lag} events behind after {timeout:g} seconds",
-            "It goes on by itself; look again with:  esctl projections",
+            "The catch-up continues by itself; look again with:  esctl projections",
         )
-    if streams and session.output.is_text:
+    if session.output.is_text:
         for each in streams:
             session.output.success(f"stream {each.stream_id} is caught up: checkpoint {each.checkpoint}")
-
-
-def _explain(session: Session, streams: list[StreamStatus]) -> None:
-    from cli.mending.streams import halted_text, skip_command
-    from cli.observe.health import resume_command
-    from cli.observe.model import HALTED
-
-    for each in streams:
-        if each.state == HALTED and each.halted is not None:
-            session.output.warning(halted_text(each))
-            session.output.hint(f"After the cause is mended:  {resume_command(each)}")
-            session.output.hint(f"Or go on without the event:  {skip_command(each)}")

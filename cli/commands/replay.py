@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.client.projections import named_projection
 from cli.command import command
 from cli.errors import DegradedError, UsageError
-from cli.client.projections import named_projection
 from cli.session import Session
 from cli.tables import visible
 from handlers.projection.jobs import REPLAY

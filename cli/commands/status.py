@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from cli.command import command
 from cli.errors import CliError, DegradedError
-from cli.observe.health import Fault, faults
-from cli.observe.render import Section, document, headline, sections
+from cli.operate.health import Fault, Section, document, faults, headline, sections, state_text, styled_state
+from cli.operate.status import Snapshot, take_snapshot
 from cli.output import Format
 from cli.session import Session
 from cli.tables import visible
-
-if TYPE_CHECKING:
-    from cli.observe.model import Snapshot
 
 MAX_LAG = 100  # what the stack's own alarm tolerates: less is a burst that is being worked off
 
@@ -35,12 +32,10 @@ def status(
 
     The exit code is 7 where something is halted, dead-lettered, broken, or further behind than --max-lag.
     """
-    from cli.observe.snapshot import take
-
     if watch:
         _watch(session, max_lag, interval)
         return
-    snapshot = take(session)
+    snapshot = take_snapshot(session)
     found = faults(snapshot, max_lag)
     if session.output.is_text:
         _show(session, snapshot)
@@ -49,7 +44,7 @@ def status(
         _write(session, snapshot, found)
     if found:
         summary = f"degraded: {len(found)} fault{'' if len(found) == 1 else 's'}"
-        raise DegradedError(summary, "" if session.output.is_text else "\n".join(_mends(found)))
+        raise DegradedError(summary, "" if session.output.is_text else "\n".join(_hints(found)))
 
 
 def _show(session: Session, snapshot: Snapshot) -> None:
@@ -69,12 +64,12 @@ def _say(session: Session, found: list[Fault]) -> None:
         session.output.success("all is well")
     for fault in found:
         session.output.warning(fault.what)
-        if fault.mend:
-            session.output.hint(fault.mend)
+        if fault.hint:
+            session.output.hint(fault.hint)
 
 
-def _mends(found: list[Fault]) -> list[str]:
-    return list(dict.fromkeys(fault.mend for fault in found if fault.mend))
+def _hints(found: list[Fault]) -> list[str]:
+    return list(dict.fromkeys(fault.hint for fault in found if fault.hint))
 
 
 def _write(session: Session, snapshot: Snapshot, found: list[Fault]) -> None:
@@ -89,8 +84,6 @@ def _cells(session: Session, section: Section, snapshot: Snapshot) -> Any:
     """The rows, with the states in colour where there is a terminal."""
     if section.title != "Projections" or not session.environment.stdout_is_terminal:
         return section.rows
-    from cli.observe.render import state_text, styled_state
-
     styled = {state_text(stream): styled_state(stream) for stream in snapshot.streams}
     return [
         [styled.get(str(cell), cell) if index == 2 else cell for index, cell in enumerate(row)] for row in section.rows
@@ -99,13 +92,11 @@ def _cells(session: Session, section: Section, snapshot: Snapshot) -> Any:
 
 def _watch(session: Session, max_lag: int, interval: float) -> None:
     """In place on a terminal; elsewhere a document a line, or one screen after another. Ends with Ctrl-C."""
-    from cli.observe.snapshot import take
-
     if session.output.is_text and session.environment.stdout_is_terminal:
         _watch_in_place(session, max_lag, interval)
         return
     while True:
-        snapshot = take(session)
+        snapshot = take_snapshot(session)
         found = faults(snapshot, max_lag)
         if session.output.is_text:
             _show(session, snapshot)
@@ -122,11 +113,10 @@ def _watch_in_place(session: Session, max_lag: int, interval: float) -> None:
     from rich.text import Text
 
     from cli.display import rich_table
-    from cli.observe.snapshot import take
 
     def screen() -> Group:
         try:
-            snapshot = take(session)
+            snapshot = take_snapshot(session)
         except CliError as error:  # it may come back: a restart, a network that is away for a moment
             return Group(
                 Text(f"✗ {visible(error.message)}", style="bold red"), Text("looking again … Ctrl-C ends", style="dim")
@@ -139,7 +129,7 @@ def _watch_in_place(session: Session, max_lag: int, interval: float) -> None:
                 lines.append(Text(section.note if section.rows else f"{section.title}: {section.note}", style="dim"))
         found = faults(snapshot, max_lag)
         lines += [Text(f"✗ {visible(fault.what)}", style="red") for fault in found]
-        lines += [Text(f"→ {visible(mend)}", style="cyan") for mend in _mends(found)]
+        lines += [Text(f"→ {visible(hint)}", style="cyan") for hint in _hints(found)]
         lines.append(Text(f"{'' if found else '✓ all is well · '}every {interval:g} s · Ctrl-C ends", style="dim"))
         return Group(*lines)
 

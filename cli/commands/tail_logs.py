@@ -8,6 +8,9 @@ import typer
 
 from cli.command import command
 from cli.errors import UsageError
+from cli.operate.logs import seconds
+from cli.operate.logs_tail import Request, tail
+from cli.operate.logs_trace import show_trace
 from cli.output import Format
 from cli.session import Session
 
@@ -38,7 +41,6 @@ def tail_logs(
         typer.Option("--request-id", metavar="ID", help="Only lines of this request, correlation or invocation id."),
     ] = None,
     raw: Annotated[bool, typer.Option("--raw", help="Show the lines as they are stored.")] = False,
-    live: Annotated[bool, typer.Option("--live", help="Through CloudWatch Live Tail instead of polling.")] = False,
     trace: Annotated[
         bool, typer.Option("--trace", help="Show the path of --event from the API to the read model, with times.")
     ] = False,
@@ -50,28 +52,25 @@ def tail_logs(
 
     An id may be cut off: its beginning is enough.
     """
-    from cli.logs import command as logs
-
     number = _event_number(event)
     if trace:
         if number is None:
             raise UsageError("--trace needs an event: add --event N, and --stream-id ID for another stream")
-        if live or raw or follow:
-            raise UsageError("--trace shows one event's path and ends: it goes with none of -f, --live, --raw")
-        logs.show_trace(session, stream_id, number, timeout)
+        if raw or follow:
+            raise UsageError("--trace shows one event's path and ends: it goes with neither -f nor --raw")
+        show_trace(session, stream_id, number, timeout)
         return
-    request = logs.Request(
-        follow=follow or live,
-        since_s=logs.seconds(since) if since is not None else None,
+    request = Request(
+        follow=follow,
+        since_s=seconds(since) if since is not None else None,
         functions=tuple(function or ()),
         text=text,
         stream_id=stream_id,
         event_id=number,
         request_id=request_id,
         raw=raw,
-        live=live,
     )
-    logs.tail(session, request)
+    tail(session, request)
 
 
 def _event_number(text: str | None) -> int | None:

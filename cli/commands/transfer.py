@@ -12,21 +12,17 @@ from typing import Annotated, NoReturn
 import typer
 
 from cli.command import command
-from cli.errors import CliError, ConflictError, ExitCode, NotFoundError, PartialError, UsageError
+from cli.errors import CliError, ConflictError, ExitCode, NotFoundError, PartialError
 from cli.session import Session
 from cli.tables import visible
 from cli.transfer.appending import Tally
 from cli.transfer.chunks import LANES
-from cli.transfer.files import STANDARD, count_lines, sink, source
-from cli.transfer.forms import BadLineError, FormName, form
+from cli.transfer.files import STANDARD, BadLineError, count_lines, sink, source
 
 # So many streams are asked for their heads, for a progress bar that counts events; of more, streams are counted.
 _HEADS_MAX = 100
 _FAULTS_MAX = 20  # bad lines that --dry-run lists
 
-_FormatOption = Annotated[
-    str, typer.Option("--format", metavar="FORMAT", help="jsonl (the API's own form) or cloudevents (CloudEvents 1.0).")
-]
 _ConnectionsOption = Annotated[
     int, typer.Option("--connections", min=1, max=LANES, metavar="N", help="How many calls are made at a time.")
 ]
@@ -49,14 +45,12 @@ def export_events(
         list[str] | None,
         typer.Option("--stream-id", "-s", metavar="ID", help="Only this stream; may be given several times."),
     ] = None,
-    form_name: _FormatOption = "jsonl",
     connections: _ConnectionsOption = LANES,
 ) -> None:
     """Write events to a file: one a line, stream after stream, each stream in its order.
 
     A file is there complete at the end, or not at all. The same events make the same file, byte for byte.
     """
-    chosen = form(_form_name(form_name))
     plan = _plan(session, list(dict.fromkeys(stream_ids or [])), connections)
     from cli.transfer.exporting import Exported
     from cli.transfer.exporting import export_events as export
@@ -70,15 +64,14 @@ def export_events(
         def tick(done: Exported) -> None:
             progress.update(done=done.events if plan.counts_events else done.streams)
 
-        done = export(session.service, plan.stream_ids, chosen, target, connections=connections, tick=tick)
+        done = export(session.service, plan.stream_ids, target, connections=connections, tick=tick)
     if not session.output.is_text and file != STANDARD:
         session.output.json({"events": done.events, "streams": done.streams, "file": file})
         return
     where = "written" if file == STANDARD else f"in {file}"
     session.output.success(f"{_number(done.events, 'event')} of {_number(done.streams, 'stream')} are {where}.")
     if file != STANDARD:
-        flag = "" if form_name == FormName.JSONL else f" --format {form_name}"
-        session.output.hint(f"Append them to another stack:  esctl import {shell(file)}{flag} --stack-name NAME")
+        session.output.hint(f"Append them to another stack:  esctl import {shell(file)} --stack-name NAME")
 
 
 @command()
@@ -87,7 +80,6 @@ def import_events(
     file: Annotated[
         str, typer.Argument(metavar="FILE", help="The file (packed with gzip or not), or - for standard input.")
     ],
-    form_name: _FormatOption = "jsonl",
     connections: _ConnectionsOption = LANES,
     import_id: Annotated[
         str,
@@ -106,21 +98,20 @@ def import_events(
     An import that was broken off, however that was, goes on when it is started again; what is imported already is left
     as it is. Lines with an eventId are stored at that place or not at all.
     """
-    chosen = _form_name(form_name)
     if file == STANDARD and session.environment.stdin_is_terminal:
         session.output.message("Reading events from the keyboard, one a line; Ctrl-D ends.")
     if dry_run:
-        _check(session, file, chosen)
+        _check(session, file)
         return
     tally = Tally()
     try:
-        _import(session, file, chosen, tally, import_id, connections)
+        _import(session, file, tally, import_id, connections)
     except (BadLineError, CliError, KeyboardInterrupt) as error:
         _fail(error, tally, file)
     _report(session, tally, file)
 
 
-def _import(session: Session, file: str, form_name: FormName, tally: Tally, import_id: str, connections: int) -> None:
+def _import(session: Session, file: str, tally: Tally, import_id: str, connections: int) -> None:
     from cli.transfer.importing import import_events as run
 
     with (
@@ -131,7 +122,6 @@ def _import(session: Session, file: str, form_name: FormName, tally: Tally, impo
     ):
         run(
             stream,
-            form(form_name),
             session.service,
             tally,
             name=import_id,
@@ -172,14 +162,14 @@ def _until(pages: Iterable[list[str]], number: int) -> Iterable[list[str]]:
             return
 
 
-def _check(session: Session, file: str, form_name: FormName) -> None:
+def _check(session: Session, file: str) -> None:
     from cli.transfer.importing import check
 
     with (
         source(session.environment, file) as stream,
         session.output.progress(f"checking {file}", total=count_lines(session.environment, file)) as progress,
     ):
-        good, bad = check(stream, form(form_name), faults_max=_FAULTS_MAX, tick=lambda done: progress.update(done=done))
+        good, bad = check(stream, faults_max=_FAULTS_MAX, tick=lambda done: progress.update(done=done))
     if bad:
         more = " (there may be more)" if len(bad) == _FAULTS_MAX else ""
         raise CliError(
@@ -233,10 +223,3 @@ def _already(tally: Tally) -> str:
 
 def _number(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
-def _form_name(text: str) -> FormName:
-    try:
-        return FormName(text.lower())
-    except ValueError:
-        raise UsageError(f"--format can't be {text!r}", f"It is {' or '.join(FormName)}.") from None

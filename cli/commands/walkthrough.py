@@ -8,11 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
+from cli.client.projections import items_projection, wait_until_projected
+from cli.client.service import Listing
 from cli.command import command
 from cli.commands.list_items import COLUMNS, rows
 from cli.errors import CliError
-from cli.client.projections import items_projection, wait_until_projected
-from cli.client.service import Listing
 from cli.session import Session
 from handlers.exactjson import dumps
 from handlers.projections.test_items import TEST_STREAM

@@ -7,12 +7,12 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from cli.errors import CliError, ConflictError, NotFoundError
 from cli.client.http import Answer
 from cli.client.service import Event, Service
+from cli.errors import CliError, ConflictError, NotFoundError
 from cli.tables import visible
 from cli.transfer.chunks import Chunk, derived_key
-from cli.transfer.forms import BadLineError
+from cli.transfer.files import BadLineError
 from cli.transfer.incoming import Incoming, same_event
 
 # Throttled or busy: the API client has tried five times by then; an import has more patience, half a minute.

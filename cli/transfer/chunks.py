@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from cli.transfer.forms import BadLineError
+from cli.transfer.files import BadLineError
 from cli.transfer.incoming import Incoming
 
 # What follows decides the keys: after a change an import that was broken off before it does not recognise its own calls.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from cli.client.service import Event, Page, Service
 from cli.transfer.files import Sink
-from cli.transfer.forms import Form
+from handlers.exactjson import dumps
 
 
 @dataclass(slots=True)
@@ -23,7 +23,6 @@ class Exported:
 def export_events(
     service: Service,
     stream_ids: Iterable[str],
-    form: Form,
     sink: Sink,
     *,
     connections: int,
@@ -39,7 +38,7 @@ def export_events(
     """
     done = Exported()
     for page in _pages(service, stream_ids, connections):
-        sink.write("".join(f"{form.encode(event)}\n" for event in page.items).encode())
+        sink.write("".join(f"{dumps(event)}\n" for event in page.items).encode())
         done.events += len(page.items)
         done.streams += page.next_token is None
         tick(done)

@@ -8,14 +8,13 @@ import io
 import os
 import stat
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Protocol, TextIO, cast
 
 from cli.environment import Environment
 from cli.errors import CliError, UsageError
-from cli.transfer.forms import BadLineError
 
 STANDARD = "-"
 # An event has 400 KB; written with an escape for every character it has six times as much.
@@ -23,6 +22,23 @@ LINE_BYTES_MAX = 4 * 1024 * 1024
 _GZIP_MAGIC = b"\x1f\x8b"
 _BOM = b"\xef\xbb\xbf"
 _BLOCK = 1024 * 1024
+
+
+class BadLineError(Exception):
+    """A line that can't be imported.
+
+    Parameters
+    ----------
+    faults
+        Everything that is wrong with it.
+    line
+        Its number, from 1; 0 if the raiser does not know it.
+    """
+
+    def __init__(self, faults: Sequence[str], line: int = 0) -> None:
+        super().__init__("; ".join(faults))
+        self.faults = tuple(faults)
+        self.line = line
 
 
 def path_of(environment: Environment, name: str) -> Path:

@@ -19,8 +19,7 @@ from typing import BinaryIO
 from cli.client.service import Service
 from cli.transfer.appending import Appender, Tally
 from cli.transfer.chunks import Chunker
-from cli.transfer.files import lines
-from cli.transfer.forms import BadLineError, Form
+from cli.transfer.files import BadLineError, lines
 from cli.transfer.incoming import read_line
 from cli.transfer.lanes import Lanes
 
@@ -30,7 +29,6 @@ _END_TIMEOUT_S = 10.0
 
 def import_events(
     stream: BinaryIO,
-    form: Form,
     service: Service,
     tally: Tally,
     *,
@@ -61,7 +59,7 @@ def import_events(
     try:
         # Chunks that are incomplete when a line fails are not sent: a repetition would cut them otherwise.
         for number, raw in lines(stream):
-            chunk = chunker.add(read_line(number, raw, form))
+            chunk = chunker.add(read_line(number, raw))
             if chunk is not None:
                 lanes.put(chunk)
         for chunk in chunker.rest():
@@ -71,9 +69,7 @@ def import_events(
         lanes.stop(_END_TIMEOUT_S)
 
 
-def check(
-    stream: BinaryIO, form: Form, *, faults_max: int, tick: Callable[[int], None]
-) -> tuple[int, list[BadLineError]]:
+def check(stream: BinaryIO, *, faults_max: int, tick: Callable[[int], None]) -> tuple[int, list[BadLineError]]:
     """Read every line without importing anything.
 
     Parameters
@@ -91,7 +87,7 @@ def check(
     while len(bad) < faults_max:
         try:
             for number, raw in source:
-                chunker.add(read_line(number, raw, form))
+                chunker.add(read_line(number, raw))
                 good += 1
                 tick(good)
             break

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from cli.transfer.forms import BadLineError, Form
+from cli.transfer.files import BadLineError
 from handlers import catalogue
 from handlers.api.newevent import Surroundings, read_event
 from handlers.clock import parse_rfc3339, rfc3339
@@ -40,7 +40,7 @@ class Incoming:
 _ANY_TIME = Surroundings(request_id="", caller=None, now=datetime(9000, 1, 1, tzinfo=UTC), strict=False, importing=True)
 
 
-def read_line(number: int, raw: bytes, form: Form) -> Incoming:
+def read_line(number: int, raw: bytes) -> Incoming:
     """Read one line, and hold it against everything that the store would refuse it for.
 
     Raises
@@ -52,7 +52,7 @@ def read_line(number: int, raw: bytes, form: Form) -> Incoming:
         value = loads(raw.decode())
         if not isinstance(value, dict):
             raise BadLineError(["it is not a JSON object"])
-        event = dict(form.decode(value))
+        event = dict(value)
         event_id = _take_event_id(event)
     except UnicodeDecodeError as error:
         raise BadLineError(["it is not UTF-8 text"], number) from error

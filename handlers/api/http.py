@@ -17,7 +17,7 @@ from handlers.errors import EsError, NotFound
 
 Route = Callable[[Request], Response]
 Routes = Mapping[str, Route]
-"""By method and resource (``GET /streams/{streamId}/events``); ``GET *`` takes every resource of that method."""
+"""By method and resource: ``GET /streams/{streamId}/events``."""
 
 Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
 
@@ -69,7 +69,7 @@ def serve(routes: Routes) -> Handler:
 
 def _answer(routes: Routes, request: Request, log: Any) -> Response:
     try:
-        route = routes.get(f"{request.method} {request.resource}") or routes.get(f"{request.method} *")
+        route = routes.get(f"{request.method} {request.resource}")
         if route is None:
             raise NotFound(f"there is no {request.method} {request.resource} here")
         return route(request)

@@ -7,7 +7,7 @@ is read from its state item, so that a replay costs no writes for being watched.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 RUNNING, SWITCHING, DONE, FAILED = "running", "switching", "done", "failed"
@@ -77,26 +77,3 @@ class ReplayJobs(Protocol):
     def recent(self, limit: int) -> Sequence[Job]:
         """Return the jobs that were started last, the newest first, without their parts."""
         ...
-
-
-class MemoryReplayJobs:
-    """`ReplayJobs` in memory."""
-
-    def __init__(self) -> None:
-        self._jobs: dict[str, Job] = {}
-        self._parts: dict[str, dict[str, Part]] = {}
-
-    def record(self, job: Job) -> None:
-        self._jobs[job.replay_id] = replace(job, parts=())
-        for part in job.parts:
-            self.record_part(job.replay_id, part)
-
-    def record_part(self, replay_id: str, part: Part) -> None:
-        self._parts.setdefault(replay_id, {})[part.stream_id] = part
-
-    def find(self, replay_id: str) -> Job | None:
-        job = self._jobs.get(replay_id)
-        return job and replace(job, parts=tuple(self._parts.get(replay_id, {}).values()))
-
-    def recent(self, limit: int) -> Sequence[Job]:
-        return sorted(self._jobs.values(), key=lambda job: (job.started_at, job.replay_id), reverse=True)[:limit]

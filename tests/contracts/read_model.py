@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from handlers.events import StreamId
 from handlers.projection import transitions
 from handlers.projection.definition import Row
-from handlers.projection.memory import MemoryReadModel
 from handlers.projection.port import MAX_COMMIT_ROWS, Outdated, ReadModel
 from handlers.projection.state import StreamState
 from handlers.projection.transitions import StateChange
 from tests.support.changes import AT, exactly, outcome, possible_changes
+from tests.support.memory_read_model import MemoryReadModel
 
 ReadModelFactory = Callable[[], ReadModel]
 """Each call returns the storage of another projection, empty."""

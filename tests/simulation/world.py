@@ -9,15 +9,15 @@ from handlers.events import Event, NewEvent, StreamId
 from handlers.messages import Hint
 from handlers.projection import Projection
 from handlers.projection.definition import Row
-from handlers.projection.jobs import MemoryReplayJobs
-from handlers.projection.memory import MemoryReadModel
 from handlers.projection.port import ReadModel, RowPage, Snapshot
 from handlers.projection.reading import ListPage
 from handlers.projection.state import StreamState
 from handlers.projection.transitions import StateChange
 from handlers.store import Appended, EventPage, EventStore, StreamPage
-from handlers.store.memory import MemoryEventStore
 from tests.simulation.scheduler import Actor, Scheduler
+from tests.support.memory_event_store import MemoryEventStore
+from tests.support.memory_read_model import MemoryReadModel
+from tests.support.memory_replay_jobs import MemoryReplayJobs
 
 STREAM = StreamId("s")
 KEYS = "abcd"

@@ -133,6 +133,7 @@ def test_outputs_are_those_of_the_architecture(stack: Synthesized) -> None:
         "EventsTable",
         "IdempotencyTable",
         "JobsTable",
+        "DashboardName",
         "TopicArn",
         "FailureQueueUrl",
         "ReplayQueueUrl",

@@ -14,11 +14,11 @@ from handlers.events import Event, EventId, StreamId
 from handlers.functions.projector import Tally, hasten, project
 from handlers.functions.publisher import inserted, log_lines, publish
 from handlers.messages import Hint
-from handlers.projection.memory import MemoryReadModel
 from handlers.store.items import event_item
-from handlers.store.memory import MemoryEventStore
 from tests.support.bench import OTHER, STREAM, Bench
 from tests.support.clients import client_error
+from tests.support.memory_event_store import MemoryEventStore
+from tests.support.memory_read_model import MemoryReadModel
 from tests.support.projections import added
 
 

@@ -24,13 +24,13 @@ from handlers.api.streams import Streams
 from handlers.events import NewEvent, StreamId
 from handlers.messages import Hint
 from handlers.projection.engine import Projector
-from handlers.projection.jobs import MemoryReplayJobs
-from handlers.projection.memory import MemoryReadModel
 from handlers.projection.replay import Replays
 from handlers.projection.replay_worker import ReplayWorker
 from handlers.projections import registry
 from handlers.projections.test_items import TEST_STREAM, items
-from handlers.store.memory import MemoryEventStore
+from tests.support.memory_event_store import MemoryEventStore
+from tests.support.memory_read_model import MemoryReadModel
+from tests.support.memory_replay_jobs import MemoryReplayJobs
 
 REQUEST_ID = "3f1c9b52-7a7e-4a8a-9d53-6a5f0c1f7a11"
 LONG_AGO = datetime(2026, 11, 23, 10, 15, 30, 123000, UTC)

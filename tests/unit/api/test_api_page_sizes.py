@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from handlers.projection.memory import MemoryReadModel
 
 from handlers.api import http
 from handlers.api.items import Listing
 from handlers.api.response import MAX_LAMBDA_RESPONSE_BYTES, RESERVED_BYTES, fitting
 from handlers.events import NewEvent, StreamId
 from handlers.projection import Projection
-from handlers.projection.memory import MemoryReadModel
 from handlers.projection.rows import MAX_ROW_BYTES, check_row
 from tests.unit.api.driver import Api
 

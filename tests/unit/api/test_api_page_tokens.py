@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
+from handlers.projection.memory import MemoryReadModel
+from handlers.store.memory import MemoryEventStore
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,11 +28,9 @@ from handlers.api.request import path_segment
 from handlers.api.streams import Streams
 from handlers.events import NewEvent, StreamId
 from handlers.projection import Projection
-from handlers.projection.memory import MemoryReadModel
 from handlers.projection.rows import MAX_KEY_BYTES
 from handlers.projections.test_items import TEST_STREAM, items
 from handlers.store import limits
-from handlers.store.memory import MemoryEventStore
 from tests.support.stores import StoreFactory, dynamodb_stores
 from tests.unit.api.driver import Api
 

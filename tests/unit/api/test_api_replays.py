@@ -9,9 +9,10 @@ import pytest
 
 from handlers.events import StreamId
 from handlers.projection import transitions
-from handlers.projection.jobs import REPLAY, Job, MemoryReplayJobs
+from handlers.projection.jobs import REPLAY, Job
 from handlers.projection.port import Outdated
 from handlers.projections.test_items import TEST_STREAM, items
+from tests.support.memory_replay_jobs import MemoryReplayJobs
 from tests.support.ports import Interrupted
 from tests.unit.api.driver import Answer, Api
 

@@ -10,7 +10,7 @@ from decimal import Decimal
 import pytest
 
 from cli.client.http import HttpClient
-from cli.errors import CliError, ExitCode, NotDeployedError, UnreachableError
+from cli.errors import AccessError, CliError, ExitCode, NotDeployedError, UnreachableError
 from cli.signing import Credentials, MadeUpCredentials
 from cli.targets import Target
 from tests.unit.cli.cli_driver import Clock, Esctl
@@ -89,6 +89,16 @@ def test_refusal_is_not_repeated_and_has_its_exit_code(api: FakeApi, status: int
 
     assert caught.value.exit_code == code
     assert len(api.calls) == 1
+
+
+def test_a_missing_permission_on_the_api_names_the_action(api: FakeApi) -> None:
+    said = "User: arn:aws:iam::1:user/me is not authorized to perform: execute-api:Invoke on resource: arn:aws:execute-api:x"
+    api.answers = [(403, {"Message": said})]
+
+    with pytest.raises(AccessError, match="not allowed execute-api:Invoke on arn:aws:execute-api:x") as caught:
+        client(api).get("/listTestItems")
+
+    assert "grant execute-api:Invoke" in caught.value.hint
 
 
 @pytest.mark.parametrize(

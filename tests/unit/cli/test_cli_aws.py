@@ -138,6 +138,55 @@ def test_error_of_boto_becomes_one_that_says_what_to_do(error: Exception, kind: 
     assert "Traceback" not in translated.message
 
 
+ME = "arn:aws:sts::123456789012:assumed-role/Ops/me"
+GROUP = "arn:aws:logs:eu-west-1:123456789012:log-group:/aws/lambda/a:log-stream:"
+
+
+@pytest.mark.parametrize(
+    ("said", "message", "hint"),
+    [
+        (
+            f"User: {ME} is not authorized to perform: logs:FilterLogEvents on resource: {GROUP} because no identity-based "
+            "policy allows the logs:FilterLogEvents action",
+            f"access denied: {ME} is not allowed logs:FilterLogEvents on {GROUP} (no identity-based policy allows it)",
+            "grant logs:FilterLogEvents",
+        ),
+        (  # S3 puts the resource in quotes
+            f'User: {ME} is not authorized to perform: s3:PutObject on resource: "arn:aws:s3:::b/a key" because no '
+            "permissions boundary allows the s3:PutObject action",
+            f"access denied: {ME} is not allowed s3:PutObject on arn:aws:s3:::b/a key (no permissions boundary allows it)",
+            "grant s3:PutObject",
+        ),
+        (
+            f"User: {ME} is not authorized to perform: sqs:receivemessage on resource: arn:aws:sqs:eu-west-1:1:q with an "
+            "explicit deny in a service control policy",
+            f"access denied: {ME} is not allowed sqs:receivemessage on arn:aws:sqs:eu-west-1:1:q (explicit deny in a "
+            "service control policy)",
+            "remove the deny",
+        ),
+        (  # no reason, but a blob for `aws sts decode-authorization-message`
+            f"User: {ME} is not authorized to perform: iam:PassRole on resource: arn:aws:iam::1:role/r. Encoded "
+            "authorization failure message: uzhQeqw3RXzAVbBps8w4",
+            f"access denied: {ME} is not allowed iam:PassRole on arn:aws:iam::1:role/r",
+            "grant iam:PassRole",
+        ),
+        (
+            f"User: {ME} is not authorized to perform: iam:ListRoles because no session policy allows the iam:ListRoles "
+            "action",
+            f"access denied: {ME} is not allowed iam:ListRoles (no session policy allows it)",
+            "grant iam:ListRoles",
+        ),
+        ("Access Denied", "DescribeStacks was refused: Access Denied", "--profile"),
+    ],
+)
+def test_a_missing_permission_is_one_line_with_action_and_resource(said: str, message: str, hint: str) -> None:
+    translated = translate(answer("AccessDenied", said))
+
+    assert isinstance(translated, AccessError)
+    assert translated.message == message
+    assert hint in translated.hint
+
+
 def test_other_errors_are_not_boto_s() -> None:
     assert translate(KeyError("x")) is None
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from cli.errors import ExitCode
 from cli.client.service import ReplayJob
+from cli.errors import ExitCode
 from cli.replay.run import describe
 from handlers.events import StreamId
 from handlers.projections.test_items import TEST_STREAM

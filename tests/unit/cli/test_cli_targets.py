@@ -15,6 +15,9 @@ AWS = Target("aws", "esctl", "eu-west-1", account="123456789012", outputs=OUTPUT
 OTHER = Target("aws", "other", "eu-west-1", account="123456789012", outputs=OUTPUTS)
 
 
+AWS_CONSOLE = "https://eu-west-1.console.aws.amazon.com"
+
+
 def resolve(esctl: Esctl, choice: Choice | None = None, settings: Settings | None = None) -> Target:
     return esctl.targets.resolve(choice or Choice(), settings or Settings())
 
@@ -147,3 +150,34 @@ def test_deploying_means_aws_unless_the_local_target_is_asked_for() -> None:
     assert for_deployment(Choice(), Settings()).kind == "aws"
     assert for_deployment(Choice(local=True), Settings()).kind == "local"
     assert for_deployment(Choice(), Settings(target="local", stack_name="mine")).stack_name == "mine"
+
+
+def test_a_stack_on_aws_has_pages_in_the_console() -> None:
+    target = AWS.with_outputs({**OUTPUTS, "DashboardName": "my board"})
+
+    assert target.console_urls == {
+        "apiConsoleUrl": f"{AWS_CONSOLE}/apigateway/main/apis/abc/resources?api=abc&region=eu-west-1",
+        "dashboardUrl": f"{AWS_CONSOLE}/cloudwatch/home?region=eu-west-1#dashboards/dashboard/my%20board",
+        "logsUrl": f"{AWS_CONSOLE}/cloudwatch/home?region=eu-west-1#logsV2:log-groups$3FlogGroupNameFilter$3Desctl",
+        "tracesUrl": f"{AWS_CONSOLE}/cloudwatch/home?region=eu-west-1#xray:traces",
+    }
+    assert LOCAL.console_urls == {}
+
+
+@pytest.mark.parametrize(
+    ("region", "domain"), [("cn-north-1", "amazonaws.cn"), ("us-gov-west-1", "amazonaws-us-gov.com")]
+)
+def test_other_partitions_have_other_console_domains(region: str, domain: str) -> None:
+    url = Target("aws", "esctl", region).console_urls["tracesUrl"]
+
+    assert url.startswith(f"https://{region}.console.{domain}/")
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_outputs_list_the_console_pages(esctl: Esctl, form: str) -> None:
+    target = esctl.knows(AWS.with_outputs({**OUTPUTS, "DashboardName": "board"}))
+
+    result = esctl("outputs", "-o", form)
+
+    for name, url in target.console_urls.items():
+        assert (result.json[name] == url) if form == "json" else ([name, url] in map(str.split, result.lines))

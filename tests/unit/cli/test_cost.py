@@ -7,10 +7,8 @@ from decimal import Decimal
 from typing import Any
 
 from cli.commands.cost import start
-from cli.costs import prices
-from cli.costs.measure import Measured, measure, on_the_way
-from cli.costs.model import assumptions, monthly, per_million
-from cli.logs.lines import Line, RawLine, understand
+from cli.operate.cost import Measured, assumptions, load_prices, measure, monthly, on_the_way, per_million
+from cli.operate.logs import Line, RawLine, understand
 
 
 def line(function: str, text: str, **fields: Any) -> Line:
@@ -44,7 +42,7 @@ LINES = [
 def costs(measured: Measured, *, count_reads: bool = False) -> dict[str, Decimal]:
     return {
         f"{part.service} {part.what}": part.cost
-        for part in per_million(measured, prices.load(), count_reads=count_reads)
+        for part in per_million(measured, load_prices(), count_reads=count_reads)
     }
 
 
@@ -94,14 +92,14 @@ def test_only_functions_on_an_events_way_are_counted() -> None:
 
 
 def test_a_month_costs_something_without_any_event() -> None:
-    parts = monthly(prices.load(), event_bytes=400, alarms=24, queues=2, projections=1)
+    parts = monthly(load_prices(), event_bytes=400, alarms=24, queues=2, projections=1)
 
     assert {part.what: part.cost for part in parts}["alarms"] == Decimal("2.40")
     assert next(part for part in parts if "kept" in part.what).cost == Decimal("0.10")
 
 
 def test_prices_have_a_date_and_sources() -> None:
-    table = prices.load()
+    table = load_prices()
 
     assert len(table.as_of) == len("2026-11-23")
     assert all(price.source.startswith("https://aws.amazon.com/") for price in table.by_name.values())
@@ -109,8 +107,8 @@ def test_prices_have_a_date_and_sources() -> None:
 
 
 def test_what_was_assumed_is_said() -> None:
-    said = " ".join(assumptions(measure(LINES), prices.load(), local=True))
+    said = " ".join(assumptions(measure(LINES), load_prices(), local=True))
 
-    assert prices.load().as_of in said
+    assert load_prices().as_of in said
     assert "2 events in 1 calls" in said
     assert "this machine's" in said

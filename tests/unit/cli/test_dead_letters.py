@@ -1,222 +1,365 @@
-"""Dead letters: read without taking them away, and deleted only when they are done."""
+"""Dead letters: read without taking them away, redriven, and deleted only when their work is done. SQS is moto's."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cli.mending.letters import Letter, SqsLetterBox
-from cli.mending.redrive import plan, redrive
-from cli.observe.model import StreamStatus
-from cli.observe.resources import Queue
+from cli.client.http import Answer
+from cli.client.service import Service
+from cli.errors import CliError, ConflictError
+from cli.operate.dead_letters import DeadLetter, DeadLetterQueue, plan
+from cli.operate.recovery import Redrive, Redriven
+from cli.operate.resources import Queue, QueueKind
+from tests.unit.cli.cli_driver import Esctl
 
-ITEMS = Queue("items", "projection", "u/items", "u/items-dead")
-REPLAYS = Queue("replays", "replays", "u/replays", "u/replays-dead")
-PUBLISHER = Queue("publisher", "publisher", None, "u/failures")
-LIVE = StreamStatus("items", "s", "live", head=9, checkpoint=9, lag=0)
-HALTED = replace(LIVE, state="halted", checkpoint=6, lag=3, halted={"eventId": 7, "error": "KeyError: 'a'", "at": ""})
-
-
-def letter(body: object, identifier: str = "1", queue: str = "items") -> Letter:
-    text = body if isinstance(body, str) else json.dumps(body)
-    return Letter(queue, identifier, datetime(2026, 11, 23, tzinfo=UTC), 4, text, f"receipt-{identifier}")
-
-
-def hint(event_id: int, stream_id: str = "s") -> Letter:
-    return letter({"streamId": stream_id, "eventId": event_id}, f"{stream_id}-{event_id}")
-
-
-@dataclass
-class Box:
-    """A dead-letter queue in memory."""
-
-    letters: list[Letter]
-
-    def count(self) -> int:
-        return len(self.letters)
-
-    def peek(self, limit: int) -> list[Letter]:
-        return self.letters[:limit]
-
-    def delete_where(self, done: Callable[[Letter], bool]) -> tuple[int, list[Letter]]:
-        kept = [each for each in self.letters if not done(each)]
-        deleted = len(self.letters) - len(kept)
-        self.letters = kept
-        return deleted, kept
+HEAD = 9
 
 
 @dataclass
 class Stack:
-    """What redriving does to the system, and where the streams stand before and after."""
+    """A projection ``items`` behind the API: its streams by id, and everything that was done to it.
 
-    before: list[StreamStatus] = field(default_factory=list)
-    after: list[StreamStatus] = field(default_factory=list)
+    Attributes
+    ----------
+    checkpoints
+        By stream; the head is always 9.
+    halted
+        The event at which a stream is halted.
+    broken
+        Streams that halt again when they are resumed.
+    stuck
+        Streams that nothing moves.
+    racing
+        Somebody else resumes first.
+    """
+
+    checkpoints: dict[str, int] = field(default_factory=dict)
+    halted: dict[str, int] = field(default_factory=dict)
+    broken: set[str] = field(default_factory=set)
+    stuck: set[str] = field(default_factory=set)
+    racing: bool = False
     did: list[str] = field(default_factory=list)
 
-    def streams(self, projection: str | None, stream_ids: Sequence[str] | None) -> list[StreamStatus]:
-        return self.before
+    def get(self, path: str, **query: Any) -> Answer:
+        if path != "/projections":  # the age of an event
+            return Answer(200, {"events": [], "nextToken": None}, {})
+        stream_id = query["streamId"]
+        streams = [self._stream(stream_id)] if stream_id in self.checkpoints else []
+        return Answer(200, {"projections": [{"name": "items", "streams": streams}]}, {})
 
-    def resume(self, projection: str, stream_id: str) -> None:
+    def post(self, path: str, body: Any, *, idempotency_key: str | None = None) -> Answer:
+        assert path == "/projections/items/resume"
+        stream_id = body["streamId"]
         self.did.append(f"resume {stream_id}")
+        if stream_id not in self.broken:
+            del self.halted[stream_id]
+            self._move(stream_id)
+        if self.racing:
+            raise ConflictError("not halted")
+        return Answer(202, {"streams": [{"streamId": stream_id, "eventId": 7}]}, {})
 
     def reconcile(self) -> None:
         self.did.append("reconcile")
+        for stream_id in self.checkpoints:
+            self._move(stream_id)
 
-    def caught_up(self, projection: str | None, stream_ids: Sequence[str] | None) -> list[StreamStatus]:
-        self.did.append("wait")
-        return self.after
+    def _move(self, stream_id: str) -> None:
+        if stream_id not in self.halted and stream_id not in self.stuck:
+            self.checkpoints[stream_id] = HEAD
 
-    def send_again(self, each: Letter) -> None:
-        self.did.append(f"send {each.replay_id}")
+    def _stream(self, stream_id: str) -> dict[str, Any]:
+        checkpoint, at = self.checkpoints[stream_id], self.halted.get(stream_id)
+        stream = {"streamId": stream_id, "head": HEAD, "checkpoint": checkpoint, "lag": HEAD - checkpoint}
+        if at is not None:
+            return {**stream, "state": "halted", "halted": {"eventId": at, "error": "KeyError: 'a'", "at": ""}}
+        return {**stream, "state": "live" if checkpoint == HEAD else "behind"}
 
 
-def test_a_halted_stream_is_resumed_and_its_letter_deleted_when_it_has_caught_up() -> None:
-    box, stack = Box([hint(7), hint(8)]), Stack([HALTED], [LIVE])
+class Queues:
+    """A queue with its dead-letter queue, in moto."""
 
-    result = redrive(ITEMS, box, stack)
+    def __init__(self, client: Any, name: str, kind: QueueKind) -> None:
+        self.client = client
+        urls = [
+            client.create_queue(QueueName=f"{name}{suffix}.fifo", Attributes={"FifoQueue": "true"})["QueueUrl"]
+            for suffix in ("", "-dead")
+        ]
+        self.url, self.dead_url = urls
+        self.dead = DeadLetterQueue(client, Queue(name, kind, *urls))
+        self._sent = 0
+
+    def given(self, *bodies: object) -> None:
+        for body in bodies:
+            self._sent += 1
+            group = body.get("streamId", "none") if isinstance(body, dict) else "none"
+            self.client.send_message(
+                QueueUrl=self.dead_url,
+                MessageBody=body if isinstance(body, str) else json.dumps(body),
+                MessageGroupId=str(group),
+                MessageDeduplicationId=str(self._sent),
+            )
+
+    def dead_bodies(self) -> list[Any]:
+        """The visible dead letters."""
+        return [each.content or each.body for each in self.dead.peek(100)]
+
+    def sent_bodies(self) -> list[Any]:
+        answer = self.client.receive_message(QueueUrl=self.url, MaxNumberOfMessages=10)
+        return [json.loads(each["Body"]) for each in answer.get("Messages", [])]
+
+
+def hint(event_id: int, stream_id: str = "s") -> dict[str, Any]:
+    return {"streamId": stream_id, "eventId": event_id}
+
+
+@pytest.fixture
+def queues(moto_client: Callable[[str], Any]) -> Callable[..., Queues]:
+    client = moto_client("sqs")
+
+    def make(kind: QueueKind = "projection") -> Queues:
+        return Queues(client, "items" if kind == "projection" else kind, kind)
+
+    return make
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[[Queues, Stack], Redriven]:
+    """Redrive, on a clock of the test's own."""
+    environment = Esctl(tmp_path).environment()
+
+    def redrive(queues: Queues, stack: Stack) -> Redriven:
+        return Redrive(Service(stack), environment, stack.reconcile, 60).run(queues.dead)
+
+    return redrive
+
+
+Run = Callable[[Queues, Stack], Redriven]
+Make = Callable[..., Queues]
+
+
+def test_a_halted_stream_is_resumed_and_its_dead_letters_deleted_when_it_has_caught_up(queues: Make, run: Run) -> None:
+    items, stack = queues(), Stack({"s": 6}, halted={"s": 7})
+    items.given(hint(7), hint(8))
+
+    result = run(items, stack)
 
     assert (result.done, result.kept, result.resumed) == (2, [], ["s"])
-    assert stack.did == ["resume s", "wait"]
+    assert stack.did == ["resume s"]
+    assert items.dead.count() == 0
 
 
-def test_a_letter_stays_where_the_stream_halts_again() -> None:
-    box, stack = Box([hint(5), hint(7)]), Stack([HALTED], [HALTED])
+def test_a_dead_letter_stays_where_the_stream_halts_again(queues: Make, run: Run) -> None:
+    items, stack = queues(), Stack({"s": 6}, halted={"s": 7}, broken={"s"})
+    items.given(hint(5), hint(7))
 
-    result = redrive(ITEMS, box, stack)
+    result = run(items, stack)
 
     assert result.done == 1  # event 5 is in the read model
     assert [(each.event_id, why) for each, why in result.kept] == [(7, "halted again at event 7: KeyError: 'a'")]
-    assert result.halted == [HALTED]
-    assert [each.event_id for each in box.letters] == [7]
+    assert [each.stream_id for each in result.halted] == ["s"]
+    assert items.dead_bodies() == [hint(7)]
+    assert stack.did == ["resume s"]
 
 
-def test_a_stream_that_only_lags_is_nudged() -> None:
-    behind = replace(LIVE, state="behind", checkpoint=6, lag=3)
-    stack = Stack([behind], [LIVE])
+def test_a_stream_that_only_lags_is_triggered(queues: Make, run: Run) -> None:
+    items, stack = queues(), Stack({"s": 6})
+    items.given(hint(8))
 
-    assert redrive(ITEMS, Box([hint(8)]), stack).done == 1
-    assert stack.did == ["reconcile", "wait"]
-
-
-def test_a_stream_that_has_caught_up_needs_nothing_but_the_deletion() -> None:
-    stack = Stack([LIVE], [LIVE])
-
-    assert redrive(ITEMS, Box([hint(8)]), stack).done == 1
-    assert stack.did == ["wait"]
+    assert run(items, stack).done == 1
+    assert stack.did == ["reconcile"]
 
 
-def test_a_letter_of_a_stream_that_is_not_followed_any_more_is_done() -> None:
-    assert redrive(ITEMS, Box([hint(8, "gone")]), Stack()).done == 1
+def test_a_stream_that_does_not_catch_up_in_time_keeps_its_dead_letters(queues: Make, run: Run) -> None:
+    items, stack = queues(), Stack({"s": 6, "t": 6}, stuck={"s"})
+    items.given(hint(8), hint(8, "t"))
+
+    result = run(items, stack)
+
+    assert (result.done, [why for _, why in result.kept]) == (1, ["still 3 events behind"])
+    assert items.dead_bodies() == [hint(8)]
 
 
-def test_a_letter_that_arrives_meanwhile_stays() -> None:
-    class Growing(Box):
-        def delete_where(self, done: Callable[[Letter], bool]) -> tuple[int, list[Letter]]:
-            self.letters.append(hint(3, "new"))
-            return super().delete_where(done)
+def test_a_stream_that_has_caught_up_needs_nothing_but_the_deletion(queues: Make, run: Run) -> None:
+    items, stack = queues(), Stack({"s": HEAD})
+    items.given(hint(8))
 
-    result = redrive(ITEMS, Growing([hint(8)]), Stack([LIVE], [LIVE]))
-
-    assert result.done == 1
-    assert [each.stream_id for each, _ in result.kept] == ["new"]
-
-
-@pytest.mark.parametrize("body", ["nonsense", "[]", {"streamId": 1, "eventId": 2}, {"streamId": "s"}])
-def test_a_letter_that_is_no_message_of_ours_stays(body: object) -> None:
-    box = Box([letter(body)])
-
-    result = redrive(ITEMS, box, Stack([LIVE], [LIVE]))
-
-    assert (result.done, len(box.letters)) == (0, 1)
-    assert "unreadable" in result.kept[0][1]
-
-
-def test_slices_of_replays_are_sent_again() -> None:
-    good = letter({"projection": "items", "replayId": "r-1", "streamId": "s"}, queue="replays")
-    box, stack = Box([good, letter("nonsense", "2", "replays")]), Stack()
-
-    result = redrive(REPLAYS, box, stack)
-
-    assert (result.done, len(result.kept)) == (1, 1)
-    assert stack.did == ["send r-1"]
-
-
-def test_what_was_not_announced_is_found_by_reconciling() -> None:
-    box, stack = Box([letter({}, queue="publisher")]), Stack(after=[LIVE, HALTED])
-
-    assert redrive(PUBLISHER, box, stack).done == 1
-    assert stack.did == ["reconcile", "wait"]
-
-
-def test_letters_of_the_publisher_stay_while_anything_is_behind() -> None:
-    behind = replace(LIVE, state="behind", checkpoint=6, lag=3)
-    box = Box([letter({}, queue="publisher")])
-
-    result = redrive(PUBLISHER, box, Stack(after=[behind]))
-
-    assert (result.done, len(box.letters)) == (0, 1)
-    assert "3 events behind" in result.kept[0][1]
-
-
-def test_an_empty_queue_needs_nothing() -> None:
-    stack = Stack()
-
-    assert redrive(ITEMS, Box([]), stack).done == 0
+    assert run(items, stack).done == 1
     assert stack.did == []
 
 
+def test_more_dead_letters_of_one_stream_than_sqs_shows_at_once_are_all_done(queues: Make, run: Run) -> None:
+    items, stack = queues(), Stack({"s": HEAD})
+    items.given(*(hint(number % HEAD) for number in range(12)))
+
+    assert run(items, stack).done == 12
+    assert items.dead.count() == 0
+
+
+def test_a_dead_letter_of_a_stream_that_is_no_longer_followed_is_done(queues: Make, run: Run) -> None:
+    items = queues()
+    items.given(hint(8, "gone"))
+
+    assert run(items, Stack()).done == 1
+
+
+def test_a_stream_that_somebody_else_resumes_is_waited_for(queues: Make, run: Run) -> None:
+    items, stack = queues(), Stack({"s": 6}, halted={"s": 7}, racing=True)
+    items.given(hint(7))
+
+    assert run(items, stack).done == 1
+
+
+@pytest.mark.parametrize("body", ["nonsense", "[]", {"streamId": 1, "eventId": 2}, {"streamId": "s"}])
+def test_a_message_that_is_not_ours_stays(queues: Make, run: Run, body: object) -> None:
+    items = queues()
+    items.given(body)
+
+    result = run(items, Stack({"s": HEAD}))
+
+    assert (result.done, items.dead.count()) == (0, 1)
+    assert "unreadable" in result.kept[0][1]
+
+
+def test_messages_of_replays_are_sent_again(queues: Make, run: Run) -> None:
+    replays, stack = queues("replays"), Stack()
+    good = {"projection": "items", "replayId": "r-1", "streamId": "s"}
+    replays.given(good, "nonsense")
+
+    result = run(replays, stack)
+
+    assert (result.done, len(result.kept)) == (1, 1)
+    assert replays.sent_bodies() == [good]
+    assert replays.dead_bodies() == ["nonsense"]
+
+
+def test_what_the_publisher_could_not_announce_is_found_by_the_reconciler(queues: Make, run: Run) -> None:
+    publisher, stack = queues("publisher"), Stack()
+    publisher.given({}, "nonsense")
+
+    assert run(publisher, stack).done == 2
+    assert stack.did == ["reconcile"]
+    assert publisher.dead.count() == 0
+
+
+def test_an_empty_queue_needs_nothing(queues: Make, run: Run) -> None:
+    stack = Stack()
+
+    assert run(queues(), stack).done == 0
+    assert stack.did == []
+
+
+@pytest.mark.parametrize("kind", ["projection", "replays", "publisher"])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, CliError])
+def test_a_redrive_that_is_broken_off_loses_nothing_and_can_be_repeated(
+    queues: Make, run: Run, kind: QueueKind, error: type[BaseException]
+) -> None:
+    class Breaking(Stack):
+        def reconcile(self) -> None:
+            raise error("broken off")
+
+    class BreakingQueue(DeadLetterQueue):
+        def send_again(self, letter: DeadLetter) -> None:
+            super().send_again(letter)
+            raise error("broken off")
+
+    chosen = queues(kind)
+    bodies = [{**hint(8), "replayId": "r-1"}, {**hint(8, "t"), "replayId": "r-1"}]
+    chosen.given(*bodies)
+    whole, chosen.dead = chosen.dead, BreakingQueue(chosen.client, chosen.dead.queue)
+    with pytest.raises(error):
+        run(chosen, Breaking({"s": 6, "t": 6}))
+    assert sorted(each["streamId"] for each in chosen.dead_bodies()) == ["s", "t"]  # at once, not after a timeout
+
+    chosen.dead = whole
+    assert run(chosen, Stack({"s": 6, "t": 6})).done == 2
+    assert run(chosen, Stack({"s": 6, "t": 6})).done == 0
+
+
+def test_two_redrives_at_the_same_time_share_the_work(queues: Make, run: Run) -> None:
+    items, other = queues(), Stack({"s": 6, "t": 6})
+    items.given(hint(8), hint(8, "t"))
+    inner: list[Redriven] = []
+
+    class Meanwhile(Stack):
+        def reconcile(self) -> None:
+            inner.append(run(items, other))
+            super().reconcile()
+
+    outer = run(items, Meanwhile({"s": 6, "t": 6}))
+
+    assert outer.done + inner[0].done == 2
+    assert items.dead.count() == 0
+
+
+def test_a_message_that_sqs_does_not_delete_is_reported(queues: Make, run: Run) -> None:
+    class Refusing:
+        def __init__(self, client: Any) -> None:
+            self._client = client
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._client, name)
+
+        def delete_message_batch(self, **request: Any) -> Any:
+            return {"Failed": [{"Id": each["Id"]} for each in request["Entries"]]}
+
+    items = queues()
+    items.given(hint(8))
+    client: Any = Refusing(items.client)
+    items.dead = DeadLetterQueue(client, items.dead.queue)
+
+    result = run(items, Stack({"s": HEAD}))
+
+    assert (result.done, len(result.kept)) == (0, 1)
+    assert "did not delete" in result.kept[0][1]
+
+
+def letter(body: object) -> DeadLetter:
+    text = body if isinstance(body, str) else json.dumps(body)
+    return DeadLetter("items", "1", datetime(2026, 11, 23, tzinfo=UTC), 4, text, "receipt")
+
+
 def test_the_plan_names_every_stream_once() -> None:
-    assert plan(ITEMS, [hint(7), hint(8), hint(1, "t")]) == [
+    items = Queue("items", "projection", "u/items", "u/items-dead")
+
+    assert plan(items, [letter(hint(7)), letter(hint(8)), letter(hint(1, "t"))]) == [
         "catch up stream s of items from the store",
         "catch up stream t of items from the store",
-        "then delete the letters of items that are done",
+        "then delete the dead letters of items whose streams have caught up",
     ]
+    assert plan(items, []) == []
 
 
-def test_letters_say_what_they_are_about() -> None:
+def test_dead_letters_say_what_they_are_about() -> None:
     batch = {"DDBStreamBatchInfo": {"batchSize": 3, "approximateArrivalOfFirstRecord": "2026-11-23T06:00:00Z"}}
 
-    assert hint(7).about == "event 7 of stream s"
+    assert letter(hint(7)).about == "event 7 of stream s"
     assert "replay r-1 of items, stream s" in letter({"projection": "items", "replayId": "r-1", "streamId": "s"}).about
-    assert "3 events from 2026-11-23T06:00:00Z on were not announced" in letter(batch).about
+    assert "3 events from 2026-11-23T06:00:00Z on were not published" in letter(batch).about
     assert "unreadable" in letter("x").about
 
 
-class TestInSqs:
-    """The adapter, on moto; the emulator runs it in the end-to-end tests."""
+def test_looking_leaves_every_message_where_it_is(queues: Make) -> None:
+    items = queues()
+    items.given(*(hint(number, f"s{number}") for number in range(25)))
 
-    @pytest.fixture
-    def client(self, moto_client: Callable[[str], Any]) -> Any:
-        return moto_client("sqs")
+    first = [each.event_id for each in items.dead.peek(100)]
 
-    @pytest.fixture
-    def box(self, client: Any) -> SqsLetterBox:
-        url = client.create_queue(QueueName="dead.fifo", Attributes={"FifoQueue": "true"})["QueueUrl"]
-        for number in range(25):
-            body = json.dumps({"streamId": f"s{number}", "eventId": number})
-            client.send_message(
-                QueueUrl=url, MessageBody=body, MessageGroupId=f"g{number}", MessageDeduplicationId=str(number)
-            )
-        return SqsLetterBox(client, Queue("items", "projection", None, url))
+    assert sorted(each for each in first if each is not None) == list(range(25))
+    assert len(items.dead.peek(100)) == 25
+    assert items.dead.count() == 25
+    assert len(items.dead.peek(12)) == 12
 
-    def test_looking_leaves_every_letter_where_it_is(self, box: SqsLetterBox) -> None:
-        first = [each.event_id for each in box.peek(100)]
 
-        assert sorted(each for each in first if each is not None) == list(range(25))
-        assert len(box.peek(100)) == 25
-        assert box.count() == 25
+def test_purging_deletes_everything(queues: Make) -> None:
+    items = queues()
+    items.given(*(hint(number) for number in range(12)))
 
-    def test_looking_at_some_is_enough(self, box: SqsLetterBox) -> None:
-        assert len(box.peek(12)) == 12
-
-    def test_only_what_is_done_is_deleted(self, box: SqsLetterBox) -> None:
-        deleted, kept = box.delete_where(lambda each: each.event_id is not None and each.event_id < 20)
-
-        assert deleted == 20
-        assert sorted(each.event_id or 0 for each in kept) == [20, 21, 22, 23, 24]
-        assert len(box.peek(100)) == 5
+    assert items.dead.purge() == 12
+    assert items.dead.count() == 0

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
-from cli.api import Answer
-from cli.doctor.history import count, read_models
-from cli.doctor.model import Check, Finding, Verdict, run
-from cli.doctor.permissions import NEEDED, judge, principal_of, simulate
+from cli.aws import errors
+from cli.client.http import Answer
+from cli.client.service import Service
 from cli.errors import CliError, NotFoundError
+from cli.operate.doctor import Check, Finding, Verdict, count, read_models, run
 from cli.output import Output
 from cli.session import Session
 from handlers.events import StreamId
@@ -44,7 +45,7 @@ def test_what_a_check_raises_is_a_fault_of_its_area() -> None:
 
     assert [each.verdict for each in told] == [Verdict.OK, Verdict.FAULT]
     assert told[1].what == "it broke: badly; here; there"
-    assert told[1].mend == "Mend it."
+    assert told[1].hint == "Mend it."
 
 
 def test_what_needs_a_broken_area_is_skipped_and_the_rest_is_not() -> None:
@@ -91,53 +92,36 @@ class Api:
 def test_gaps_in_a_stream_are_found(event_ids: tuple[int, ...], result: tuple[int, int | None]) -> None:
     api: Any = Api(*event_ids)
 
-    assert count(api, "s", None) == result
+    assert count(Service(api), "s", None) == result
 
 
 def test_a_limit_reads_no_more() -> None:
     api: Any = Api(0, 1, 2, 3, 9)
 
-    assert count(api, "s", 4) == (4, None)
+    assert count(Service(api), "s", 4) == (4, None)
 
 
-class Iam:
-    """Allows everything but some actions. Neither the emulator nor moto simulates policies as AWS does."""
-
-    def __init__(self, *denied: str) -> None:
-        self._denied = denied
-
-    def get_role(self, RoleName: str) -> Any:  # noqa: N803 - boto3's name
-        return {"Role": {"Arn": f"arn:aws:iam::123456789012:role/path/{RoleName}"}}
-
-    def get_paginator(self, operation: str) -> Iam:
-        assert operation == "simulate_principal_policy"
-        return self
-
-    def paginate(self, PolicySourceArn: str, ActionNames: list[str]) -> Any:  # noqa: N803 - boto3's names
-        decisions = [
-            {"EvalActionName": name, "EvalDecision": "implicitDeny" if name in self._denied else "allowed"}
-            for name in ActionNames
-        ]
-        yield {"EvaluationResults": decisions[:3]}
-        yield {"EvaluationResults": decisions[3:]}
+DENIED = {
+    "Code": "AccessDenied",
+    "Message": (
+        "User: arn:aws:iam::123456789012:user/me is not authorized to perform: cloudformation:DescribeStacks on resource: "
+        "arn:aws:cloudformation:eu-west-1:123456789012:stack/esctl/* because no identity-based policy allows the "
+        "cloudformation:DescribeStacks action"
+    ),
+}
 
 
-def test_a_command_that_lacks_a_permission_is_named_with_it() -> None:
-    client: Any = Iam("logs:FilterLogEvents")
-    actions = {action for each in NEEDED.values() for action in each}
+def test_a_missing_permission_is_a_fault_that_names_action_and_resource() -> None:
+    def look() -> Iterator[Finding]:
+        with errors():
+            raise ClientError({"Error": DENIED}, "DescribeStacks")  # type: ignore[typeddict-item]
+        yield Finding("stack", Verdict.OK, "not reached")
 
-    findings = list(judge(simulate(client, "arn:aws:iam::123456789012:user/me", actions)))
+    [fault] = run([Check("stack", look)], lambda finding: None)
 
-    [fault] = [each for each in findings if each.verdict is Verdict.FAULT]
-    assert fault.what == "esctl tail-logs is not allowed logs:FilterLogEvents"
-    assert len(findings) == len(NEEDED)
-
-
-def test_the_policies_of_a_session_are_those_of_its_role() -> None:
-    client: Any = Iam()
-
-    assert principal_of(client, "arn:aws:sts::123456789012:assumed-role/Ops/me").endswith(":role/path/Ops")
-    assert principal_of(client, "arn:aws:iam::123456789012:user/me").endswith(":user/me")
+    assert fault.verdict is Verdict.FAULT
+    assert "cloudformation:DescribeStacks on arn:aws:cloudformation:eu-west-1:123456789012:stack/esctl/*" in fault.what
+    assert "cloudformation:DescribeStacks" in fault.hint
 
 
 def test_without_a_target_the_machine_is_still_checked(esctl: Esctl) -> None:
@@ -166,7 +150,7 @@ def test_a_read_model_that_differs_is_named_with_a_command_that_builds_it_anew(e
         api.model.given(("ITEM_CREATED", {"itemId": "lost", "amount": 1}))
         api.model.read_models["test-items"].rows[StreamId(TEST_STREAM), 0].clear()
         [finding] = read_models(Session(environment, Output(environment)), full=True)
-        command = shlex.split(finding.mend.partition("esctl ")[2])
+        command = shlex.split(finding.hint.partition("esctl ")[2])
         again = esctl(*command, "--no-wait")
 
     assert finding.verdict is Verdict.FAULT

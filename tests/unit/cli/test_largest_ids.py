@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cli.doctor.history import contiguity, read_models
-from cli.doctor.model import Verdict
+from cli.operate.doctor import Verdict, contiguity, read_models
 from cli.output import Output
 from cli.session import Session
 from handlers.events import NewEvent, StreamId

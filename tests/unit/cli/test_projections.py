@@ -54,19 +54,19 @@ def test_one_projection_can_be_asked_for_by_name(esctl: Esctl, api: FakeApi) -> 
 
 def test_resuming_waits_for_the_catch_up(esctl: Esctl, api: FakeApi) -> None:
     behind = described("behind", checkpoint=7)
-    api.answers = [RESUMED, behind, AGE, described()]
+    api.answers = [RESUMED, behind, described()]
 
     result = esctl("projections", "resume", "items", "--stream-id", STREAM)
 
     assert result.exit_code == 0
     assert api.calls[0].path == "/projections/items/resume"
     assert api.calls[0].body == {"streamId": STREAM}
-    assert "goes on at event 7" in result.stdout
+    assert "resumed at event 7" in result.stdout
     assert "checkpoint 9" in result.stderr
 
 
 def test_resuming_what_halts_again_is_degraded(esctl: Esctl, api: FakeApi) -> None:
-    api.answers = [RESUMED, HALTED, AGE]
+    api.answers = [RESUMED, HALTED]
 
     result = esctl("projections", "resume", "items")
 
@@ -76,7 +76,7 @@ def test_resuming_what_halts_again_is_degraded(esctl: Esctl, api: FakeApi) -> No
 
 
 def test_resuming_that_takes_too_long_times_out(esctl: Esctl, api: FakeApi) -> None:
-    api.answers = [RESUMED, *[described("behind", checkpoint=7), AGE] * 100]
+    api.answers = [RESUMED, *[described("behind", checkpoint=7)] * 100]
 
     result = esctl("projections", "resume", "items", "--timeout", "3")
 

@@ -11,21 +11,28 @@ from typing import Any
 
 import pytest
 
-from cli.api import Answer
+from cli.client.http import Answer
+from cli.client.service import Halt, ProjectionStatus, RunningReplay, Service, StreamStatus
 from cli.errors import NotFoundError
-from cli.observe import probes
-from cli.observe.health import faults
-from cli.observe.model import ApiHealth, FunctionStatus, QueueStatus, Snapshot, StreamStatus
-from cli.observe.render import age, document, headline, sections, state_text, stream_section
-from cli.observe.resources import Resources, find_resources, function_named, queues_of
+from cli.operate.health import document, faults, headline, sections, state_text, stream_section
+from cli.operate.resources import Resources, find_resources, function_named, queues_of
+from cli.operate.status import (
+    ApiHealth,
+    FunctionStatus,
+    QueueStatus,
+    Snapshot,
+    age_of_event,
+    function_statuses,
+    queue_status,
+    with_ages,
+)
 from cli.targets import Target
+from cli.terminal.text import duration
 
 NOW = datetime(2026, 11, 23, 6, 0, tzinfo=UTC)
 TARGET = Target("aws", "esctl", "eu-central-1", account="123456789012")
 LIVE = StreamStatus("items", "s", "live", head=9, checkpoint=9, lag=0)
-HALTED = replace(
-    LIVE, state="halted", checkpoint=6, lag=3, lag_s=75.0, halted={"eventId": 7, "error": "KeyError: 'a'", "at": "…"}
-)
+HALTED = replace(LIVE, state="halted", checkpoint=6, lag=3, lag_s=75.0, halted=Halt(7, "KeyError: 'a'", "…"))
 WELL = Snapshot("CREATE_COMPLETE", ApiHealth(True, 12.0), (LIVE,), queues=(QueueStatus("items", 0, 0, None, 0),))
 
 
@@ -40,14 +47,14 @@ def test_nothing_is_wrong_with_a_healthy_stack() -> None:
 def test_the_command_that_resumes_can_be_typed_whatever_the_stream_is_called() -> None:
     [fault] = faults(replace(WELL, streams=(replace(HALTED, stream_id="it's; a $stream"),)), max_lag=100)
 
-    assert shlex.split(fault.mend)[-1] == "it's; a $stream"
+    assert shlex.split(fault.hint)[-1] == "it's; a $stream"
 
 
 def test_a_halted_stream_is_a_fault_with_the_command_that_resumes_it() -> None:
     [fault] = faults(replace(WELL, streams=(HALTED,)), max_lag=100)
 
     assert "halted at event 7: KeyError: 'a'" in fault.what
-    assert fault.mend == "esctl projections resume items --stream-id s"
+    assert fault.hint == "esctl projections resume items --stream-id s"
 
 
 @pytest.mark.parametrize(("max_lag", "found"), [(3, []), (2, ["lag"]), (0, ["lag"])])
@@ -90,8 +97,8 @@ def test_the_worst_streams_come_first_and_the_rest_is_counted() -> None:
 
 
 def test_states_are_said_in_words() -> None:
-    replay = {"replayId": "r", "kind": "replay", "checkpoint": 4}
-    rollback = {**replay, "kind": "rollback"}
+    replay = RunningReplay("r", "replay", 1, 4)
+    rollback = replace(replay, kind="rollback")
 
     assert state_text(LIVE) == "✓ live"
     assert state_text(HALTED) == "✗ halted at 7"
@@ -114,7 +121,7 @@ def test_idle_functions_are_only_counted() -> None:
     section = sections(replace(WELL, functions=functions))[2]
 
     assert list(section.rows) == [("A", 3, 1, "n/a")]
-    assert section.note == "1 function had nothing to do"
+    assert section.note == "1 function had no calls"
 
 
 def test_the_document_is_whole_and_has_the_apis_names() -> None:
@@ -132,10 +139,10 @@ def test_the_document_is_whole_and_has_the_apis_names() -> None:
     }
 
 
-def test_ages_have_the_unit_that_suits_them() -> None:
-    seconds = [None, 0.4, 12, 75, 7300, 200_000]
+def test_durations_have_the_unit_that_suits_them() -> None:
+    seconds = [0.4, 12, 75, 7300, 200_000]
 
-    assert [age(each) for each in seconds] == ["n/a", "0.4 s", "12 s", "1 min 15 s", "2 h 1 min", "2 d 7 h"]
+    assert [duration(each) for each in seconds] == ["0.4 s", "12 s", "1 min 15 s", "2 h 1 min", "2 d 7 h"]
 
 
 class Api:
@@ -143,6 +150,9 @@ class Api:
 
     def __init__(self, **stored_at: datetime) -> None:
         self._stored_at = {int(name.removeprefix("event_")): at for name, at in stored_at.items()}
+
+    def post(self, path: str, body: object, *, idempotency_key: str | None = None) -> Answer:
+        raise NotImplementedError
 
     def get(self, path: str, **query: object) -> Answer:
         at = self._stored_at.get(int(str(query["from"])))
@@ -154,16 +164,16 @@ class Api:
 
 
 def test_the_lag_in_seconds_is_the_age_of_the_oldest_event_that_is_not_applied() -> None:
-    api = Api(event_7=NOW - timedelta(seconds=75))
-    stream = {"streamId": "s", "state": "behind", "head": 9, "checkpoint": 6, "lag": 3}
+    service: Any = Service(Api(event_7=NOW - timedelta(seconds=75)))
+    stream = replace(LIVE, state="behind", checkpoint=6, lag=3)
 
-    [found] = probes.streams(api, [{"name": "items", "streams": [stream]}], NOW)
+    [found] = with_ages(service, [ProjectionStatus("items", (stream,))], NOW)
 
     assert found.lag_s == 75
 
 
 def test_a_stream_without_that_event_has_no_age() -> None:
-    assert probes.age_of_event(Api(), "s", 0, NOW) is None
+    assert age_of_event(Service(Api()), "s", 0, NOW) is None
 
 
 OUTPUTS = {
@@ -222,7 +232,7 @@ def test_metrics_of_the_last_hour_are_summed_up(moto_client: Callable[[str], Any
         }
         client.put_metric_data(Namespace="AWS/Lambda", MetricData=[datum])
 
-    assert probes.function_statuses(client, {"A": "f1", "B": "f2"}) == [
+    assert function_statuses(client, {"A": "f1", "B": "f2"}) == [
         FunctionStatus("A", 7, 1, 0),
         FunctionStatus("B", 0, 0, 0),
     ]
@@ -235,7 +245,7 @@ def test_queues_are_counted_with_their_dead_letters(moto_client: Callable[[str],
     client.send_message(QueueUrl=urls["dead"], MessageBody="b")
     [queue] = queues_of({"ItemsQueueUrl": urls["work"], "ItemsDeadLetterQueueUrl": urls["dead"]})
 
-    assert probes.queue_status(client, queue, None) == QueueStatus("items", 1, 0, None, 1)
+    assert queue_status(client, queue, None) == QueueStatus("items", 1, 0, None, 1)
 
 
 def test_resources_come_from_cloudformation(moto_client: Callable[[str], Any]) -> None:

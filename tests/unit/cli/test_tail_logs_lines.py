@@ -1,19 +1,15 @@
-"""Reading and showing log lines, choosing among them, and Live Tail."""
+"""Reading and showing log lines, and choosing among them."""
 
 from __future__ import annotations
 
-import itertools
 import json
 from typing import Any
 
 import pytest
 
 from cli.errors import CliError
-from cli.logs.command import seconds
-from cli.logs.lines import Kind, Line, RawLine, understand
-from cli.logs.livetail import LiveTail, session_lines
-from cli.logs.rendering import Layout, plain, ranges
-from cli.logs.selection import Selection, Wanted
+from cli.operate.logs import Kind, Line, RawLine, Selection, Wanted, seconds, understand
+from cli.operate.logs_tail import Layout, plain, ranges
 from tests.unit.cli.cli_driver import Esctl
 
 LAYOUT = Layout(9)
@@ -157,55 +153,7 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--trace",), ("--event", "x"), ("--event", "1", "--trace", "-f"), ("--event", "1", "--trace", "--live")],
+    [("--trace",), ("--event", "x"), ("--event", "1", "--trace", "-f"), ("--event", "1", "--trace", "--raw")],
 )
 def test_contradicting_options_are_refused_before_anything_is_asked(esctl: Esctl, arguments: tuple[str, ...]) -> None:
     assert esctl("tail-logs", *arguments).exit_code == 2
-
-
-class LiveClient:
-    """Answers StartLiveTail with sessions prepared before; the last one fails."""
-
-    def __init__(self, *sessions: list[dict[str, Any]]) -> None:
-        self._sessions = list(sessions)
-        self.asked: list[list[str]] = []
-
-    def start_live_tail(self, logGroupIdentifiers: list[str]) -> dict[str, Any]:  # noqa: N803 - boto3's name
-        self.asked.append(logGroupIdentifiers)
-        return {"responseStream": self._sessions.pop(0)}
-
-
-def update(group: str, *texts: str) -> dict[str, Any]:
-    results = [{"logGroupIdentifier": group, "message": text, "timestamp": 1, "logStreamName": "s"} for text in texts]
-    return {"sessionUpdate": {"sessionResults": results}}
-
-
-ARN = "arn:aws:logs:eu-central-1:123456789012:log-group:/aws/one"
-BROKEN = {"SessionStreamingException": {"message": "too much"}}
-
-
-def test_live_lines_are_of_the_function_whose_group_they_come_from() -> None:
-    lines = list(session_lines([{"sessionStart": {}}, update("123456789012:/aws/one", "a", "b")], {"AddEvent": ARN}))
-
-    assert [(line.function, line.message) for line in lines] == [("AddEvent", "a"), ("AddEvent", "b")]
-
-
-def test_a_live_session_that_times_out_is_begun_again_and_one_that_breaks_is_an_error() -> None:
-    timeout: dict[str, Any] = {"SessionTimeoutException": {}}
-    client: Any = LiveClient([update("1:/aws/one", "a"), timeout], [update("1:/aws/one", "b"), BROKEN])
-    lines = LiveTail(client, {"AddEvent": ARN}).lines(5)
-
-    assert [line.message for line in itertools.islice(lines, 2) if line] == ["a", "b"]
-    with pytest.raises(CliError, match="too much"):
-        next(lines)
-
-
-def test_live_sessions_have_ten_groups_at_most() -> None:
-    groups = {f"F{number}": f"{ARN}{number}" for number in range(12)}
-    client: Any = LiveClient([BROKEN], [BROKEN])
-    lines = LiveTail(client, groups).lines(5)
-
-    with pytest.raises(CliError):
-        next(lines)
-
-    assert all(len(each) <= 10 for each in client.asked)

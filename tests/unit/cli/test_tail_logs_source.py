@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 
 from cli.errors import UnreachableError
-from cli.logs import source as sources
-from cli.logs.lines import RawLine
-from cli.logs.source import CloudWatchSource, Follower, Page
+from cli.operate import logs as sources
+from cli.operate.logs import CloudWatchSource, Follower, Page, RawLine
 
 NOW_MS = 1_795_000_000_000
 

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from cli.logs.lines import Line, RawLine, understand
-from cli.logs.traceview import document
-from cli.logs.tracing import Trace, trace
-from cli.logs.xray import segments
+import pytest
+
+from cli.operate.logs import Line, RawLine, understand
+from cli.operate.logs_tail import find_event
+from cli.operate.logs_trace import Trace, document, show, trace
+from cli.operate.status import age_of_event
+from cli.output import Format, Output
+from cli.session import Session
+from cli.targets import Choice, Target
 from tests.unit.cli.cli_driver import Esctl
 from tests.unit.cli.fake_api import FakeApi
+from tests.unit.cli.served_api import served
 
 STORED = datetime(2026, 11, 23, 6, 3, 3, 308_000, tzinfo=UTC)
 EVENT = {
@@ -109,20 +116,38 @@ def test_traces_of_the_functions_are_named_for_x_ray() -> None:
     assert trace(EVENT, lines, []).trace_ids == ("1-a", "1-b")
 
 
-def test_segments_of_x_ray_are_nested_and_in_order() -> None:
-    """The emulator takes in no segments, and moto gives them back without time: a fake stands in for X-Ray."""
+@pytest.mark.parametrize(
+    ("target", "urls"),
+    [
+        (
+            Target("aws", "esctl", "eu-central-1", outputs={"ApiId": "abc"}),
+            ["https://eu-central-1.console.aws.amazon.com/cloudwatch/home?region=eu-central-1#xray:traces/1-a"],
+        ),
+        (Target("local", "esctl", "us-east-1", outputs={"ApiId": "abc"}), []),
+    ],
+    ids=["aws", "local"],
+)
+@pytest.mark.parametrize("form", list(Format))
+def test_a_traced_event_has_a_link_to_its_trace(esctl: Esctl, target: Target, urls: list[str], form: Format) -> None:
+    """The emulator keeps no traces, so the local target has no link."""
+    esctl.knows(target)
+    environment = esctl.environment()
+    found = trace(EVENT, [line("AddEvent", 0, "appended", streamId="s", eventId=5, xray_trace_id="1-a")], [])
 
-    class XRay:
-        def batch_get_traces(self, TraceIds: list[str]) -> dict[str, Any]:  # noqa: N803 - boto3's name
-            inner = {"name": "PutItem", "start_time": 1.01, "end_time": 1.02, "fault": True}
-            outer = {"name": "AddEvent", "start_time": 1.0, "end_time": 1.05, "subsegments": [inner]}
-            return {"Traces": [{"Segments": [{"Document": json.dumps(outer)}]} for _ in TraceIds]}
+    show(Session(environment, Output(environment, form), Choice(local=target.is_local, region=target.region)), found)
 
-    client: Any = XRay()
+    written = environment.stdout.getvalue()  # type: ignore[attr-defined]
+    shown = json.loads(written)["traceUrls"] if form is not Format.TEXT else re.findall(r"X-Ray trace: (\S+)", written)
+    assert shown == urls
 
-    found = segments(client, ["1-a"])
 
-    assert [(each.name, round(each.milliseconds), each.error) for each in found] == [
-        ("AddEvent", 50, ""),
-        ("  PutItem", 10, "fault"),
-    ]
+def test_a_stream_id_that_looks_like_an_encoded_one_is_that_stream(esctl: Esctl) -> None:
+    environment = esctl.environment()
+    with served(esctl) as api:
+        api.model.given(("PING", {}), stream_id="~YQ")
+
+        event = find_event(Session(environment, Output(environment)), "~YQ", 0)
+        age_s = age_of_event(Session(environment, Output(environment)).service, "~YQ", 0, datetime.now(UTC))
+
+    assert (event["streamId"], event["eventId"]) == ("~YQ", 0)
+    assert age_s is not None

@@ -219,7 +219,6 @@ def test_time_metadata_and_version_are_imported_as_they_are(esctl: Esctl, api: S
         ('{"streamId":"s","type":"PING","data":{},"eventId":3,"expectedVersion":1}', "contradict"),
         ('{"streamId":"s","type":"PING","data":{},"timeStamp":"yesterday"}', "/timeStamp is not"),
         ('{"streamId":"s","type":"PING","data":{"x":"%s"}}' % ("x" * 420_000), "the limit is 408,576"),
-        ('{"specversion":"1.0","id":"1"}', "add --format cloudevents"),
     ],
 )
 def test_a_bad_line_is_named_and_nothing_of_its_chunk_is_stored(
@@ -338,9 +337,3 @@ def test_an_empty_file_is_fine(esctl: Esctl, api: ServedApi) -> None:
     write(esctl, [])
 
     assert esctl("import", "in.jsonl", "-o", "json").json["imported"] == 0
-
-
-def test_wrong_formats_are_refused(esctl: Esctl, api: ServedApi) -> None:
-    write(esctl, [])
-
-    assert esctl("import", "in.jsonl", "--format", "xml").exit_code == ExitCode.USAGE

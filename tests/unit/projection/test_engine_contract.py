@@ -8,13 +8,13 @@ import pytest
 from handlers.events import StreamId
 from handlers.messages import Hint
 from handlers.projection.engine import Projector
-from handlers.projection.memory import MemoryReadModel
 from handlers.projection.port import ReadModel
 from handlers.store import EventStore
-from handlers.store.memory import MemoryEventStore
 from tests.contracts.engine import EngineContract
 from tests.support.bench import STREAM
 from tests.support.clients import CountingClient
+from tests.support.memory_event_store import MemoryEventStore
+from tests.support.memory_read_model import MemoryReadModel
 from tests.support.projections import KEY, FixedClock, added, ledger
 from tests.support.read_models import dynamodb_read_model
 from tests.support.stores import dynamodb_stores

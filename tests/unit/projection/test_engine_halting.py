@@ -10,10 +10,10 @@ from handlers.errors import HandlerFailed
 from handlers.events import StreamId
 from handlers.projection import Projection
 from handlers.projection.fold import MAX_ERROR_CHARACTERS, fold
-from handlers.projection.memory import MemoryReadModel
 from handlers.projection.port import Outdated
-from handlers.store.memory import MemoryEventStore
 from tests.support.bench import STREAM, Bench, hint
+from tests.support.memory_event_store import MemoryEventStore
+from tests.support.memory_read_model import MemoryReadModel
 from tests.support.projections import added
 
 

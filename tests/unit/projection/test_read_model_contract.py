@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from handlers.projection.memory import MemoryReadModel
 from tests.contracts.read_model import KEY, ParallelReadModelContract, ReadModelContract, ReadModelFactory
+from tests.support.memory_read_model import MemoryReadModel
 from tests.support.read_models import dynamodb_read_model
 
 

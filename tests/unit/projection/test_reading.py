@@ -7,10 +7,10 @@ import pytest
 from handlers.errors import Gone
 from handlers.events import StreamId
 from handlers.projection import transitions
-from handlers.projection.memory import MemoryReadModel
 from handlers.projection.reading import MAX_TRIES, ListPage, read_page
 from handlers.projection.state import Chunk, StreamState
 from handlers.projection.transitions import StateChange
+from tests.support.memory_read_model import MemoryReadModel
 from tests.support.ports import Interrupted
 
 STREAM = StreamId("s")

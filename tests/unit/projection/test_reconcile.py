@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from handlers.events import StreamId
-from handlers.projection.memory import MemoryReadModel
 from handlers.projection.reconcile import lags
-from handlers.store.memory import MemoryEventStore
+from tests.support.memory_event_store import MemoryEventStore
+from tests.support.memory_read_model import MemoryReadModel
 from tests.support.projections import added, ledger
 
 NAMES = "abcde"

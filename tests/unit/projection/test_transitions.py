@@ -8,10 +8,10 @@ import pytest
 
 from handlers.events import StreamId
 from handlers.projection import transitions
-from handlers.projection.memory import MemoryReadModel
 from handlers.projection.port import Outdated
 from handlers.projection.state import Chunk, Halted, Previous, Replay, StreamState
 from handlers.projection.transitions import StateChange
+from tests.support.memory_read_model import MemoryReadModel
 
 STREAM = StreamId("s")
 AT = "2026-01-01T00:00:00.000Z"

@@ -12,15 +12,16 @@ from handlers.exactjson import dumps
 from handlers.messages import Hint
 from handlers.projection import Projection
 from handlers.projection.engine import Projector
-from handlers.projection.jobs import MemoryReplayJobs, ReplayJobs
-from handlers.projection.memory import MemoryReadModel
+from handlers.projection.jobs import ReplayJobs
 from handlers.projection.port import ReadModel
 from handlers.projection.reconcile import unfinished_replay
 from handlers.projection.replay import Replays
 from handlers.projection.replay_worker import ReplayWorker
 from handlers.projection.state import StreamState
 from handlers.store import EventStore
-from handlers.store.memory import MemoryEventStore
+from tests.support.memory_event_store import MemoryEventStore
+from tests.support.memory_read_model import MemoryReadModel
+from tests.support.memory_replay_jobs import MemoryReplayJobs
 
 STREAM = StreamId("counted")
 

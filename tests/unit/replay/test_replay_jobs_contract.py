@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from handlers.projection.jobs import MemoryReplayJobs
 from handlers.projection.jobs_dynamodb import DynamoDbReplayJobs
 from tests.contracts.jobs import JobsFactory, ReplayJobsContract
+from tests.support.memory_replay_jobs import MemoryReplayJobs
 from tests.support.tables import make_jobs_table
 
 

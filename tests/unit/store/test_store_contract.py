@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from handlers.store.memory import MemoryEventStore
 from tests.contracts.event_store import EventStoreContract
+from tests.support.memory_event_store import MemoryEventStore
 from tests.support.stores import StoreFactory, dynamodb_stores
 
 

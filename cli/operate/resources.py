@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 FUNCTION = "AWS::Lambda::Function"
 LOG_GROUP = "AWS::Logs::LogGroup"
-DASHBOARD = "AWS::CloudWatch::Dashboard"
 
 REPLAYS = "replays"
 PUBLISHER = "publisher"
@@ -50,11 +49,6 @@ class Resources:
         if "ApiAccessLogs" in groups:
             found["Api"] = groups["ApiAccessLogs"]
         return found
-
-    @property
-    def dashboard(self) -> str | None:
-        """The dashboard's name."""
-        return next(iter(self.by_type.get(DASHBOARD, {}).values()), None)
 
 
 def find_resources(clients: Clients, stack_name: str) -> Resources:

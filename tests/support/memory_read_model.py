@@ -1,4 +1,4 @@
-"""A projection's storage in memory: the model that the DynamoDB adapter is held against."""
+"""A projection's storage in memory: the contract's model, and what tests run on."""
 
 from __future__ import annotations
 

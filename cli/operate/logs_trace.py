@@ -5,10 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cli.logs.lines import Kind, Line
-from cli.logs.selection import is_about
+from cli.client.projections import projections_of
+from cli.client.service import Event
+from cli.operate.logs import Follower, Kind, Line, is_about, understand
+from cli.operate.logs_tail import find_event, log_groups, log_source, pause_s, start_of
+from cli.tables import Column, visible
+from handlers.clock import parse_rfc3339
+from handlers.projections.test_items import TEST_STREAM
+
+if TYPE_CHECKING:
+    from cli.session import Session
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +68,7 @@ class Trace:
         return not self.missing
 
 
-def trace(event: dict[str, Any], lines: Iterable[Line], followers: Sequence[str]) -> Trace:
+def trace(event: Event, lines: Iterable[Line], followers: Sequence[str]) -> Trace:
     """Find an event's path.
 
     Parameters
@@ -72,8 +80,6 @@ def trace(event: dict[str, Any], lines: Iterable[Line], followers: Sequence[str]
     followers
         Names of the projections that follow its stream.
     """
-    from handlers.clock import parse_rfc3339
-
     stream_id, event_id = event["streamId"], int(event["eventId"])
     stored_at = parse_rfc3339(event["timeStamp"])
     correlation_id = (event.get("metadata") or {}).get("correlationId")
@@ -153,3 +159,96 @@ def _projection_line(lines: Sequence[Line], name: str, stream_id: str, event_id:
 def _trace_ids(lines: Iterable[Line]) -> tuple[str, ...]:
     found = (line.fields.get("xray_trace_id") for line in lines)
     return tuple(dict.fromkeys(each for each in found if isinstance(each, str) and each))
+
+
+def show_trace(session: Session, stream_id: str | None, event_id: int, timeout_s: float) -> None:
+    """Show an event's path; waits for late lines until all projections have it, or time is up."""
+    event = find_event(session, stream_id or TEST_STREAM, event_id)
+    groups = log_groups(session, ())
+    follower = Follower(log_source(session, groups), list(groups), int(start_of(None, event).timestamp() * 1000))
+    followers = [projection.name for projection in projections_of(event["streamId"])]
+    lines: list[Line] = []
+    deadline = session.environment.monotonic() + timeout_s
+    while True:
+        lines += map(understand, follower.look())
+        found = trace(event, lines, followers)
+        if found.complete or session.environment.monotonic() >= deadline:
+            break
+        session.environment.sleep(pause_s(session))
+    show(session, found)
+
+
+def show(session: Session, found: Trace) -> None:
+    """Write the path as a table, or as a document."""
+    links = [url for each in found.trace_ids if (url := session.target.trace_url(each)) is not None]
+    if not session.output.is_text:
+        session.output.json(document(found) | {"traceUrls": links})
+        return
+    output = session.output
+    output.text(f"{visible(found.event_type)} is event {found.event_id} of stream {visible(found.stream_id)}")
+    if found.correlation_id:
+        output.text(f"correlation id {visible(found.correlation_id)}")
+    output.text()
+    columns = ("time", Column("+ ms", "right"), Column("total ms", "right"), "where", "what")
+    output.table(columns, rows(found))
+    for url in links:
+        output.text(f"X-Ray trace: {url}")
+    _conclude(session, found)
+
+
+def rows(found: Trace) -> list[tuple[object, ...]]:
+    """The cells of the table."""
+    if not found.steps:
+        return []
+    first = before = found.steps[0].at
+    cells: list[tuple[object, ...]] = []
+    for step in found.steps:
+        time = step.at.astimezone().strftime("%H:%M:%S.%f")[:-3]
+        cells.append((time, _ms(before, step.at), _ms(first, step.at), step.where, step.what))
+        before = step.at
+    return cells
+
+
+def _ms(one: datetime, other: datetime) -> str:
+    return f"{(other - one).total_seconds() * 1000:.0f}"
+
+
+def _conclude(session: Session, found: Trace) -> None:
+    output = session.output
+    output.message()
+    if found.missing:
+        names = ", ".join(found.missing)
+        output.warning(f"not (yet) seen in the log of: {names}")
+        output.hint("See where the projections stand:  esctl projections")
+    elif found.projected:
+        took = _ms(found.steps[0].at, found.steps[-1].at)
+        output.success(f"in the read model of {', '.join(found.projected)}; the whole path took {took} ms")
+    else:
+        output.message("No projection follows this stream.")
+    if not session.target.is_local:
+        output.message("Functions run on several machines, whose clocks may differ by some milliseconds.")
+
+
+def document(found: Trace) -> dict[str, Any]:
+    """The path for scripts."""
+    first = found.steps[0].at if found.steps else found.stored_at
+    return {
+        "streamId": found.stream_id,
+        "eventId": found.event_id,
+        "type": found.event_type,
+        "correlationId": found.correlation_id,
+        "complete": found.complete,
+        "projected": list(found.projected),
+        "missing": list(found.missing),
+        "steps": [
+            {
+                "at": step.at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+                "sinceFirstMs": int(_ms(first, step.at)),
+                "where": step.where,
+                "what": step.what,
+                "requestId": step.request_id or None,
+            }
+            for step in found.steps
+        ],
+        "traceIds": list(found.trace_ids),
+    }

@@ -1,18 +1,22 @@
-"""A snapshot as tables for people and as a document for scripts."""
+"""What a snapshot says: the faults and the commands that repair them, tables for people, a document for scripts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from shlex import quote as shell
 from typing import Any
 
-from cli.observe.health import Fault
-from cli.observe.model import BEHIND, HALTED, LIVE, REPLAYING, QueueStatus, Snapshot, StreamStatus
+from cli.client.service import BEHIND, HALTED, LIVE, REPLAYING, StreamStatus
+from cli.operate.status import QueueStatus, Snapshot
 from cli.tables import Column
 from cli.targets import Target
+from cli.terminal.text import duration
 
 STREAMS_SHOWN = 15
 UNKNOWN = "n/a"
+
+_ERROR_CHARACTERS = 200
 
 # The word says it all; mark and colour only help to find it.
 _MARKS = {LIVE: "✓", BEHIND: "…", HALTED: "✗", REPLAYING: "↻"}
@@ -21,8 +25,84 @@ _SEVERITY = {HALTED: 0, BEHIND: 1, REPLAYING: 2, LIVE: 3}
 
 
 @dataclass(frozen=True, slots=True)
+class Fault:
+    """Something that needs an operator.
+
+    Attributes
+    ----------
+    kind
+        ``api``, ``stack``, ``halted``, ``lag`` or ``dead-letters``.
+    what
+        One line.
+    hint
+        The command to type next; empty if there is none.
+    """
+
+    kind: str
+    what: str
+    hint: str = ""
+
+
+def faults(snapshot: Snapshot, max_lag: int) -> list[Fault]:
+    """List what is degraded.
+
+    Parameters
+    ----------
+    max_lag
+        Events that a stream may be behind.
+    """
+    found = []
+    if not snapshot.api.ok:
+        found.append(Fault("api", f"the API does not answer: {snapshot.api.error}", "esctl doctor"))
+    if snapshot.stack_status is not None and not _sound(snapshot.stack_status):
+        found.append(Fault("stack", f"the stack is in {snapshot.stack_status}", "esctl deploy"))
+    for stream in snapshot.streams:
+        found += _of_stream(stream, max_lag)
+    for queue in snapshot.queues:
+        if queue.dead_letters:
+            number = f"{queue.dead_letters} dead letter{'' if queue.dead_letters == 1 else 's'}"
+            found.append(Fault("dead-letters", f"{number} of {queue.name}", f"esctl dead-letters list {queue.name}"))
+    return found
+
+
+def halted_text(stream: StreamStatus, error_max: int | None = None) -> str:
+    """Say in one line where and why a stream is halted."""
+    where = f"{stream.projection}: stream {stream.stream_id}"
+    if stream.halted is None:
+        return f"{where} is not halted"
+    return f"{where} is halted at event {stream.halted.event_id}: {stream.halted.error[:error_max]}"
+
+
+def resume_command(stream: StreamStatus) -> str:
+    """Return the command that retries the event at which a stream is halted."""
+    return f"esctl projections resume {stream.projection} --stream-id {shell(stream.stream_id)}"
+
+
+def skip_command(stream: StreamStatus) -> str:
+    """Return the command that skips the event at which a stream is halted."""
+    event_id = stream.halted.event_id if stream.halted else stream.checkpoint + 1
+    return f"esctl projections skip {stream.projection} --stream-id {shell(stream.stream_id)} --event-id {event_id}"
+
+
+def _of_stream(stream: StreamStatus, max_lag: int) -> list[Fault]:
+    if stream.state == HALTED and stream.halted is not None:
+        return [Fault("halted", halted_text(stream, _ERROR_CHARACTERS), resume_command(stream))]
+    if stream.lag > max_lag:
+        what = f"{stream.projection}: stream {stream.stream_id} is {stream.lag} events behind"
+        return [Fault("lag", what, "esctl tail-logs --since 10m")]
+    return []
+
+
+def _sound(stack_status: str) -> bool:
+    """Tell whether a stack in this state works as deployed; one that is just being changed does."""
+    if stack_status.endswith("_IN_PROGRESS"):
+        return not stack_status.startswith(("DELETE", "ROLLBACK"))
+    return stack_status in ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "IMPORT_COMPLETE")
+
+
+@dataclass(frozen=True, slots=True)
 class Section:
-    """One table of the screen; ``note`` stands below it, or instead of it where there are no rows."""
+    """One table of the screen; ``note`` is shown below it, or in its place if there are no rows."""
 
     title: str
     columns: Sequence[Column | str]
@@ -31,25 +111,25 @@ class Section:
 
 
 def headline(target: Target, snapshot: Snapshot) -> str:
-    """The first line: which stack, and whether it and its API are there."""
+    """Return the first line: the stack, its state, and whether its API answers."""
     api = snapshot.api
     answers = f"API answers in {api.milliseconds:.0f} ms" if api.ok else "API does not answer"
     return f"{target.label} · {snapshot.stack_status or 'state ' + UNKNOWN} · {answers}"
 
 
 def sections(snapshot: Snapshot) -> list[Section]:
-    """The tables of the screen."""
+    """Return the tables of the screen."""
     return [stream_section(snapshot.streams, snapshot.more_streams), _queues(snapshot), _functions(snapshot)]
 
 
 def stream_section(streams: Sequence[StreamStatus], more: Sequence[str] = (), *, shown: int = STREAMS_SHOWN) -> Section:
-    """The streams, the worst first."""
+    """Return the table of streams, the worst first."""
     ordered = sorted(streams, key=lambda each: (_SEVERITY.get(each.state, 0), -each.lag))
     rows = [_stream_row(each) for each in ordered[:shown]]
     notes = []
     if len(ordered) > shown:
         notes.append(f"and {len(ordered) - shown} more, none worse than these")
-    notes += [f"{name} follows more streams than were looked at" for name in more]
+    notes += [f"{name} has more streams than are shown" for name in more]
     columns = (
         "projection",
         "stream",
@@ -62,12 +142,12 @@ def stream_section(streams: Sequence[StreamStatus], more: Sequence[str] = (), *,
 
 
 def state_text(stream: StreamStatus) -> str:
-    """The state in a few words: ``✗ halted at 7``."""
+    """Return the state in a few words: ``✗ halted at 7``."""
     text = f"{_MARKS.get(stream.state, '?')} {stream.state}"
     if stream.state == HALTED and stream.halted is not None:
-        text += f" at {stream.halted['eventId']}"
+        text += f" at {stream.halted.event_id}"
     if stream.replay is not None:
-        kind = stream.replay.get("kind", "replay")
+        kind = stream.replay.kind
         running = (
             f"{'' if stream.state == REPLAYING and kind == 'replay' else kind + ' '}{stream.replayed_percent or 0} %"
         )
@@ -76,7 +156,7 @@ def state_text(stream: StreamStatus) -> str:
 
 
 def styled_state(stream: StreamStatus) -> object:
-    """The state for a terminal."""
+    """Return the state for a terminal."""
     from rich.text import Text
 
     return Text(state_text(stream), style=_STYLES.get(stream.state, ""))
@@ -89,7 +169,7 @@ def _stream_row(stream: StreamStatus) -> tuple[object, ...]:
         state_text(stream),
         "none" if stream.head < 0 else stream.head,
         "none" if stream.checkpoint < 0 else stream.checkpoint,
-        stream.lag if stream.lag_s is None else f"{stream.lag} ({age(stream.lag_s)})",
+        stream.lag if stream.lag_s is None else f"{stream.lag} ({duration(stream.lag_s)})",
     )
 
 
@@ -106,14 +186,19 @@ def _queues(snapshot: Snapshot) -> Section:
 
 
 def _queue_row(queue: QueueStatus) -> tuple[object, ...]:
-    empty = queue.waiting == 0 and queue.in_flight == 0
     return (
         queue.name,
         _or_unknown(queue.waiting),
         _or_unknown(queue.in_flight),
-        "" if empty and queue.oldest_s is None else age(queue.oldest_s),
+        _oldest(queue),
         _or_unknown(queue.dead_letters),
     )
+
+
+def _oldest(queue: QueueStatus) -> str:
+    if queue.oldest_s is None:
+        return "" if queue.waiting == 0 and queue.in_flight == 0 else UNKNOWN
+    return duration(queue.oldest_s)
 
 
 def _functions(snapshot: Snapshot) -> Section:
@@ -125,7 +210,7 @@ def _functions(snapshot: Snapshot) -> Section:
     note = _why(snapshot, "functions")
     if not note and len(busy) < len(every):
         idle = len(every) - len(busy)
-        note = f"{idle} function{'' if idle == 1 else 's'} had nothing to do"
+        note = f"{idle} function{'' if idle == 1 else 's'} had no calls"
     return Section("Functions", columns, rows, note)
 
 
@@ -138,31 +223,8 @@ def _or_unknown(value: object) -> object:
     return UNKNOWN if value is None else value
 
 
-def age(seconds: float | None) -> str:
-    """A duration in the unit that suits it.
-
-    Examples
-    --------
-    >>> age(0.4), age(75), age(7300)
-    ('0.4 s', '1 min 15 s', '2 h 1 min')
-    """
-    if seconds is None:
-        return UNKNOWN
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    whole = int(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    if whole < 86400:
-        return f"{whole // 3600} h {whole % 3600 // 60} min"
-    return f"{whole // 86400} d {whole % 86400 // 3600} h"
-
-
-def document(target: Target, snapshot: Snapshot, faults: Iterable[Fault]) -> dict[str, Any]:
-    """The snapshot for scripts; what is not known is null."""
-    found = list(faults)
+def document(target: Target, snapshot: Snapshot, found: Sequence[Fault]) -> dict[str, Any]:
+    """Return the snapshot for scripts; unknown values are null."""
     return {
         "target": target.kind,
         "stackName": target.stack_name,
@@ -181,14 +243,17 @@ def document(target: Target, snapshot: Snapshot, faults: Iterable[Fault]) -> dic
 
 
 def stream_document(stream: StreamStatus) -> dict[str, Any]:
-    """One stream for scripts."""
-    return {**_camel(asdict(stream)), "replayedPercent": stream.replayed_percent}
+    """Return one stream for scripts."""
+    document = _camel(asdict(stream))
+    return document | {"skipped": len(stream.skipped), "replayedPercent": stream.replayed_percent}
 
 
 def _camel(values: dict[str, Any]) -> dict[str, Any]:
-    """Names as the API has them: ``lag_s`` is a number of seconds, so it is ``lagSeconds``."""
+    """Name values as the API does: ``lag_s``, a number of seconds, becomes ``lagSeconds``."""
     named = {}
     for name, value in values.items():
         head, *rest = name.removesuffix("_s").split("_")
-        named[head + "".join(map(str.capitalize, rest)) + ("Seconds" if name.endswith("_s") else "")] = value
+        named[head + "".join(map(str.capitalize, rest)) + ("Seconds" if name.endswith("_s") else "")] = (
+            _camel(value) if isinstance(value, dict) else value
+        )
     return named

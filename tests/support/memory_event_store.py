@@ -1,4 +1,4 @@
-"""The event store in memory: the model that the real adapter is held against, and what tests run on."""
+"""The event store in memory: the contract's model, and what tests run on."""
 
 from __future__ import annotations
 

@@ -1,1 +1,0 @@
-"""What the system costs: measured amounts times a dated table of prices."""

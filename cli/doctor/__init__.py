@@ -1,1 +1,0 @@
-"""Checking the machine and the deployed stack, end to end."""

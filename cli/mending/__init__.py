@@ -1,1 +1,0 @@
-"""Mending what halted or could not be delivered: resume, skip, redrive, purge."""

@@ -1,1 +1,0 @@
-"""Looking at a deployed stack: what it consists of, where its projections stand, what its queues hold."""

@@ -1,0 +1,275 @@
+"""What events cost: amounts measured from the functions' log lines, times a dated table of prices."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from statistics import median
+
+from cli.operate.logs import Kind, Line
+
+# A line is stored with 26 bytes more: https://aws.amazon.com/cloudwatch/pricing/ counts them.
+_LINE_OVERHEAD_BYTES = 26
+_APPENDING = "AddEvent"
+_PUBLISHING = "Publisher"
+_PROJECTING = "Projector"
+_SINGLE_READS = {"dynamodb.GetItem": 1, "dynamodb.Query": 1, "dynamodb.TransactGetItems": 4}
+MILLION = 1_000_000
+_MINUTES_A_MONTH = 43_800
+# "Using Lambda with Amazon SQS": five long polls at a time, twenty seconds each, even where nothing comes.
+_IDLE_RECEIVES_A_MONTH = 5 * 3 * _MINUTES_A_MONTH
+
+
+@dataclass
+class FunctionUse:
+    """One function on the way of an event.
+
+    Attributes
+    ----------
+    durations_ms
+        Billed milliseconds of each invocation.
+    requests
+        AWS requests by service and operation, like ``dynamodb.PutItem``.
+    """
+
+    memory_mb: int = 0
+    durations_ms: list[float] = field(default_factory=list)
+    requests: Counter[str] = field(default_factory=Counter)
+    read_units: float = 0.0
+    write_units: float = 0.0
+    log_bytes: int = 0
+
+    @property
+    def invocations(self) -> int:
+        return len(self.durations_ms)
+
+    @property
+    def typical_ms(self) -> float:
+        """The median: a few cold starts among few invocations would spoil the mean."""
+        return median(self.durations_ms) if self.durations_ms else 0.0
+
+    @property
+    def reads_by_count(self) -> float:
+        """Read units of small items by the number of requests: what the emulator says of them is wrong."""
+        return float(sum(self.requests[name] * units for name, units in _SINGLE_READS.items()))
+
+
+@dataclass
+class Measured:
+    """What happened in a time.
+
+    Attributes
+    ----------
+    events
+        Events appended.
+    calls
+        Calls of the API that appended them.
+    published, delivered
+        Messages to the topic, and from it to the queues of projections.
+    functions
+        By logical id: those that events pass through.
+    """
+
+    events: int = 0
+    calls: int = 0
+    published: int = 0
+    delivered: int = 0
+    functions: dict[str, FunctionUse] = field(default_factory=dict)
+
+
+def on_the_way(functions: Iterable[str]) -> list[str]:
+    """The functions that every event passes through, in its order."""
+    names = sorted(functions)
+    return [
+        *(name for name in (_APPENDING, _PUBLISHING) if name in names),
+        *(name for name in names if name.startswith(_PROJECTING)),
+    ]
+
+
+def measure(lines: Iterable[Line]) -> Measured:
+    """Add up log lines of the functions on an event's way."""
+    found = Measured()
+    for line in lines:
+        use = found.functions.setdefault(line.function, FunctionUse())
+        use.log_bytes += len(line.raw.message.encode()) + _LINE_OVERHEAD_BYTES
+        if line.kind is Kind.REPORT:
+            _report(use, line.fields)
+        elif line.text == "appended" and line.function == _APPENDING:
+            found.events += int(line.fields.get("lastEventId", 0)) - int(line.fields.get("eventId", 0)) + 1
+        elif line.function == _APPENDING and line.text.startswith("POST "):
+            found.calls += 1
+        elif line.text == "published":
+            found.published += len(line.fields.get("eventIds", ()))
+        elif line.text == "projected":
+            found.delivered += len(line.fields.get("eventIds", ()))
+        _used(use, line.fields.get("used"))
+    return found
+
+
+def _report(use: FunctionUse, fields: Mapping[str, str]) -> None:
+    use.memory_mb = int(float(fields.get("Memory Size", "0").split()[0]))
+    billed = fields.get("Billed Duration") or fields.get("Duration") or "0"
+    use.durations_ms.append(float(billed.split()[0]))
+
+
+def _used(use: FunctionUse, used: object) -> None:
+    if not isinstance(used, Mapping):
+        return
+    use.requests.update(used.get("requests", {}))
+    use.read_units += float(used.get("readUnits", 0))
+    use.write_units += float(used.get("writeUnits", 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """A price: so many dollars for so many pieces.
+
+    Attributes
+    ----------
+    per
+        How many pieces the price is for: requests, units, bytes.
+    unit
+        What the price is for, in words.
+    """
+
+    price: Decimal
+    per: int
+    unit: str
+    source: str
+
+    def of(self, amount: Decimal) -> Decimal:
+        """What an amount of pieces costs."""
+        return amount * self.price / self.per
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """All prices, and when and where they hold."""
+
+    as_of: str
+    region: str
+    currency: str
+    by_name: Mapping[str, Price]
+
+    def __getitem__(self, name: str) -> Price:
+        return self.by_name[name]
+
+
+def load_prices() -> Prices:
+    """Read the table of prices (``prices.json`` beside this file)."""
+    document = json.loads(Path(__file__).with_name("prices.json").read_text(encoding="utf-8"))
+    by_name = {
+        name: Price(Decimal(each["price"]), int(each["per"]), each["unit"], each["source"])
+        for name, each in document["prices"].items()
+    }
+    return Prices(document["asOf"], document["region"], document["currency"], by_name)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One line of the bill.
+
+    Attributes
+    ----------
+    each
+        Amount per event.
+    amount
+        Amount per million events, or per month; in pieces of the price's unit.
+    """
+
+    service: str
+    what: str
+    each: Decimal | None
+    amount: Decimal
+    unit: str
+    cost: Decimal
+
+
+def per_million(measured: Measured, prices: Prices, *, count_reads: bool) -> list[Part]:
+    """What a million events cost, part by part.
+
+    Parameters
+    ----------
+    count_reads
+        Take read units from the number of reads instead of what DynamoDB said (the emulator says it wrongly).
+    """
+    return list(_parts(measured, prices, count_reads))
+
+
+def _parts(measured: Measured, prices: Prices, count_reads: bool) -> Iterator[Part]:
+    events = measured.events
+
+    def part(service: str, what: str, price: str, total: float) -> Part:
+        each = Decimal(str(total)) / events
+        amount = each * MILLION
+        return Part(service, what, each, amount, prices[price].unit, prices[price].of(amount))
+
+    yield part("API Gateway", "calls", "apiRequest", measured.calls)
+    for name, use in measured.functions.items():
+        yield part("Lambda", f"{name}: requests", "lambdaRequest", use.invocations)
+        yield part(
+            "Lambda", f"{name}: {use.typical_ms:.0f} ms of {use.memory_mb} MB", "lambdaGbSecond", _gb_seconds(use)
+        )
+    for name, use in measured.functions.items():
+        if use.write_units:
+            yield part("DynamoDB", f"{name}: writes", "writeUnit", use.write_units)
+        reads = use.reads_by_count if count_reads else use.read_units
+        if reads:
+            yield part("DynamoDB", f"{name}: reads", "readUnit", reads)
+    yield part("SNS", "messages published", "snsPublish", measured.published)
+    yield part("SNS", "messages delivered", "snsDelivery", measured.delivered)
+    projecting = sum(use.invocations for name, use in measured.functions.items() if name.startswith("Projector"))
+    yield part("SQS", "sent, received, deleted", "sqsRequest", measured.delivered + 2 * projecting)
+    log_bytes = sum(use.log_bytes for use in measured.functions.values())
+    yield part("CloudWatch", "logs", "logGb", log_bytes)
+
+
+def _gb_seconds(use: FunctionUse) -> float:
+    return use.invocations * use.typical_ms / 1000 * use.memory_mb / 1024
+
+
+def monthly(prices: Prices, *, event_bytes: int, alarms: int, queues: int, projections: int) -> list[Part]:
+    """What a month costs besides: a million stored events, and what is there without any.
+
+    Parameters
+    ----------
+    event_bytes
+        Size of a stored event.
+    alarms, queues, projections
+        How many there are of each.
+    """
+    stored = Decimal(event_bytes * MILLION)
+    metrics = 2 + 5 * projections  # appended, conflicts; projected, skipped, halts, lag, halted streams
+
+    def part(service: str, what: str, price: str, amount: Decimal) -> Part:
+        return Part(service, what, None, amount, prices[price].unit, prices[price].of(amount))
+
+    return [
+        part("DynamoDB", f"a million events of {event_bytes} bytes kept", "tableGbMonth", stored),
+        part("DynamoDB", "their continuous backup", "backupGbMonth", stored),
+        part("CloudWatch", "alarms", "alarmMonth", Decimal(alarms)),
+        part("CloudWatch", "dashboard", "dashboardMonth", Decimal(1)),
+        part("CloudWatch", "own metrics", "metricMonth", Decimal(metrics)),
+        part("Lambda", "the reconciler's requests, one a minute", "lambdaRequest", Decimal(_MINUTES_A_MONTH)),
+        part("SQS", "waiting for messages", "sqsRequest", Decimal(_IDLE_RECEIVES_A_MONTH * queues)),
+    ]
+
+
+def assumptions(measured: Measured, prices: Prices, *, local: bool) -> list[str]:
+    """What to know about the figures."""
+    found = [
+        f"List prices of {prices.region} as of {prices.as_of}, without free tier, discounts, tax and data transfer.",
+        f"Measured: {measured.events:,} events in {measured.calls:,} calls; "
+        f"{measured.delivered / max(1, measured.published):.2f} deliveries per event.",
+        "A function's time is the median of its invocations: cold starts are left out.",
+        "Larger batches cost less: under load a call of the publisher or of a projector takes in many events.",
+        "An append with an Idempotency-Key, as esctl sends one, needs 4 write units; without one it needs 1.",
+        "Reading (lists, streams) and replays are not in it.",
+    ]
+    if local:
+        found.append("Functions' times are this machine's. Read units are counted from the reads, a small item each.")
+    return found

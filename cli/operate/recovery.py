@@ -1,0 +1,202 @@
+"""Recovery of what failed: resume and skip halted streams, wait for the catch-up, redrive dead letters.
+
+A projection's dead letter is only a hint: its event is in the store. So redriving is *resume, wait until the stream has
+caught up, delete the message*, and no old message gets between new ones. What the publisher could not announce the
+reconciler announces again. A replay's message stands for work to be done: it is sent again, then deleted.
+
+Every step may be repeated: a message is deleted only after its work is done, and work done twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from cli.aws import errors
+from cli.client.service import HALTED, Service, StreamStatus
+from cli.environment import Environment
+from cli.errors import CliError, ConflictError, NotFoundError
+from cli.operate.dead_letters import DeadLetter, DeadLetterQueue
+from cli.operate.resources import find_resources
+from cli.operate.status import with_ages
+
+if TYPE_CHECKING:
+    from cli.aws import Clients
+
+_MARGIN_S = 60.0  # for everything about a redrive that is not waiting
+_UNREADABLE = "unreadable: look at it, then purge the queue"
+
+
+def projection_streams(service: Service, name: str | None) -> tuple[list[StreamStatus], list[str]]:
+    """Return the streams of one projection or of all, and which projections have more than are returned.
+
+    Raises
+    ------
+    NotFoundError
+        There is no projection of that name.
+    """
+    found = service.projections()
+    chosen = [each for each in found if name in (None, each.name)]
+    if name is not None and not chosen:
+        raise NotFoundError(f"there is no projection {name}", f"Projections: {', '.join(each.name for each in found)}.")
+    return with_ages(service, chosen, datetime.now(UTC)), [each.name for each in chosen if each.more]
+
+
+def wait_until_caught_up(
+    service: Service, environment: Environment, name: str, stream_ids: Collection[str], timeout_s: float
+) -> list[StreamStatus]:
+    """Wait until each stream is at its head or halted, or time is up; returns their status then."""
+    found: dict[str, tuple[StreamStatus, ...]] = {}
+    waiting = list(stream_ids)
+
+    def ask() -> list[str]:
+        nonlocal waiting
+        found.update({stream_id: _status(service, name, stream_id) for stream_id in waiting})
+        waiting = [each for each in waiting if any(stream.lag and stream.state != HALTED for stream in found[each])]
+        return waiting
+
+    environment.poll(ask, lambda left: not left, timeout_s=timeout_s, pause_s=0.05, pause_max_s=1.0)
+    return [stream for streams in found.values() for stream in streams]
+
+
+def _status(service: Service, name: str, stream_id: str) -> tuple[StreamStatus, ...]:
+    """Return the status of one stream in a projection; empty if the projection does not follow it."""
+    return tuple(stream for each in service.projections(name=name, stream_id=stream_id) for stream in each.streams)
+
+
+def reconcile(clients: Clients, stack_name: str) -> None:
+    """Run the reconciler now: it triggers every projection that lags, which else happens once a minute.
+
+    Raises
+    ------
+    CliError
+        The stack has none, or it failed.
+    """
+    name = find_resources(clients, stack_name).functions.get("Reconciler")
+    if name is None:
+        raise CliError("the stack has no reconciler: another version deployed it", "Deploy it again:  esctl deploy")
+    with errors():
+        answer = clients.client("lambda").invoke(FunctionName=name, Payload=b"{}")
+    if answer.get("FunctionError"):
+        why = json.loads(answer["Payload"].read() or b"{}").get("errorMessage", answer["FunctionError"])
+        raise CliError(f"the reconciler failed: {why}", "See its log:  esctl tail-logs --function Reconciler")
+
+
+@dataclass(slots=True)
+class Redriven:
+    """What became of the dead letters of one queue.
+
+    Attributes
+    ----------
+    done
+        How many were recovered and deleted.
+    resumed
+        Streams that were resumed.
+    kept
+        Dead letters that stay, with the reason.
+    halted
+        Streams that are halted again.
+    """
+
+    queue: str
+    done: int = 0
+    resumed: list[str] = field(default_factory=list)
+    kept: list[tuple[DeadLetter, str]] = field(default_factory=list)
+    halted: list[StreamStatus] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Redrive:
+    """Redrives dead letters.
+
+    Parameters
+    ----------
+    reconcile
+        Triggers every projection that lags.
+    timeout_s
+        How long to wait for a catch-up.
+    """
+
+    service: Service
+    environment: Environment
+    reconcile: Callable[[], None]
+    timeout_s: float
+
+    def run(self, letters: DeadLetterQueue) -> Redriven:
+        """Recover what the dead letters of one queue stand for, and delete those that are done.
+
+        Raises
+        ------
+        CliError
+        """
+        result = Redriven(letters.queue.name)
+        seen: set[str] = set()
+        while True:
+            with letters.taken(hidden_s=self.timeout_s + _MARGIN_S) as taken:
+                fresh = [each for each in taken if each.message_id not in seen]
+                if not fresh:
+                    return result
+                seen |= {each.message_id for each in fresh}
+                for recovered in self._recovered(letters, fresh, result):
+                    left = letters.delete(recovered)
+                    result.done += len(recovered) - len(left)
+                    result.kept += [(each, "done, but SQS did not delete it: redrive again") for each in left]
+
+    def _recovered(
+        self, letters: DeadLetterQueue, taken: Sequence[DeadLetter], result: Redriven
+    ) -> Iterator[Sequence[DeadLetter]]:
+        """Yield dead letters as soon as their work is done; notes in the result which stay, and why."""
+        if letters.queue.kind == "publisher":
+            self.reconcile()
+            yield taken
+        elif letters.queue.kind == "replays":
+            for letter in taken:
+                if letter.replay_id is None:
+                    result.kept.append((letter, _UNREADABLE))
+                else:
+                    letters.send_again(letter)
+                    yield [letter]
+        else:
+            yield self._caught_up(taken, result)
+
+    def _caught_up(self, taken: Sequence[DeadLetter], result: Redriven) -> list[DeadLetter]:
+        """Catch up the streams of a projection's dead letters; returns those that are done."""
+        stream_ids = list(dict.fromkeys(each.stream_id for each in taken if each.stream_id is not None))
+        self._start(result, [stream for each in stream_ids for stream in _status(self.service, result.queue, each)])
+        waited = wait_until_caught_up(self.service, self.environment, result.queue, stream_ids, self.timeout_s)
+        streams = {stream.stream_id: stream for stream in waited}
+        known = {stream.stream_id for stream in result.halted}
+        result.halted += [each for each in waited if each.state == HALTED and each.stream_id not in known]
+        reasons = {letter.message_id: _reason(letter, streams) for letter in taken}
+        result.kept += [(letter, reasons[letter.message_id]) for letter in taken if reasons[letter.message_id]]
+        return [letter for letter in taken if not reasons[letter.message_id]]
+
+    def _start(self, result: Redriven, streams: Sequence[StreamStatus]) -> None:
+        """Resume what is halted, each stream once a run, and trigger what only lags."""
+        for stream in streams:
+            if stream.state == HALTED and stream.stream_id not in result.resumed:
+                result.resumed.append(stream.stream_id)
+                try:
+                    self.service.resume(stream.projection, stream.stream_id)
+                except ConflictError:  # somebody else resumed it
+                    continue
+        if any(stream.lag and stream.state != HALTED for stream in streams):
+            self.reconcile()
+
+
+def _reason(letter: DeadLetter, streams: Mapping[str, StreamStatus]) -> str:
+    """Say why a projection's dead letter has to stay; empty if its event is in the read model."""
+    if letter.stream_id is None or letter.event_id is None:
+        return _UNREADABLE
+    stream = streams.get(letter.stream_id)
+    if stream is None:  # the projection does not follow the stream any more
+        return ""
+    if stream.checkpoint >= letter.event_id or letter.event_id > stream.head:
+        return ""
+    if stream.state == HALTED:
+        halted = stream.halted
+        return f"halted again at event {halted.event_id}: {halted.error}" if halted else "halted again"
+    return f"still {stream.lag} events behind"

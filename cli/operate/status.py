@@ -1,0 +1,307 @@
+"""A snapshot of a stack: streams, queues, functions and API, asked all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from cli.aws import errors
+from cli.client.service import BEHIND, HALTED, ProjectionStatus, Service, StreamStatus
+from cli.errors import CliError, NotFoundError
+from cli.operate.resources import Queue, Resources, find_resources, queues_of
+from handlers.clock import parse_rfc3339
+
+if TYPE_CHECKING:
+    from mypy_boto3_cloudwatch import CloudWatchClient
+    from mypy_boto3_logs import CloudWatchLogsClient
+    from mypy_boto3_sqs import SQSClient
+
+    from cli.session import Session
+
+T = TypeVar("T")
+
+# Every stream that is behind costs a call for the age of its oldest event; beyond these the counts say enough.
+_AGES_MAX = 20
+_HOUR = timedelta(hours=1)
+_THREADS = 4
+
+_Metric = tuple[str, str, str, str, str, int]
+"""Namespace, metric, dimension and its value, statistic, period in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiHealth:
+    """Whether the API answers.
+
+    Attributes
+    ----------
+    milliseconds
+        How long the answer took, as seen from here.
+    error
+        Why there was none.
+    """
+
+    ok: bool
+    milliseconds: float | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class QueueStatus:
+    """One queue; None where a number is not known.
+
+    Attributes
+    ----------
+    waiting, in_flight
+        Messages that wait, and that are being worked on.
+    oldest_s
+        Age of the oldest message.
+    dead_letters
+        Messages in its dead-letter or failure queue.
+    """
+
+    name: str
+    waiting: int | None
+    in_flight: int | None
+    oldest_s: float | None
+    dead_letters: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionStatus:
+    """What became of a function's invocations in the last hour; throttles are None where nobody counts them."""
+
+    name: str
+    invocations: int
+    errors: int
+    throttles: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A stack at one moment.
+
+    Attributes
+    ----------
+    stack_status
+        CloudFormation's word; None where it could not be asked.
+    more_streams
+        Projections with more streams than were fetched.
+    functions
+        None where CloudWatch could not be asked.
+    unknown
+        What could not be found out, and why.
+    """
+
+    stack_status: str | None
+    api: ApiHealth
+    streams: tuple[StreamStatus, ...] = ()
+    more_streams: tuple[str, ...] = ()
+    queues: tuple[QueueStatus, ...] = ()
+    functions: tuple[FunctionStatus, ...] | None = None
+    unknown: Mapping[str, str] = field(default_factory=dict)
+
+
+def take_snapshot(session: Session) -> Snapshot:
+    """Ask all services at once how the session's target is; a part that fails is unknown, and takes no other with it.
+
+    Raises
+    ------
+    NoTargetError, NotRunningError, AccessError
+        There is no stack to ask, or no key to ask with.
+    CliError
+        Neither CloudFormation nor the API answers: CloudFormation's error.
+    """
+    # Clients are made here: unlike using them, making them is not thread-safe.
+    service, clients = session.service, session.clients
+    for name in ("cloudformation", "cloudwatch", "logs", "sqs"):
+        clients.client(name)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        stack = pool.submit(_known, lambda: find_resources(clients, session.target.stack_name))
+        health = pool.submit(_projections, service)
+        queues = pool.submit(_known, lambda: _queues(session))
+        resources, no_resources = stack.result()
+        functions, no_functions = _functions(session, resources)
+        (answered, streams, more), (queued, no_queues) = health.result(), queues.result()
+    if no_resources is not None and not answered.ok:
+        raise no_resources
+    unknown = {"stack": no_resources, "functions": no_functions or no_resources, "queues": no_queues}
+    return Snapshot(
+        stack_status=resources.status if resources else None,
+        api=answered,
+        streams=tuple(streams),
+        more_streams=tuple(more),
+        queues=tuple(queued or ()),
+        functions=None if functions is None else tuple(functions),
+        unknown={what: error.message for what, error in unknown.items() if error is not None},
+    )
+
+
+def _known(ask: Callable[[], T]) -> tuple[T | None, CliError | None]:
+    """Return the answer, or why there is none."""
+    try:
+        with errors():
+            return ask(), None
+    except CliError as error:
+        return None, error
+
+
+def _projections(service: Service) -> tuple[ApiHealth, list[StreamStatus], list[str]]:
+    started = perf_counter()
+    try:
+        described = service.projections()
+        health = ApiHealth(True, round((perf_counter() - started) * 1000, 1))
+        found = with_ages(service, described, datetime.now(UTC))
+    except CliError as error:
+        return ApiHealth(False, error=error.message), [], []
+    return health, found, [each.name for each in described if each.more]
+
+
+def _queues(session: Session) -> list[QueueStatus]:
+    queues = queues_of(session.target.outputs)
+    ages = _ages(session, queues)
+    sqs = session.clients.client("sqs")
+    return [queue_status(sqs, queue, ages.get(queue.name)) for queue in queues]
+
+
+def _ages(session: Session, queues: list[Queue]) -> dict[str, float]:
+    if session.target.is_local:  # the emulator keeps no metrics of queues
+        return {}
+    return _known(lambda: oldest_messages(session.clients.client("cloudwatch"), queues))[0] or {}
+
+
+def _functions(session: Session, resources: Resources | None) -> tuple[list[FunctionStatus] | None, CliError | None]:
+    if resources is None:
+        return None, None
+    if session.target.is_local:
+        logs = session.clients.client("logs")
+        return _known(lambda: function_statuses_from_logs(logs, resources.functions, resources.log_groups))
+    return _known(lambda: function_statuses(session.clients.client("cloudwatch"), resources.functions))
+
+
+def with_ages(service: Service, projections: Iterable[ProjectionStatus], now: datetime) -> list[StreamStatus]:
+    """Return the streams of the projections, with the age of what is not applied yet."""
+    found = []
+    ages = 0
+    for stream in (stream for projection in projections for stream in projection.streams):
+        lag_s = None
+        if stream.state in (BEHIND, HALTED) and ages < _AGES_MAX:
+            ages += 1
+            lag_s = age_of_event(service, stream.stream_id, stream.checkpoint + 1, now)
+        found.append(replace(stream, lag_s=lag_s))
+    return found
+
+
+def age_of_event(service: Service, stream_id: str, event_id: int, now: datetime) -> float | None:
+    """Return the seconds since an event was stored; None if there is no such event."""
+    try:
+        events = service.events_page(stream_id, first=event_id, limit=1).items
+    except NotFoundError:
+        return None
+    return max(0.0, (now - parse_rfc3339(events[0]["timeStamp"])).total_seconds()) if events else None
+
+
+def queue_status(sqs: SQSClient, queue: Queue, oldest_s: float | None) -> QueueStatus:
+    """Count the messages of a queue and of its dead-letter queue."""
+    own = {} if queue.url is None else _attributes(sqs, queue.url)
+    dead = _attributes(sqs, queue.dead_letter_url)
+    return QueueStatus(
+        name=queue.name,
+        waiting=None if queue.url is None else own["ApproximateNumberOfMessages"],
+        in_flight=None if queue.url is None else own["ApproximateNumberOfMessagesNotVisible"],
+        oldest_s=oldest_s,
+        dead_letters=sum(dead.values()),
+    )
+
+
+def _attributes(sqs: SQSClient, url: str) -> dict[str, int]:
+    answer = sqs.get_queue_attributes(
+        QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+    )
+    return {name: int(value) for name, value in answer["Attributes"].items()}
+
+
+def function_statuses(cloudwatch: CloudWatchClient, functions: Mapping[str, str]) -> list[FunctionStatus]:
+    """Sum up the last hour's invocations, errors and throttles of every function."""
+    metrics = ("Invocations", "Errors", "Throttles")
+    names = sorted(functions)
+    wanted = [
+        ("AWS/Lambda", metric, "FunctionName", functions[name], "Sum", int(_HOUR.total_seconds()))
+        for name in names
+        for metric in metrics
+    ]
+    values = _metric_values(cloudwatch, wanted, _HOUR)
+    numbers = [int(sum(each)) for each in values]
+    return [
+        FunctionStatus(name, *numbers[index * len(metrics) : (index + 1) * len(metrics)])
+        for index, name in enumerate(names)
+    ]
+
+
+def function_statuses_from_logs(
+    logs: CloudWatchLogsClient, functions: Iterable[str], groups: Mapping[str, str]
+) -> list[FunctionStatus]:
+    """Count the last hour's invocations and errors in the log: the emulator keeps metrics of direct calls only.
+
+    An error is a line that a function logged as one, or a traceback that it ended with.
+    """
+    start = int((datetime.now(UTC) - _HOUR).timestamp() * 1000)
+
+    def count(name: str, pattern: str, beginning: str) -> int:
+        # The emulator answers with up to 10,000 lines at once, and never with a token for more.
+        answer = logs.filter_log_events(logGroupName=groups[name], startTime=start, filterPattern=pattern)
+        return sum(each["message"].startswith(beginning) for each in answer["events"])
+
+    return [
+        FunctionStatus(
+            name,
+            count(name, "REPORT", "REPORT "),
+            count(name, '"level":"ERROR"', "{") + count(name, "Traceback", "Traceback "),
+            None,
+        )
+        for name in sorted(functions)
+        if name in groups
+    ]
+
+
+def oldest_messages(cloudwatch: CloudWatchClient, queues: Iterable[Queue]) -> dict[str, float]:
+    """Ask for the age in seconds of the oldest message of each queue; one without messages may have none."""
+    listed = [queue for queue in queues if queue.url is not None]
+    names = [str(queue.url).rsplit("/", 1)[-1] for queue in listed]
+    wanted = [("AWS/SQS", "ApproximateAgeOfOldestMessage", "QueueName", name, "Maximum", 60) for name in names]
+    values = _metric_values(cloudwatch, wanted, timedelta(minutes=10))
+    # The newest value comes first.
+    return {queue.name: each[0] for queue, each in zip(listed, values, strict=True) if each}
+
+
+def _metric_values(cloudwatch: CloudWatchClient, wanted: list[_Metric], back: timedelta) -> list[list[float]]:
+    if not wanted:
+        return []
+    now = datetime.now(UTC)
+    queries: list[Any] = [
+        {
+            "Id": f"m{index}",
+            "MetricStat": {
+                "Metric": {
+                    "Namespace": namespace,
+                    "MetricName": metric,
+                    "Dimensions": [{"Name": dimension, "Value": value}],
+                },
+                "Period": period,
+                "Stat": statistic,
+            },
+        }
+        for index, (namespace, metric, dimension, value, statistic, period) in enumerate(wanted)
+    ]
+    found: dict[str, list[float]] = {}
+    pages = cloudwatch.get_paginator("get_metric_data").paginate(
+        MetricDataQueries=queries, StartTime=now - back, EndTime=now + timedelta(minutes=1)
+    )
+    for page in pages:
+        for result in page["MetricDataResults"]:
+            found.setdefault(result["Id"], []).extend(result["Values"])
+    return [found.get(f"m{index}", []) for index in range(len(wanted))]
