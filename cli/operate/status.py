@@ -43,9 +43,9 @@ class ApiHealth:
     Attributes
     ----------
     milliseconds
-        How long the answer took, as seen from here.
+        Latency of the call, as measured here.
     error
-        Why there was none.
+        Why there was no answer.
     """
 
     ok: bool
@@ -66,13 +66,13 @@ class StreamStatus:
     lag
         Events not applied yet.
     lag_s
-        Seconds since the oldest of them was stored; None where there is none, or it is not known.
+        Seconds since the oldest of these was stored; None if there is none, or it is unknown.
     halted
-        Where and why it stands: ``eventId``, ``error``, ``at``.
+        Where and why it is halted: ``eventId``, ``error``, ``at``.
     replay
-        What runs: ``replayId``, ``kind``, ``checkpoint``.
+        The running replay: ``replayId``, ``kind``, ``checkpoint``.
     skipped
-        Events that an operator stepped over.
+        Number of events that an operator skipped.
     """
 
     projection: str
@@ -88,7 +88,7 @@ class StreamStatus:
 
     @property
     def replayed_percent(self) -> int | None:
-        """How much of the history a running replay has folded."""
+        """Return how much of the history a running replay has folded."""
         if self.replay is None or self.head < 0:
             return None
         return min(100, (int(self.replay["checkpoint"]) + 1) * 100 // (self.head + 1))
@@ -96,12 +96,12 @@ class StreamStatus:
 
 @dataclass(frozen=True, slots=True)
 class QueueStatus:
-    """One queue; None where a number is not known.
+    """One queue; an unknown number is None.
 
     Attributes
     ----------
     waiting, in_flight
-        Messages that wait, and that are being worked on.
+        Messages waiting, and being processed.
     oldest_s
         Age of the oldest message.
     dead_letters
@@ -117,7 +117,7 @@ class QueueStatus:
 
 @dataclass(frozen=True, slots=True)
 class FunctionStatus:
-    """What became of a function's invocations in the last hour; throttles are None where nobody counts them."""
+    """A function's invocations in the last hour; throttles are None if they are not counted."""
 
     name: str
     invocations: int
@@ -132,13 +132,13 @@ class Snapshot:
     Attributes
     ----------
     stack_status
-        CloudFormation's word; None where it could not be asked.
+        CloudFormation's status; None if unknown.
     more_streams
         Projections with more streams than were fetched.
     functions
-        None where CloudWatch could not be asked.
+        None if unknown.
     unknown
-        What could not be found out, and why.
+        What is unknown, and why.
     """
 
     stack_status: str | None
