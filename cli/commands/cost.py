@@ -10,7 +10,7 @@ import typer
 
 from cli.command import command
 from cli.errors import CliError
-from cli.operate.cost import Measured, Part, assumptions, load_prices, measure, monthly, on_the_way, per_million
+from cli.operate.cost import Measured, Part, assumptions, load_prices, measure, monthly, on_event_path, per_million
 from cli.operate.logs import CloudWatchSource, Follower, seconds, understand
 from cli.operate.resources import find_resources
 from cli.session import Session
@@ -59,7 +59,7 @@ def cost(
         return
     _show(session, f"A million events: {_money(sum(each.cost for each in parts))}", parts)
     session.output.text()
-    _show(session, f"A month besides: {_money(sum(each.cost for each in by_month))}", by_month)
+    _show(session, f"Per month in addition: {_money(sum(each.cost for each in by_month))}", by_month)
     session.output.message()
     for note in notes:
         session.output.message(f"- {note}")
@@ -70,8 +70,8 @@ def cost(
 
 
 def _measured(session: Session, groups: Any, since: str) -> Measured:
-    """Read the logs of the functions that events pass through."""
-    names = on_the_way(groups)
+    """Measure from the logs of the functions on an event's path."""
+    names = on_event_path(groups)
     start_ms = start(time.time(), seconds(since))
     source = CloudWatchSource(session.clients.client("logs"), groups)
     with session.output.progress("reading the logs"):
@@ -86,7 +86,7 @@ def _measured(session: Session, groups: Any, since: str) -> Measured:
 
 
 def start(now_s: float, back_s: float) -> int:
-    """Where to begin to read, in milliseconds since 1970; CloudWatch knows nothing before.
+    """Return the time to read from, in milliseconds since 1970; CloudWatch accepts none before.
 
     Examples
     --------
@@ -97,7 +97,7 @@ def start(now_s: float, back_s: float) -> int:
 
 
 def _event_bytes(session: Session) -> int:
-    """The mean size of the last events of the projected stream, as DynamoDB counts: names and values."""
+    """Return the mean size of the projected stream's last events, as DynamoDB counts it: names and values."""
     from cli.errors import NotFoundError
     from handlers.exactjson import dumps
     from handlers.projections.test_items import TEST_STREAM

@@ -14,7 +14,7 @@ from cli.output import Format
 from cli.session import Session
 from cli.tables import visible
 
-MAX_LAG = 100  # what the stack's own alarm tolerates: less is a burst that is being worked off
+MAX_LAG = 100  # the threshold of the stack's alarm: less is a burst in progress
 
 
 @command(Format.TEXT, Format.JSON, Format.JSONL)
@@ -23,14 +23,14 @@ def status(
     max_lag: Annotated[
         int, typer.Option("--max-lag", min=0, metavar="N", help="Events that a projection may be behind.")
     ] = MAX_LAG,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it again and again, in place.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Refresh in place.")] = False,
     interval: Annotated[
-        float, typer.Option("--interval", min=0.2, max=3600, metavar="SECONDS", help="How often --watch looks.")
+        float, typer.Option("--interval", min=0.2, max=3600, metavar="SECONDS", help="How often --watch refreshes.")
     ] = 2.0,
 ) -> None:
     """Show how the system is doing: stack, API, projections, queues, functions.
 
-    The exit code is 7 where something is halted, dead-lettered, broken, or further behind than --max-lag.
+    Exit code 7 if something is halted, dead-lettered, broken, or further behind than --max-lag.
     """
     if watch:
         _watch(session, max_lag, interval)
@@ -81,7 +81,7 @@ def _write(session: Session, snapshot: Snapshot, found: list[Fault]) -> None:
 
 
 def _cells(session: Session, section: Section, snapshot: Snapshot) -> Any:
-    """The rows, with the states in colour where there is a terminal."""
+    """Return the rows, on a terminal with coloured states."""
     if section.title != "Projections" or not session.environment.stdout_is_terminal:
         return section.rows
     styled = {state_text(stream): styled_state(stream) for stream in snapshot.streams}
@@ -91,7 +91,7 @@ def _cells(session: Session, section: Section, snapshot: Snapshot) -> Any:
 
 
 def _watch(session: Session, max_lag: int, interval: float) -> None:
-    """In place on a terminal; elsewhere a document a line, or one screen after another. Ends with Ctrl-C."""
+    """Refresh in place on a terminal; elsewhere write one document per line, or one screen after another."""
     if session.output.is_text and session.environment.stdout_is_terminal:
         _watch_in_place(session, max_lag, interval)
         return
@@ -117,7 +117,7 @@ def _watch_in_place(session: Session, max_lag: int, interval: float) -> None:
     def screen() -> Group:
         try:
             snapshot = take_snapshot(session)
-        except CliError as error:  # it may come back: a restart, a network that is away for a moment
+        except CliError as error:  # perhaps a restart or a short network failure
             return Group(
                 Text(f"✗ {visible(error.message)}", style="bold red"), Text("looking again … Ctrl-C ends", style="dim")
             )

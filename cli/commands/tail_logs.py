@@ -18,13 +18,13 @@ from cli.session import Session
 @command(Format.TEXT, Format.JSON, Format.JSONL)
 def tail_logs(
     session: Session,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines come, until Ctrl-C.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Show new lines as they come, until Ctrl-C.")] = False,
     since: Annotated[
         str | None, typer.Option("--since", metavar="TIME", help="How far back: 90s, 10m, 2h, 3d; by default 10m.")
     ] = None,
     function: Annotated[
         list[str] | None,
-        typer.Option("--function", metavar="NAME", help="Only this function, like Publisher; may be given again."),
+        typer.Option("--function", metavar="NAME", help="Only this function, like Publisher; repeatable."),
     ] = None,
     text: Annotated[str, typer.Option("--filter", metavar="TEXT", help="Only lines with this text.")] = "",
     stream_id: Annotated[
@@ -48,9 +48,9 @@ def tail_logs(
         float, typer.Option("--timeout", min=0, metavar="SECONDS", help="How long --trace waits for the last lines.")
     ] = 20.0,
 ) -> None:
-    """Show the functions' logs, all of them in the order of time.
+    """Show the logs of all functions, merged by time.
 
-    An id may be cut off: its beginning is enough.
+    The beginning of an id is enough.
     """
     number = _event_number(event)
     if trace:

@@ -12,7 +12,7 @@ from statistics import median
 
 from cli.operate.logs import Kind, Line
 
-# A line is stored with 26 bytes more: https://aws.amazon.com/cloudwatch/pricing/ counts them.
+# CloudWatch bills 26 bytes of overhead per line: https://aws.amazon.com/cloudwatch/pricing/
 _LINE_OVERHEAD_BYTES = 26
 _APPENDING = "AddEvent"
 _PUBLISHING = "Publisher"
@@ -20,13 +20,13 @@ _PROJECTING = "Projector"
 _SINGLE_READS = {"dynamodb.GetItem": 1, "dynamodb.Query": 1, "dynamodb.TransactGetItems": 4}
 MILLION = 1_000_000
 _MINUTES_A_MONTH = 43_800
-# "Using Lambda with Amazon SQS": five long polls at a time, twenty seconds each, even where nothing comes.
+# "Using Lambda with Amazon SQS": five long polls at a time, twenty seconds each, even if no messages come.
 _IDLE_RECEIVES_A_MONTH = 5 * 3 * _MINUTES_A_MONTH
 
 
 @dataclass
 class FunctionUse:
-    """One function on the way of an event.
+    """What one function on an event's path used.
 
     Attributes
     ----------
@@ -49,18 +49,18 @@ class FunctionUse:
 
     @property
     def typical_ms(self) -> float:
-        """The median: a few cold starts among few invocations would spoil the mean."""
+        """Return the median: a few cold starts among few invocations would distort the mean."""
         return median(self.durations_ms) if self.durations_ms else 0.0
 
     @property
     def reads_by_count(self) -> float:
-        """Read units of small items by the number of requests: what the emulator says of them is wrong."""
+        """Return read units counted from requests for small items: those that the emulator reports are wrong."""
         return float(sum(self.requests[name] * units for name, units in _SINGLE_READS.items()))
 
 
 @dataclass
 class Measured:
-    """What happened in a time.
+    """What happened in the measured period.
 
     Attributes
     ----------
@@ -81,8 +81,8 @@ class Measured:
     functions: dict[str, FunctionUse] = field(default_factory=dict)
 
 
-def on_the_way(functions: Iterable[str]) -> list[str]:
-    """The functions that every event passes through, in its order."""
+def on_event_path(functions: Iterable[str]) -> list[str]:
+    """Return the functions that every event passes through, in order."""
     names = sorted(functions)
     return [
         *(name for name in (_APPENDING, _PUBLISHING) if name in names),
@@ -91,7 +91,7 @@ def on_the_way(functions: Iterable[str]) -> list[str]:
 
 
 def measure(lines: Iterable[Line]) -> Measured:
-    """Add up log lines of the functions on an event's way."""
+    """Add up the log lines of the functions on an event's path."""
     found = Measured()
     for line in lines:
         use = found.functions.setdefault(line.function, FunctionUse())
@@ -126,14 +126,14 @@ def _used(use: FunctionUse, used: object) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """A price: so many dollars for so many pieces.
+    """A price in dollars per number of units.
 
     Attributes
     ----------
     per
-        How many pieces the price is for: requests, units, bytes.
+        The number of units (requests, capacity units, bytes) that the price is for.
     unit
-        What the price is for, in words.
+        The unit in words.
     """
 
     price: Decimal
@@ -142,13 +142,13 @@ class Price:
     source: str
 
     def of(self, amount: Decimal) -> Decimal:
-        """What an amount of pieces costs."""
+        """Return the cost of an amount of units."""
         return amount * self.price / self.per
 
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """All prices, and when and where they hold."""
+    """All prices, with the date and region that they apply to."""
 
     as_of: str
     region: str
@@ -178,7 +178,7 @@ class Part:
     each
         Amount per event.
     amount
-        Amount per million events, or per month; in pieces of the price's unit.
+        Amount per million events, or per month, in units of the price.
     """
 
     service: str
@@ -190,12 +190,12 @@ class Part:
 
 
 def per_million(measured: Measured, prices: Prices, *, count_reads: bool) -> list[Part]:
-    """What a million events cost, part by part.
+    """Return what a million events cost, part by part.
 
     Parameters
     ----------
     count_reads
-        Take read units from the number of reads instead of what DynamoDB said (the emulator says it wrongly).
+        Count read units from the number of reads instead of those that DynamoDB reported (the emulator's are wrong).
     """
     return list(_parts(measured, prices, count_reads))
 
@@ -233,7 +233,7 @@ def _gb_seconds(use: FunctionUse) -> float:
 
 
 def monthly(prices: Prices, *, event_bytes: int, alarms: int, queues: int, projections: int) -> list[Part]:
-    """What a month costs besides: a million stored events, and what is there without any.
+    """Return what a month costs in addition: the storage of a million events, and everything that costs without events.
 
     Parameters
     ----------
@@ -260,16 +260,16 @@ def monthly(prices: Prices, *, event_bytes: int, alarms: int, queues: int, proje
 
 
 def assumptions(measured: Measured, prices: Prices, *, local: bool) -> list[str]:
-    """What to know about the figures."""
+    """Return the assumptions behind the figures."""
     found = [
         f"List prices of {prices.region} as of {prices.as_of}, without free tier, discounts, tax and data transfer.",
         f"Measured: {measured.events:,} events in {measured.calls:,} calls; "
         f"{measured.delivered / max(1, measured.published):.2f} deliveries per event.",
-        "A function's time is the median of its invocations: cold starts are left out.",
-        "Larger batches cost less: under load a call of the publisher or of a projector takes in many events.",
+        "A function's time is the median of its invocations: cold starts are excluded.",
+        "Larger batches cost less: under load a call of the publisher or of a projector handles many events.",
         "An append with an Idempotency-Key, as esctl sends one, needs 4 write units; without one it needs 1.",
-        "Reading (lists, streams) and replays are not in it.",
+        "Reading (lists, streams) and replays are not included.",
     ]
     if local:
-        found.append("Functions' times are this machine's. Read units are counted from the reads, a small item each.")
+        found.append("Functions' times are this machine's. Read units are counted from reads of small items.")
     return found

@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 Identity = tuple[str, str, int, str, int]
 """Function, log stream, time, id or message, and a count of lines that are equal."""
 
-# FilterLogEvents answers with at most so many lines at once; the emulator then forgets to give a token for the rest.
+# FilterLogEvents returns at most so many lines; the emulator then returns no token for the rest.
 PAGE_MAX = 10_000
-# CloudWatch takes some seconds until a line can be found; what comes later than this behind its time is missed.
+# CloudWatch takes some seconds to ingest a line; a line that arrives later than this is missed.
 LATE_MS = 30_000
 _THREADS = 5  # FilterLogEvents allows some calls a second
 _REMEMBERED_MAX = 10_000
-# What a function or the gateway calls a request, and what binds the lines of several functions together.
+# Ids of a request, as functions and the gateway log them, and ids that several functions share.
 _REQUEST_FIELDS = ("requestId", "functionRequestId", "correlation_id", "xray_trace_id", "traceId")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -56,7 +56,7 @@ class RawLine:
     stream
         The log stream that it is in.
     event_id
-        CloudWatch's own id of the line; empty where it has none (the emulator).
+        CloudWatch's id of the line; empty on the emulator, which has none.
     """
 
     function: str
@@ -80,18 +80,18 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line that was understood.
+    """A parsed line.
 
     Attributes
     ----------
     at
-        When it was written: the function's own time where the line has one, for CloudWatch may stamp it later.
+        When it was written: by the function's own time if the line has one, because CloudWatch may stamp it later.
     level
-        ``INFO`` and so on; empty where the line has none.
+        ``INFO`` and so on; empty if the line has none.
     fields
-        Everything else that it says.
+        All other fields.
     request_id
-        The invocation of the function that wrote it; empty where it does not say.
+        The invocation that wrote it; empty if unknown.
     """
 
     raw: RawLine
@@ -108,7 +108,7 @@ class Line:
 
 
 def understand(raw: RawLine) -> Line:
-    """Read a line; whatever is not known is text."""
+    """Parse a line; a line of unknown form is text."""
     message = raw.message.rstrip("\n")
     at = datetime.fromtimestamp(raw.timestamp_ms / 1000, UTC)
     platform = _PLATFORM.match(message)
@@ -171,7 +171,7 @@ def _access_text(document: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One answer: lines in no particular order, the token for more, and the server's own time."""
+    """One answer: lines in no particular order, the token for more, and the server's time."""
 
     lines: tuple[RawLine, ...]
     token: str | None
@@ -182,7 +182,7 @@ class LogSource(Protocol):
     """Where log lines come from."""
 
     def page(self, function: str, start_ms: int, token: str | None) -> Page:
-        """Return lines of one function's group from a time on."""
+        """Return lines of one function's log group, from a time on."""
         ...
 
 
@@ -200,7 +200,7 @@ class CloudWatchSource:
         self._groups = groups
 
     def page(self, function: str, start_ms: int, token: str | None) -> Page:
-        """Return lines of one function's group from a time on.
+        """Return lines of one function's log group, from a time on.
 
         Raises
         ------
@@ -225,7 +225,7 @@ class CloudWatchSource:
 
 
 def _served_at(metadata: Any) -> int | None:
-    """Return the server's clock in milliseconds: ours may be wrong."""
+    """Return the server's time in milliseconds: this machine's clock may be wrong."""
     try:
         return int(parsedate_to_datetime(metadata["HTTPHeaders"]["date"]).timestamp() * 1000)
     except (KeyError, TypeError, ValueError):
@@ -234,21 +234,21 @@ def _served_at(metadata: Any) -> int | None:
 
 @dataclass
 class _Group:
-    """How far one function's log was read."""
+    """How far one function's log has been read."""
 
     start_ms: int
     seen: dict[Identity, int] = field(default_factory=dict)
 
 
 class Follower:
-    """Reads the logs of several functions from a time on, again and again; each line comes once.
+    """Polls the logs of several functions; returns each line once.
 
-    Every look asks again for the last half minute, since lines may arrive late, and leaves out what came before.
+    Each look re-reads the last half minute, because lines may arrive late, and drops lines that were returned before.
 
     Parameters
     ----------
     start_ms
-        The first moment of interest, milliseconds since 1970.
+        Where to start, in milliseconds since 1970.
     """
 
     def __init__(self, source: LogSource, functions: list[str], start_ms: int) -> None:
@@ -256,7 +256,7 @@ class Follower:
         self._groups = {function: _Group(start_ms) for function in functions}
 
     def look(self) -> list[RawLine]:
-        """Return the lines that came since the last look, in the order of their times.
+        """Return the lines that arrived since the last look, ordered by time.
 
         Raises
         ------
@@ -281,7 +281,7 @@ class Follower:
                 yield line
 
     def _move_on(self, group: _Group, lines: list[RawLine], served_ms: int | None) -> None:
-        """Begin the next look half a minute before this one, or before the newest line where no clock is known."""
+        """Start the next look half a minute before this one, or before the newest line if the server's time is unknown."""
         newest = served_ms or max((line.timestamp_ms for line in lines), default=0)
         group.start_ms = max(group.start_ms, newest - LATE_MS)
         group.seen = {identity: at for identity, at in group.seen.items() if at >= group.start_ms}
@@ -300,7 +300,7 @@ def _all_pages(source: LogSource, function: str, start_ms: int) -> tuple[list[Ra
         if token is not None:
             continue
         full = len(page.lines) >= PAGE_MAX
-        # A full page without a token: go on from its last moment, and again only while that brings anything new.
+        # A full page without a token: continue from its last millisecond, as long as that yields new lines.
         if not full or len(found) == before:
             return list(found.values()), served_ms
         start_ms = max(line.timestamp_ms for line in page.lines)
@@ -309,7 +309,7 @@ def _all_pages(source: LogSource, function: str, start_ms: int) -> tuple[list[Ra
 def _identified(
     lines: list[RawLine] | tuple[RawLine, ...], before: Mapping[Identity, RawLine] | None = None
 ) -> Iterator[tuple[RawLine, Identity]]:
-    """Tell lines apart: by CloudWatch's id, else by all that is known of them and a count of those that are equal."""
+    """Identify lines by CloudWatch's id, else by their content and a count of equal lines."""
     counts: Counter[tuple[str, str, int, str]] = Counter(identity[:4] for identity in before or ())
     for line in lines:
         if line.event_id:
@@ -322,20 +322,20 @@ def _identified(
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What was asked for; None and empty mean everything.
+    """A filter for lines; None and empty match everything.
 
     Attributes
     ----------
     text
-        Stands in the line as it is, in any case.
+        Part of the line, ignoring case.
     stream_id
-        The line is about this stream.
+        The stream that the line is about.
     event_id
-        With ``stream_id``: it is about this event.
+        With ``stream_id``: the event that the line is about.
     request_id
-        An id of a request, an invocation, a correlation or a trace, or the beginning of one.
+        An id of a request, invocation, correlation or trace, or the beginning of one.
     correlation_id
-        Of the event asked for: lines that bear it are about it too.
+        Of the event: lines with it match too.
     """
 
     text: str = ""
@@ -351,7 +351,7 @@ class Wanted:
 
 @dataclass
 class Selection:
-    """Picks lines, and remembers the invocations that they are of, so that their REPORT lines come along."""
+    """Filters lines, and remembers their invocations so that the REPORT lines match too."""
 
     wanted: Wanted
     _invocations: OrderedDict[str, None] = field(default_factory=OrderedDict)
@@ -377,7 +377,7 @@ class Selection:
 
 
 def matches(line: Line, wanted: Wanted) -> bool:
-    """Tell whether one line is what was asked for."""
+    """Tell whether a line matches a filter."""
     if wanted.text and wanted.text.lower() not in line.raw.message.lower():
         return False
     if wanted.request_id and not _is_of_request(line, wanted.request_id):
@@ -396,7 +396,7 @@ def _is_of_request(line: Line, wanted: str) -> bool:
 
 
 def is_about(fields: Mapping[str, Any], stream_id: str, event_id: int | None) -> bool:
-    """Tell whether a line's fields speak of a stream, and of one event in it where one is given."""
+    """Tell whether a line's fields are about a stream, and about one event of it if one is given."""
     if fields.get("streamId") != stream_id:
         return False
     if event_id is None or event_id in _list(fields.get("eventIds")):
@@ -422,5 +422,5 @@ def seconds(text: str) -> float:
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
     if match is None:
-        raise UsageError(f"--since can't be {text!r}: it is a number and a unit", "For example 90s, 10m, 2h or 3d.")
+        raise UsageError(f"--since can't be {text!r}: it needs a number and a unit", "For example 90s, 10m, 2h or 3d.")
     return float(match[1]) * _UNITS[match[2]]

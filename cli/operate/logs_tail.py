@@ -32,7 +32,7 @@ _BEFORE_EVENT_S = 60.0  # the request came before the event was stored, and the 
 Segment = tuple[str, str]
 """A piece of text and its style."""
 
-# Said already by the line itself, or of no use to a reader; --raw has them.
+# Shown by the line itself, or of no use to a reader; --raw shows them.
 _LEFT_OUT = {
     "location",
     "service",
@@ -46,11 +46,11 @@ _LEFT_OUT = {
     "cold_start",
     "used",
 }
-_COUNTED = {"eventId", "eventIds", "checkpoint", "applied", "lag", "events"}  # here 0 says something
+_COUNTED = {"eventId", "eventIds", "checkpoint", "applied", "lag", "events"}  # fields whose 0 is worth showing
 _SHORTENED = {"correlation_id", "correlationIds", "xray_trace_id", "traceId"}
-_ID_CHARACTERS = 8  # enough to tell them apart, and --request-id takes the beginning of one
+_ID_CHARACTERS = 8  # enough to tell ids apart; --request-id takes a prefix
 
-# Colours that can be read on black and on white.
+# Colours readable on black and on white.
 _PALETTE = (
     "cyan",
     "green",
@@ -68,7 +68,7 @@ _NAMES_MAX = 24
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What was asked for on the command line."""
+    """What to show: the options of the command."""
 
     follow: bool
     since_s: float | None
@@ -81,7 +81,7 @@ class Request:
 
 
 def tail(session: Session, request: Request) -> None:
-    """Show lines, and go on where that is asked for."""
+    """Show lines, and with ``follow`` new ones as they come."""
     groups = log_groups(session, request.functions)
     event = None
     if request.event_id is not None:
@@ -109,7 +109,7 @@ def tail(session: Session, request: Request) -> None:
 
 
 def _looks(session: Session, follower: Follower, pause: float) -> Iterator[list[RawLine]]:
-    """Look again and again; what is away for a while is waited for, and nothing is missed meanwhile."""
+    """Poll forever; while the target is unreachable, wait for it without missing a line."""
     away = False
     while True:
         try:
@@ -130,7 +130,7 @@ def pause_s(session: Session) -> float:
 
 
 def log_groups(session: Session, functions: Iterable[str]) -> Mapping[str, str]:
-    """The log groups to read, by function."""
+    """Return the log groups to read, by function."""
     resources = find_resources(session.clients, session.target.stack_name)
     wanted = {function_named(resources, each) for each in functions}
     return {name: group for name, group in resources.log_groups.items() if not wanted or name in wanted}
@@ -161,12 +161,12 @@ def find_event(session: Session, stream_id: str, event_id: int) -> Event:
     Raises
     ------
     NotFoundError
-        There is none.
+        There is no such event.
     """
     events = session.service.events_page(stream_id, first=event_id, limit=1).items
     if not events or events[0]["eventId"] != event_id:
         raise NotFoundError(
-            f"stream {stream_id} has no event {event_id}", f"See what it has:  esctl events {shell(stream_id)}"
+            f"stream {stream_id} has no event {event_id}", f"List its events:  esctl events {shell(stream_id)}"
         )
     return events[0]
 
@@ -177,7 +177,7 @@ def _picked(selection: Selection, raw: Iterable[RawLine]) -> list[Line]:
 
 @contextmanager
 def _spinner(session: Session) -> Iterator[Callable[[int], None]]:
-    """Show at the bottom of a terminal that we still look; yields what takes the number of lines so far."""
+    """Show activity at the bottom of a terminal; yields a function to update it with the number of lines."""
     environment = session.environment
     if not (environment.stderr_is_terminal and session.output.is_text):
         yield lambda lines: None
@@ -194,7 +194,7 @@ def _spinner(session: Session) -> Iterator[Callable[[int], None]]:
 
 
 class _Shower:
-    """Writes lines in the form asked for."""
+    """Writes lines in the chosen format."""
 
     def __init__(self, session: Session, request: Request, layout: Layout) -> None:
         self._session = session
@@ -205,7 +205,7 @@ class _Shower:
         self.total = 0
 
     def show(self, lines: list[Line]) -> int:
-        """Write lines; returns how many."""
+        """Write lines; returns their number."""
         self.total += len(lines)
         for line in lines:
             self._show(line)
@@ -213,7 +213,7 @@ class _Shower:
         return len(lines)
 
     def end(self) -> None:
-        """Write what had to wait for the end: a JSON array."""
+        """Write the JSON array, which needs all lines."""
         if self._session.output.format is Format.JSON and not self._follow:
             self._session.output.json(self._collected)
 
@@ -234,7 +234,7 @@ class _Shower:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How wide the column of function names is."""
+    """The width of the column of function names."""
 
     name_width: int
 
@@ -244,7 +244,7 @@ class Layout:
 
 
 def segments(line: Line, layout: Layout) -> list[Segment]:
-    """The line as styled pieces; the first row of it where it has several."""
+    """Return the first row of a line as styled pieces."""
     time = line.at.astimezone().strftime("%H:%M:%S.%f")[:-3]
     name = line.function[: layout.name_width]
     found: list[Segment] = [(f"{time} ", "dim"), (f"{name:<{layout.name_width}} ", colour_of(line.function))]
@@ -259,25 +259,25 @@ def segments(line: Line, layout: Layout) -> list[Segment]:
 
 
 def further_rows(line: Line) -> list[str]:
-    """What stands below the first row: the rest of a text, or the traceback of an exception."""
+    """Return the rows below the first one: the rest of a text, or the traceback of an exception."""
     rows = visible_rows(line.text)[1:]
     exception = line.fields.get("exception")
     return [f"    {row}" for row in [*rows, *(visible_rows(exception) if isinstance(exception, str) else [])]]
 
 
 def visible_rows(text: str) -> list[str]:
-    """The rows of a text, none of which can steer the terminal."""
+    """Return the rows of a text, without terminal control characters."""
     return [visible(row.expandtabs()) for row in text.splitlines()]
 
 
 def plain(line: Line, layout: Layout) -> Iterator[str]:
-    """The rows of a line without style."""
+    """Return the rows of a line without style."""
     yield "".join(text for text, _ in segments(line, layout)).rstrip()
     yield from further_rows(line)
 
 
 def rich_text(line: Line, layout: Layout) -> Text:
-    """The rows of a line for a terminal."""
+    """Return the rows of a line for a terminal."""
     from rich.text import Text
 
     text = Text.assemble(*((text, style) for text, style in segments(line, layout)))
@@ -287,12 +287,12 @@ def rich_text(line: Line, layout: Layout) -> Text:
 
 
 def colour_of(function: str) -> str:
-    """The function's colour: the same in every run."""
+    """Return the function's colour, the same in every run."""
     return _PALETTE[zlib.crc32(function.encode()) % len(_PALETTE)]
 
 
 def details(line: Line) -> str:
-    """The fields as ``name=value``."""
+    """Return the fields as ``name=value``."""
     if line.kind is Kind.ACCESS:
         said = {name: line.fields.get(name) for name in ("latencyMs", "ip", "user", "error")}
         return _pairs({name: value for name, value in said.items() if value not in (None, "", "-")})
@@ -303,7 +303,7 @@ def details(line: Line) -> str:
         said.pop("lastEventId", None)
     if line.text.endswith(f" {said.get('status')}"):
         said.pop("status", None)
-    # Nothing to see: 0 conflicts, not halted.
+    # Omit what is normal: 0 conflicts, not halted.
     return _pairs(
         {name: value for name, value in said.items() if (value is not False and value != 0) or name in _COUNTED}
     )
@@ -328,7 +328,7 @@ def _value(name: str, value: Any) -> str:
 
 
 def ranges(numbers: list[Any]) -> str:
-    """Numbers in short: ``4-6,9``."""
+    """Shorten numbers to ranges: ``4-6,9``."""
     parts: list[list[int]] = []
     for number in sorted(each for each in numbers if isinstance(each, int)):
         if parts and number <= parts[-1][1] + 1:
@@ -339,7 +339,7 @@ def ranges(numbers: list[Any]) -> str:
 
 
 def report(fields: Mapping[str, Any]) -> str:
-    """A REPORT line in short: ``13 ms · 100 MB · cold start 480 ms``."""
+    """Shorten a REPORT line: ``13 ms · 100 MB · cold start 480 ms``."""
     parts = [_milliseconds(fields.get("Duration"))]
     if fields.get("Max Memory Used"):
         parts.append(str(fields["Max Memory Used"]))
@@ -357,7 +357,7 @@ def _milliseconds(text: object) -> str:
 
 
 def line_document(line: Line) -> dict[str, Any]:
-    """A line for scripts."""
+    """Return a line for scripts."""
     document: dict[str, Any] = {
         "at": line.at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "function": line.function,

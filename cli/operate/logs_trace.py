@@ -1,4 +1,4 @@
-"""One event's path from the API to the read models, put together from log lines."""
+"""One event's path from the API to the read models, reconstructed from log lines."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Step:
     Attributes
     ----------
     what
-        In a few words.
+        A few words.
     where
         The function, or the store.
     request_id
-        The invocation; empty where it is not known.
+        The invocation; empty if unknown.
     """
 
     at: datetime
@@ -46,11 +46,11 @@ class Trace:
     Attributes
     ----------
     stored_at
-        The time that the event itself bears.
+        The event's own time stamp.
     steps
-        In the order of their times.
+        Ordered by time.
     projected
-        Projections that have applied it; ``missing`` are those that follow its stream and have not, as far as is logged.
+        Projections that applied it; ``missing`` are those that follow its stream and did not, according to the logs.
     """
 
     stream_id: str
@@ -69,14 +69,14 @@ class Trace:
 
 
 def trace(event: Event, lines: Iterable[Line], followers: Sequence[str]) -> Trace:
-    """Find an event's path.
+    """Reconstruct an event's path.
 
     Parameters
     ----------
     event
-        As the API shows it.
+        In the API's form.
     lines
-        Of all functions, from a little before it was stored.
+        Of all functions, from shortly before it was stored.
     followers
         Names of the projections that follow its stream.
     """
@@ -90,7 +90,7 @@ def trace(event: Event, lines: Iterable[Line], followers: Sequence[str]) -> Trac
     if appended is not None:
         steps += _api_steps(ordered, appended)
     else:
-        steps.append(Step(stored_at, "stored, its append is not in the logs", "Events table"))
+        steps.append(Step(stored_at, "stored; its append is not in the logs", "Events table"))
     published = _first(ordered, "published", stream_id, event_id)
     if published is not None:
         steps.append(_step(published, "announced on the topic"))
@@ -121,7 +121,7 @@ def _step(line: Line, what: str) -> Step:
 
 
 def _api_steps(lines: Sequence[Line], appended: Line) -> list[Step]:
-    """The request: when it came, the append, and the answer (which may be later than the projection)."""
+    """Return the request's steps: arrival, append, and answer (which may be later than the projection)."""
     steps = [_step(appended, "stored in the Events table")]
     answered = next(
         (
@@ -139,9 +139,9 @@ def _api_steps(lines: Sequence[Line], appended: Line) -> list[Step]:
 
 
 def _projection_line(lines: Sequence[Line], name: str, stream_id: str, event_id: int) -> tuple[Step, bool] | None:
-    """What a projection made of the event, and whether it is in its read model.
+    """Return what a projection did with the event, and whether it is in its read model.
 
-    The event need not be named: whoever finds a gap reads it from the store, so any later checkpoint tells.
+    Any later checkpoint proves it: the projector reads events that it has no message for from the store.
     """
     service = f"projector-{name}"
     halted = None
@@ -179,7 +179,7 @@ def show_trace(session: Session, stream_id: str | None, event_id: int, timeout_s
 
 
 def show(session: Session, found: Trace) -> None:
-    """Write the path as a table, or as a document."""
+    """Show the path as a table or a document."""
     links = [url for each in found.trace_ids if (url := session.target.trace_url(each)) is not None]
     if not session.output.is_text:
         session.output.json(document(found) | {"traceUrls": links})
@@ -197,7 +197,7 @@ def show(session: Session, found: Trace) -> None:
 
 
 def rows(found: Trace) -> list[tuple[object, ...]]:
-    """The cells of the table."""
+    """Return the rows of the table."""
     if not found.steps:
         return []
     first = before = found.steps[0].at
@@ -218,19 +218,19 @@ def _conclude(session: Session, found: Trace) -> None:
     output.message()
     if found.missing:
         names = ", ".join(found.missing)
-        output.warning(f"not (yet) seen in the log of: {names}")
-        output.hint("See where the projections stand:  esctl projections")
+        output.warning(f"not (yet) in the logs of: {names}")
+        output.hint("See the projections:  esctl projections")
     elif found.projected:
         took = _ms(found.steps[0].at, found.steps[-1].at)
         output.success(f"in the read model of {', '.join(found.projected)}; the whole path took {took} ms")
     else:
         output.message("No projection follows this stream.")
     if not session.target.is_local:
-        output.message("Functions run on several machines, whose clocks may differ by some milliseconds.")
+        output.message("Clocks of different functions may differ by some milliseconds.")
 
 
 def document(found: Trace) -> dict[str, Any]:
-    """The path for scripts."""
+    """Return the path for scripts."""
     first = found.steps[0].at if found.steps else found.stored_at
     return {
         "streamId": found.stream_id,

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from cli.errors import CliError
+from cli.aws import errors
+from cli.errors import UsageError
 
 if TYPE_CHECKING:
     from cli.aws import Clients
@@ -17,6 +18,8 @@ LOG_GROUP = "AWS::Logs::LogGroup"
 
 REPLAYS = "replays"
 PUBLISHER = "publisher"
+
+_DEAD_LETTERS = re.compile(r"(.+)DeadLetterQueueUrl")
 
 QueueKind = Literal["projection", "replays", "publisher"]
 
@@ -28,7 +31,7 @@ class Resources:
     Attributes
     ----------
     status
-        CloudFormation's word for the stack, like ``UPDATE_COMPLETE``.
+        The stack's status in CloudFormation, like ``UPDATE_COMPLETE``.
     by_type
         Resource type to logical id to physical id.
     """
@@ -43,7 +46,7 @@ class Resources:
 
     @property
     def log_groups(self) -> Mapping[str, str]:
-        """Log group names by what writes to them: a function's logical id, or ``Api`` for the access log."""
+        """Log group names by the function's logical id, or ``Api`` for the access log."""
         groups = self.by_type.get(LOG_GROUP, {})
         found = {name: groups[f"{name}Logs"] for name in sorted(self.functions) if f"{name}Logs" in groups}
         if "ApiAccessLogs" in groups:
@@ -58,8 +61,6 @@ def find_resources(clients: Clients, stack_name: str) -> Resources:
     ------
     NotDeployedError, AccessError, CliError
     """
-    from cli.aws import errors
-
     client = clients.client("cloudformation")
     by_type: dict[str, dict[str, str]] = {}
     with errors():
@@ -73,14 +74,14 @@ def find_resources(clients: Clients, stack_name: str) -> Resources:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """One queue and where what it fails to deliver ends up.
+    """One queue and its dead-letter queue.
 
     Attributes
     ----------
     name
         What commands call it: the projection's name, ``replays`` or ``publisher``.
     url
-        Of the queue that is worked off; None for the publisher, which is fed by the table's stream.
+        Of the queue itself; None for the publisher, whose source is the table's stream.
     dead_letter_url
         Of its dead-letter or failure queue.
     """
@@ -91,11 +92,8 @@ class Queue:
     dead_letter_url: str
 
 
-_DEAD_LETTERS = re.compile(r"(.+)DeadLetterQueueUrl")
-
-
 def queues_of(outputs: Mapping[str, str]) -> list[Queue]:
-    """Find the queues in a stack's outputs: those of projections first."""
+    """Find the queues in a stack's outputs, those of projections first."""
     found = []
     for output in sorted(outputs):
         match = _DEAD_LETTERS.fullmatch(output)
@@ -120,20 +118,17 @@ def function_named(resources: Resources, wanted: str) -> str:
 
     Raises
     ------
-    CliError
-        None, or more than one, fits.
+    UsageError
+        No function, or more than one, matches.
     """
-    from cli.errors import UsageError
-
     plain = _plain(wanted)
     names = list(resources.log_groups)
     exact = [name for name in names if _plain(name) == plain]
     fitting = exact or [name for name in names if _plain(name).startswith(plain)]
     if len(fitting) == 1:
         return fitting[0]
-    problem = "fits more than one" if fitting else "there is none of that name"
-    error: CliError = UsageError(f"--function {wanted}: {problem}", f"There are: {', '.join(fitting or names)}.")
-    raise error
+    problem = "matches more than one function" if fitting else "there is no such function"
+    raise UsageError(f"--function {wanted}: {problem}", f"There are: {', '.join(fitting or names)}.")
 
 
 def _plain(name: str) -> str:

@@ -40,9 +40,9 @@ class ApiHealth:
     Attributes
     ----------
     milliseconds
-        How long the answer took, as seen from here.
+        Latency of the call, as measured here.
     error
-        Why there was none.
+        Why there was no answer.
     """
 
     ok: bool
@@ -52,12 +52,12 @@ class ApiHealth:
 
 @dataclass(frozen=True, slots=True)
 class QueueStatus:
-    """One queue; None where a number is not known.
+    """One queue; an unknown number is None.
 
     Attributes
     ----------
     waiting, in_flight
-        Messages that wait, and that are being worked on.
+        Messages waiting, and being processed.
     oldest_s
         Age of the oldest message.
     dead_letters
@@ -73,7 +73,7 @@ class QueueStatus:
 
 @dataclass(frozen=True, slots=True)
 class FunctionStatus:
-    """What became of a function's invocations in the last hour; throttles are None where nobody counts them."""
+    """A function's invocations in the last hour; throttles are None if they are not counted."""
 
     name: str
     invocations: int
@@ -88,13 +88,13 @@ class Snapshot:
     Attributes
     ----------
     stack_status
-        CloudFormation's word; None where it could not be asked.
+        CloudFormation's status; None if unknown.
     more_streams
         Projections with more streams than were fetched.
     functions
-        None where CloudWatch could not be asked.
+        None if unknown.
     unknown
-        What could not be found out, and why.
+        What is unknown, and why.
     """
 
     stack_status: str | None

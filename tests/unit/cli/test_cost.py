@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from cli.commands.cost import start
-from cli.operate.cost import Measured, assumptions, load_prices, measure, monthly, on_the_way, per_million
+from cli.operate.cost import Measured, assumptions, load_prices, measure, monthly, on_event_path, per_million
 from cli.operate.logs import Line, RawLine, understand
 
 
@@ -88,7 +88,7 @@ def test_reads_are_counted_where_the_units_are_wrong() -> None:
 def test_only_functions_on_an_events_way_are_counted() -> None:
     names = ["Api", "ProjectorItems", "Browse", "Publisher", "AddEvent", "ReplayWorker"]
 
-    assert on_the_way(names) == ["AddEvent", "Publisher", "ProjectorItems"]
+    assert on_event_path(names) == ["AddEvent", "Publisher", "ProjectorItems"]
 
 
 def test_a_month_costs_something_without_any_event() -> None:

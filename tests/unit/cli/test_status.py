@@ -213,7 +213,7 @@ def test_functions_are_named_as_people_name_them(wanted: str, found: str) -> Non
 
 
 def test_an_unknown_function_is_refused_with_the_names_there_are() -> None:
-    with pytest.raises(Exception, match="none of that name") as caught:
+    with pytest.raises(Exception, match="no such function") as caught:
         function_named(RESOURCES, "nothing")
 
     assert "AddEvent, ProjectorTestItems, Api" in caught.value.hint  # type: ignore[attr-defined]
