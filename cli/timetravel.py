@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from shlex import quote as shell
 
 from cli.api import Api
 from cli.errors import CliError, NotFoundError, UsageError
@@ -14,6 +13,7 @@ from cli.readmodel import Listing
 from cli.replaying.comparing import Rows, items_of
 from cli.replaying.history import history, until
 from cli.replaying.standing import StreamStanding, standings
+from cli.terminal.text import shell_word
 from handlers.errors import HandlerFailed
 from handlers.events import Event
 from handlers.projection.definition import Projection
@@ -81,7 +81,7 @@ def folded(projection: Projection, events: Iterator[Event], rows: Rows, standing
     except HandlerFailed as error:
         raise CliError(
             f"history can't be folded past event {error.event_id} ({error.event_type}): {error.error}",
-            f"See the event:  esctl events {shell(standing.stream_id)} --from {error.event_id} --limit 1",
+            f"See the event:  esctl events {shell_word(standing.stream_id)} --from {error.event_id} --limit 1",
         ) from error
 
 

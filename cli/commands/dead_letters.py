@@ -69,7 +69,6 @@ def show(
     if not session.output.is_text:
         session.output.json(_document(letter, why))
         return
-    from cli.tables import visible
     from handlers.exactjson import dumps
 
     session.output.pairs(
@@ -78,13 +77,12 @@ def show(
             "queue": letter.queue,
             "sent": letter.sent_at.isoformat(timespec="seconds"),
             "deliveries": letter.deliveries,
-            "about": visible(letter.about),
-            "why": visible(why or "-"),
+            "about": letter.about,
+            "why": why or "-",
         }
     )
     body = dumps(dict(letter.content), indent=2) if letter.content else letter.body
-    for row in body.splitlines():
-        session.output.text(visible(row))
+    session.output.text(body)
 
 
 @app.command("redrive")

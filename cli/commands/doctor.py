@@ -99,14 +99,7 @@ def _tell(session: Session, finding: Finding) -> None:
     if not output.is_text:
         return
     mark, style = _MARKS[finding.verdict.value]
-    from cli.tables import visible
-
-    line = f"{finding.area:<12} {visible(finding.what)}"
-    if session.environment.stdout_is_terminal and session.environment.colour:
-        from cli.display import styled
-
-        mark = styled(mark, style)
-    output.text(f"{mark} {line}")
+    output.text(f" {finding.area:<12} {finding.what}", mark=mark, style=style)
     session.environment.stdout.flush()
     if finding.mend:
         output.hint(finding.mend)

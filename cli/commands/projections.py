@@ -11,7 +11,7 @@ from cli.defaultgroup import ListingGroup
 from cli.errors import ConflictError, TimedOutError
 from cli.mending.announcing import announce
 from cli.session import Session
-from cli.tables import visible
+from cli.terminal.text import visible
 
 if TYPE_CHECKING:
     from cli.observe.model import StreamStatus
@@ -94,8 +94,8 @@ def skip(
     from cli.mending.streams import skip as execute
     from cli.mending.streams import wait_until_caught_up
 
-    announce(session, f"Skipping event {event_id} of stream {stream_id} in {name}")
-    if not session.output.confirm(f"Go on without event {event_id} of stream {stream_id} in {name}?", yes=yes):
+    announce(session, f"Skipping event {event_id} of stream {visible(stream_id)} in {name}")
+    if not session.output.confirm(f"Go on without event {event_id} of stream {visible(stream_id)} in {name}?", yes=yes):
         session.output.message("Nothing was skipped.")
         return
     skipped = execute(session.api, name, stream_id, event_id)
@@ -141,12 +141,12 @@ def _conclude(session: Session, streams: list[StreamStatus], timeout: float) -> 
     behind = [each for each in streams if each.lag]
     if behind:
         raise TimedOutError(
-            f"stream {behind[0].stream_id} is still {behind[0].lag} events behind after {timeout:g} seconds",
+            f"stream {visible(behind[0].stream_id)} is still {behind[0].lag} events behind after {timeout:g} seconds",
             "It goes on by itself; look again with:  esctl projections",
         )
     if streams and session.output.is_text:
         for each in streams:
-            session.output.success(f"stream {each.stream_id} is caught up: checkpoint {each.checkpoint}")
+            session.output.success(f"stream {visible(each.stream_id)} is caught up: checkpoint {each.checkpoint}")
 
 
 def _explain(session: Session, streams: list[StreamStatus]) -> None:

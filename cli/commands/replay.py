@@ -10,7 +10,7 @@ from cli.command import command
 from cli.errors import DegradedError, UsageError
 from cli.readmodel import named_projection
 from cli.session import Session
-from cli.tables import visible
+from cli.terminal.text import visible
 from handlers.projection.jobs import REPLAY
 
 if TYPE_CHECKING:
@@ -139,8 +139,10 @@ def _audit(session: Session, projection: Projection, stream_id: str | None) -> N
     found = standings(session.api, projection, stream_id)
     for each in found:
         if each.halted_at is not None:
-            output.warning(f"stream {each.stream_id} is halted at event {each.halted_at}: {each.halted_because}")
-        with output.progress(f"folding {each.stream_id}", max(0, each.checkpoint + 1)) as progress:
+            output.warning(
+                f"stream {visible(each.stream_id)} is halted at event {each.halted_at}: {each.halted_because}"
+            )
+        with output.progress(f"folding {visible(each.stream_id)}", max(0, each.checkpoint + 1)) as progress:
             effects.append(
                 audit(session.api, projection, each, lambda count, to=progress: to.update(done=count))  # type: ignore[misc]
             )

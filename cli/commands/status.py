@@ -12,7 +12,7 @@ from cli.observe.health import Fault, faults
 from cli.observe.render import Section, document, headline, sections
 from cli.output import Format
 from cli.session import Session
-from cli.tables import visible
+from cli.terminal.text import one_line
 
 if TYPE_CHECKING:
     from cli.observe.model import Snapshot
@@ -109,7 +109,7 @@ def _watch(session: Session, max_lag: int, interval: float) -> None:
         found = faults(snapshot, max_lag)
         if session.output.is_text:
             _show(session, snapshot)
-            session.output.text("\n".join(visible(fault.what) for fault in found) + "\n")
+            session.output.text("\n".join(one_line(fault.what) for fault in found) + "\n")
         else:
             session.output.json_line(document(session.target, snapshot, found))
         session.environment.stdout.flush()
@@ -129,7 +129,7 @@ def _watch_in_place(session: Session, max_lag: int, interval: float) -> None:
             snapshot = take(session)
         except CliError as error:  # it may come back: a restart, a network that is away for a moment
             return Group(
-                Text(f"✗ {visible(error.message)}", style="bold red"), Text("looking again … Ctrl-C ends", style="dim")
+                Text(f"✗ {one_line(error.message)}", style="bold red"), Text("looking again … Ctrl-C ends", style="dim")
             )
         lines: list[Any] = [Text(headline(session.target, snapshot), style="bold")]
         for section in sections(snapshot):
@@ -138,8 +138,8 @@ def _watch_in_place(session: Session, max_lag: int, interval: float) -> None:
             if section.note:
                 lines.append(Text(section.note if section.rows else f"{section.title}: {section.note}", style="dim"))
         found = faults(snapshot, max_lag)
-        lines += [Text(f"✗ {visible(fault.what)}", style="red") for fault in found]
-        lines += [Text(f"→ {visible(mend)}", style="cyan") for mend in _mends(found)]
+        lines += [Text(f"✗ {one_line(fault.what)}", style="red") for fault in found]
+        lines += [Text(f"→ {one_line(mend)}", style="cyan") for mend in _mends(found)]
         lines.append(Text(f"{'' if found else '✓ all is well · '}every {interval:g} s · Ctrl-C ends", style="dim"))
         return Group(*lines)
 

@@ -10,7 +10,7 @@ from cli.command import command
 from cli.eventstore import stream_pages
 from cli.output import Format
 from cli.session import Session
-from cli.tables import visible
+from cli.terminal.text import visible
 
 
 @command(Format.TEXT, Format.JSON, Format.JSONL)

@@ -12,6 +12,7 @@ from cli.eventstore import event_pages, events_page, stream_pages
 from cli.readmodel import following, wait_until_projected
 from cli.replaying.effect import audit
 from cli.replaying.standing import StreamStanding, standings
+from cli.terminal.text import visible
 from handlers.projection.definition import Projection
 from handlers.projections import registry
 
@@ -41,7 +42,7 @@ def contiguity(session: Session, *, full: bool) -> Iterator[Finding]:
                 yield Finding(
                     "streams",
                     Verdict.FAULT,
-                    f"stream {stream_id} has a gap: event {gap} is missing",
+                    f"stream {visible(stream_id)} has a gap: event {gap} is missing",
                     "Events are never deleted by this system. Restore the table to a time before: AWS Backup, or "
                     "point-in-time recovery of the Events table.",
                 )
@@ -71,7 +72,8 @@ def read_models(session: Session, *, full: bool) -> Iterator[Finding]:
             if standing.checkpoint < 0:
                 continue
             if not full and events + standing.checkpoint >= EVENTS_MAX:
-                what = f"{projection.name}: stream {standing.stream_id} was left out: it is long; --full looks at all"
+                where = f"{projection.name}: stream {visible(standing.stream_id)}"
+                what = f"{where} was left out: it is long; --full looks at all"
                 yield Finding("read models", Verdict.NOTE, what)
                 continue
             events += standing.checkpoint + 1
@@ -79,7 +81,7 @@ def read_models(session: Session, *, full: bool) -> Iterator[Finding]:
 
 
 def _audited(session: Session, projection: Projection, standing: StreamStanding) -> Finding:
-    where = f"{projection.name}: stream {standing.stream_id}"
+    where = f"{projection.name}: stream {visible(standing.stream_id)}"
     effect = audit(session.api, projection, standing, lambda _: None)
     if not effect.differences:
         return Finding("read models", Verdict.OK, f"{where} is what its {effect.checkpoint + 1:,} events lead to")
@@ -125,7 +127,7 @@ def _projected(session: Session, stream_id: str, event_id: int) -> Iterator[Find
         started = time.perf_counter()
         wait_until_projected(session.api, session.environment, projection, stream_id, event_id, _PROBE_TIMEOUT_S)
         took_ms = (time.perf_counter() - started) * 1000
-        what = f"event {event_id} of {stream_id} reached {projection.name} within {took_ms:.0f} ms"
+        what = f"event {event_id} of {visible(stream_id)} reached {projection.name} within {took_ms:.0f} ms"
         yield Finding("probe", Verdict.OK, what)
 
 

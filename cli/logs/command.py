@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from shlex import quote as shell
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
@@ -19,6 +18,7 @@ from cli.logs.source import CloudWatchSource, Follower
 from cli.logs.tracing import Trace, trace
 from cli.observe.resources import function_named
 from cli.output import Format
+from cli.terminal.text import shell_word, visible
 from handlers.projections.test_items import TEST_STREAM
 
 if TYPE_CHECKING:
@@ -171,7 +171,8 @@ def find_event(session: Session, stream_id: str, event_id: int) -> dict[str, Any
     events = session.api.get(path, **{"from": event_id, "limit": 1}).document["events"]
     if not events or events[0]["eventId"] != event_id:
         raise NotFoundError(
-            f"stream {stream_id} has no event {event_id}", f"See what it has:  esctl events {shell(stream_id)}"
+            f"stream {visible(stream_id)} has no event {event_id}",
+            f"See what it has:  esctl events {shell_word(stream_id)}",
         )
     found: dict[str, Any] = events[0]
     return found

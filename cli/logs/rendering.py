@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cli.logs.lines import Kind, Line
-from cli.tables import visible
+from cli.terminal.text import one_line, visible
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -86,7 +86,7 @@ def further_rows(line: Line) -> list[str]:
 
 def visible_rows(text: str) -> list[str]:
     """The rows of a text, none of which can steer the terminal."""
-    return [visible(row.expandtabs()) for row in text.splitlines()]
+    return [one_line(row.expandtabs()) for row in text.splitlines()]
 
 
 def plain(line: Line, layout: Layout) -> Iterator[str]:
@@ -141,9 +141,8 @@ def _value(name: str, value: Any) -> str:
         return ",".join(_value(name, each) for each in value)
     if isinstance(value, str):
         text = value[:_ID_CHARACTERS] if name in _SHORTENED else value
-        text = visible(text)
-        return json.dumps(text, ensure_ascii=False) if not text or " " in text else text
-    return visible(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+        return one_line(json.dumps(text, ensure_ascii=False)) if not text or " " in text else visible(text)
+    return one_line(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
 
 
 def ranges(numbers: list[Any]) -> str:

@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from cli.logs.tracing import Trace
-from cli.tables import Column, visible
+from cli.tables import Column
+from cli.terminal.text import visible
 
 if TYPE_CHECKING:
     from cli.session import Session

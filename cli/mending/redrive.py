@@ -14,6 +14,7 @@ from typing import Protocol
 from cli.mending.letters import Letter, LetterBox
 from cli.observe.model import HALTED, StreamStatus
 from cli.observe.resources import Queue
+from cli.terminal.text import visible
 
 LETTERS_MAX = 1000  # of one queue, in one run
 
@@ -72,7 +73,7 @@ def plan(queue: Queue, letters: Sequence[Letter]) -> list[str]:
     if queue.kind == "publisher":
         return [f"compare every projection with the store, then delete {len(letters)} letters"]
     streams = dict.fromkeys(letter.stream_id for letter in letters if letter.stream_id is not None)
-    lines = [f"catch up stream {stream_id} of {queue.name} from the store" for stream_id in streams]
+    lines = [f"catch up stream {visible(stream_id)} of {queue.name} from the store" for stream_id in streams]
     return [*lines, f"then delete the letters of {queue.name} that are done"]
 
 
@@ -142,7 +143,7 @@ def _reconcile(box: LetterBox, repairs: Repairs, result: Redriven) -> Redriven:
     repairs.reconcile()
     behind = [stream for stream in repairs.caught_up(None, None) if stream.lag and stream.state != HALTED]
     if behind:
-        why = f"{behind[0].projection}: stream {behind[0].stream_id} is still {behind[0].lag} events behind"
+        why = f"{behind[0].projection}: stream {visible(behind[0].stream_id)} is still {behind[0].lag} events behind"
         result.kept = [(letter, why) for letter in box.peek(LETTERS_MAX)]
         return result
     result.done, _ = box.delete_where(lambda letter: True)

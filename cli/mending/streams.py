@@ -10,6 +10,7 @@ from urllib.parse import quote
 from cli.errors import NotFoundError
 from cli.observe import probes
 from cli.observe.model import HALTED, StreamStatus
+from cli.terminal.text import shell_word, visible
 
 if TYPE_CHECKING:
     from cli.api import Answer
@@ -94,14 +95,12 @@ def _look(api: MendingApi, name: str, stream_id: str) -> list[StreamStatus]:
 def halted_text(stream: StreamStatus) -> str:
     """Where and why a stream is halted, in one line."""
     halted = stream.halted or {}
-    where = f"{stream.projection}: stream {stream.stream_id}"
+    where = f"{stream.projection}: stream {visible(stream.stream_id)}"
     return f"{where} is halted at event {halted.get('eventId')}: {halted.get('error')}"
 
 
 def skip_command(stream: StreamStatus) -> str:
     """The command that steps over the event."""
-    from shlex import quote as shell
-
     halted = stream.halted or {}
-    where = f"{stream.projection} --stream-id {shell(stream.stream_id)}"
+    where = f"{stream.projection} --stream-id {shell_word(stream.stream_id)}"
     return f"esctl projections skip {where} --event-id {halted.get('eventId')}"

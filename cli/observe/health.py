@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from shlex import quote as shell
 
 from cli.observe.model import HALTED, Snapshot, StreamStatus
+from cli.terminal.text import shell_word, visible
 
 _SHOWN_ERROR_CHARACTERS = 200
 
@@ -53,11 +53,11 @@ def faults(snapshot: Snapshot, max_lag: int) -> list[Fault]:
 
 def resume_command(stream: StreamStatus) -> str:
     """The command that tries again where a stream is halted."""
-    return f"esctl projections resume {stream.projection} --stream-id {shell(stream.stream_id)}"
+    return f"esctl projections resume {stream.projection} --stream-id {shell_word(stream.stream_id)}"
 
 
 def _of_stream(stream: StreamStatus, max_lag: int) -> list[Fault]:
-    where = f"{stream.projection}: stream {stream.stream_id}"
+    where = f"{stream.projection}: stream {visible(stream.stream_id)}"
     if stream.state == HALTED and stream.halted is not None:
         error = str(stream.halted["error"])[:_SHOWN_ERROR_CHARACTERS]
         what = f"{where} is halted at event {stream.halted['eventId']}: {error}"

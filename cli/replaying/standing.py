@@ -8,6 +8,7 @@ from typing import Any
 
 from cli.api import Api
 from cli.errors import NotFoundError
+from cli.terminal.text import visible
 from handlers.projection.definition import Projection
 
 _STREAMS_MAX = 1000  # the most that the API describes at once
@@ -54,7 +55,7 @@ def standings(api: Api, projection: Projection, stream_id: str | None = None) ->
             f"the stack has no projection {projection.name}: it was deployed from other code", "Deploy:  esctl deploy"
         )
     if stream_id is not None and not described["streams"]:
-        raise NotFoundError(f"the projection {projection.name} does not follow a stream {stream_id!r}")
+        raise NotFoundError(f"the projection {projection.name} does not follow a stream {visible(stream_id)}")
     return [_standing(each) for each in described["streams"]]
 
 
