@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TextIO
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
+from rich.segment import Segment
 from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
 from cli.environment import Environment
-from cli.tables import Column, column, visible
+from cli.tables import Column, column
+from cli.terminal.text import one_line, visible, visible_lines
 
 _COLUMNS_MIN = 20  # below this a table is unreadable anyway, and rich would print cells of no width
 
 
+class _SafeConsole(Console):
+    """Writes no text raw, whatever it is given; colours and movements of the cursor are rich's own."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else visible_lines(text), style, control)
+
+
 def console(environment: Environment, stream: TextIO) -> Console:
     terminal = environment.stdout_is_terminal if stream is environment.stdout else environment.stderr_is_terminal
-    return Console(
+    return _SafeConsole(
         file=stream,
         force_terminal=terminal,
         no_color=not environment.colour,
@@ -58,7 +68,7 @@ class LiveProgress:
         self._task = task
 
     def update(self, *, done: float | None = None, total: float | None = None, description: str | None = None) -> None:
-        described = None if description is None else visible(description)
+        described = None if description is None else one_line(description)
         self._display.update(self._task, completed=done, total=total, description=described)
 
 

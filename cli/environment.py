@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import time
@@ -9,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TextIO, TypeVar
+
+from cli.terminal.text import UNENCODABLE
 
 T = TypeVar("T")
 
@@ -50,10 +53,10 @@ class Environment:
         """The environment of this very process."""
         stdin = sys.stdin or _nothing("r")
         stdout, stderr = sys.stdout or _nothing("w"), sys.stderr or _nothing("w")
-        for stream in (stdout, stderr):
-            reconfigure = getattr(stream, "reconfigure", None)
-            if reconfigure is not None:  # a terminal that can't show a character shows its code instead of failing
-                reconfigure(errors="backslashreplace")
+        # What a terminal can't show is shown as its code; what was typed is either text or an error.
+        for stream, errors in ((stdin, "strict"), (stdout, UNENCODABLE), (stderr, UNENCODABLE)):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors=errors)
         return cls(
             stdin=stdin,
             stdout=stdout,
@@ -100,6 +103,18 @@ class Environment:
     def variable(self, name: str) -> str | None:
         """The variable's value without surrounding space; None where it is missing or blank."""
         return (self.variables.get(name) or "").strip() or None
+
+    def read_stdin(self) -> str:
+        """Read all of standard input as UTF-8, whatever the locale.
+
+        Raises
+        ------
+        UnicodeDecodeError
+        """
+        if isinstance(self.stdin, io.TextIOWrapper):
+            raw: bytes = self.stdin.buffer.read()
+            return raw.decode("utf-8-sig")
+        return self.stdin.read()
 
     @property
     def interactive(self) -> bool:

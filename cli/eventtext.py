@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cli.client.service import Event
-from cli.tables import text_width, visible
+from cli.terminal.text import text_width, visible, visible_lines
 from handlers.exactjson import dumps
 
 _INDENT = "    "
@@ -40,30 +40,30 @@ def event_lines(event: Event, *, width: int = 100, characters_max: int | None = 
 
 
 def _data_lines(data: Any, width: int, characters_max: int | None) -> Iterator[str]:
-    text = readable(data)
+    text = visible_lines(readable(data))
     if len(_INDENT) + text_width(text) > width:
-        text = dumps(data, indent=2)
+        text = visible_lines(dumps(data, indent=2))
     if characters_max is not None and len(text) > characters_max:
         left = len(text) - characters_max
         text = f"{text[:characters_max]}\n… {left:,} more characters; -o jsonl shows all"
-    for line in text.splitlines():
-        yield _INDENT + visible(line)
+    for line in text.split("\n"):
+        yield _INDENT + line
 
 
 def _metadata_lines(metadata: Mapping[str, Any], width: int) -> Iterator[str]:
     """The ids by name; whatever else there is as JSON."""
-    named = [f"{name} {metadata[name]}" for name in _NAMED if name in metadata]
+    named = [f"{name} {visible(metadata[name])}" for name in _NAMED if name in metadata]
     rest = {name: value for name, value in metadata.items() if name not in _NAMED}
     if rest:
-        named.append(f"metadata {readable(rest)}")
-    together = f"{_INDENT}{' · '.join(map(visible, named))}"
+        named.append(f"metadata {visible_lines(readable(rest))}")
+    together = f"{_INDENT}{' · '.join(named)}"
     if not named:
         return
     if text_width(together) <= width:
         yield together
         return
     for each in named:
-        yield _INDENT + visible(each)
+        yield _INDENT + each
 
 
 def readable(value: Any) -> str:

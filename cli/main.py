@@ -11,6 +11,7 @@ from typing import Any, TextIO
 from cli.environment import Environment
 from cli.errors import CliError, ExitCode, UsageError
 from cli.output import Output
+from cli.terminal.text import is_unicode, visible_lines
 
 _CRASH_LOG = "crash.log"
 
@@ -48,6 +49,7 @@ def _run(environment: Environment, arguments: Sequence[str]) -> int:
 
     with _streams(environment):
         try:
+            _check_encoding(arguments)
             code = make().main(
                 args=list(arguments) or ["--help"], prog_name="esctl", standalone_mode=False, obj=environment
             )
@@ -66,6 +68,20 @@ def _run(environment: Environment, arguments: Sequence[str]) -> int:
                 return ExitCode.USAGE
             Output(environment).error(found)
             return found.exit_code
+
+
+def _check_encoding(arguments: Sequence[str]) -> None:
+    """Refuse arguments that are not text: they could not be stored, and hardly be shown.
+
+    Raises
+    ------
+    UsageError
+    """
+    for number, argument in enumerate(arguments, start=1):
+        if not is_unicode(argument):
+            encoding = sys.getfilesystemencoding().upper()
+            hint = "" if encoding == "UTF-8" else "Set LC_ALL=C.UTF-8, or leave PYTHONUTF8 unset."
+            raise UsageError(f"argument {number} is not {encoding} text: {argument}", hint)
 
 
 def _explain(environment: Environment, error: Exception) -> CliError | None:
@@ -106,9 +122,10 @@ def _crash(environment: Environment, error: Exception) -> CliError:
 
     from cli.state import State
 
-    summary = f"esctl failed unexpectedly: {type(error).__name__}: {error}".splitlines()[0]
+    summary = f"esctl failed unexpectedly: {type(error).__name__}: {error}".partition("\n")[0]
     try:
-        path = State.of(environment).write_text("".join(traceback.format_exception(error)), _CRASH_LOG)
+        details = visible_lines("".join(traceback.format_exception(error)))
+        path = State.of(environment).write_text(details, _CRASH_LOG)
     except CliError:
         return CliError(summary)
     return CliError(summary, f"Details are in {path}; please report them.")

@@ -5,6 +5,8 @@ Without a terminal nothing of rich is imported and everything is plain text. Col
 
 from __future__ import annotations
 
+import codecs
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -13,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO
 
 from cli.environment import Environment
 from cli.errors import CliError, UsageError
-from cli.tables import Column, plain_table, visible, visible_lines
+from cli.tables import Column, plain_table
+from cli.terminal.text import UNENCODABLE, one_line, visible, visible_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,7 +42,7 @@ class Progress(Protocol):
 
 @dataclass(slots=True)
 class Output:
-    """Writes one command's results and messages.
+    """Writes one command's results and messages; nothing that it writes can steer the terminal or be invisible.
 
     Parameters
     ----------
@@ -64,18 +67,32 @@ class Output:
         """One JSON document, with every digit of its decimals."""
         from handlers.exactjson import dumps
 
-        self.text(dumps(document, indent=2))
+        self.json_text(f"{dumps(document, indent=2)}\n")
 
     def json_line(self, document: Any) -> None:
         """One line of JSON Lines, sent at once."""
         from handlers.exactjson import dumps
 
-        self.text(dumps(document))
+        self.json_text(f"{dumps(document)}\n")
         self.environment.stdout.flush()
 
-    def text(self, line: str = "") -> None:
-        """One line of data."""
-        print(line, file=self.environment.stdout)
+    def json_text(self, text: str) -> None:
+        """JSON text, whole or in pieces: in UTF-8, or ASCII where standard output has another encoding (RFC 8259)."""
+        stdout = self.environment.stdout
+        if isinstance(stdout, io.TextIOWrapper) and codecs.lookup(stdout.encoding).name not in ("utf-8", "ascii"):
+            stdout.reconfigure(encoding="ascii", errors=UNENCODABLE)
+        stdout.write(visible_lines(text))
+
+    def text(self, text: str = "", *, mark: str = "", style: str = "") -> None:
+        """Data as text: a line, or several.
+
+        Parameters
+        ----------
+        mark, style
+            What stands before it, in a colour where the terminal has colours.
+        """
+        mark = self._styled(mark, style, self.environment.stdout_is_terminal)
+        self.environment.stdout.write(f"{mark}{visible_lines(text)}\n")
 
     def table(
         self, columns: Sequence[Column | str], rows: Sequence[Sequence[object]], *, title: str = "", empty: str = ""
@@ -99,30 +116,30 @@ class Output:
         """Names and values below each other, as data; scripts may cut at the first run of two spaces."""
         width = max((len(name) for name in values), default=0)
         for name, value in values.items():
-            self.text(f"{visible(name):<{width}}  {visible(value)}".rstrip())
+            self.text(f"{one_line(name):<{width}}  {visible(value)}".rstrip())
 
     # Messages ----------------------------------------------------------------------------------------------------
 
     def message(self, text: str = "") -> None:
-        """A line for the reader, on stderr."""
-        self._say(text)
+        """For the reader, on stderr: a line, or several."""
+        self._say(visible_lines(text))
 
     def success(self, text: str) -> None:
-        self._say(text, "green", "✓ ")
+        self._say(one_line(text), "✓ ", "green")
 
     def warning(self, text: str) -> None:
-        self._say(text, "yellow", "warning: ")
+        self._say(one_line(text), "warning: ", "yellow")
 
     def hint(self, text: str) -> None:
         """What to do next."""
-        for line in text.splitlines():
-            self._say(line, "cyan", "→ ")
+        for line in text.split("\n"):
+            self._say(one_line(line), "→ ", "cyan")
 
     def error(self, error: CliError) -> None:
         """An expected failure: one line, its single faults, and what to do next."""
-        self._say(error.message, "bold red", "error: ")
+        self._say(one_line(error.message), "error: ", "bold red")
         for fault in error.faults:
-            self._say(f"  - {fault}")
+            self._say(one_line(fault), "  - ")
         if error.hint:
             self.hint(error.hint)
 
@@ -133,9 +150,12 @@ class Output:
         if not self.environment.interactive:
             raise UsageError(f"can't ask “{question}”: there is no terminal", "Give the value as an option.")
         suffix = f" [{default}]" if default else ""
-        self.environment.stderr.write(f"{question}{suffix}: ")
+        self.environment.stderr.write(f"{one_line(question + suffix)}: ")
         self.environment.stderr.flush()
-        line = self.environment.stdin.readline()
+        try:
+            line = self.environment.stdin.readline()
+        except UnicodeDecodeError as error:
+            raise UsageError(f"can't read the answer: it is not {error.encoding.upper()} text") from error
         if not line:  # end of file: Ctrl-D
             self.environment.stderr.write("\n")
             raise UsageError("no answer was given", "Run the command again when you have decided.")
@@ -159,7 +179,7 @@ class Output:
             return
         from cli.display import live_progress
 
-        with live_progress(self.console("stderr"), visible(description), total) as progress:
+        with live_progress(self.console("stderr"), one_line(description), total) as progress:
             yield progress
 
     def console(self, stream: Literal["stdout", "stderr"]) -> Console:
@@ -190,25 +210,27 @@ class Output:
             self.message(empty)
             return
         if not self._terminal(stream):
-            stream.write(plain_table(columns, rows, title))
+            stream.write(visible_lines(plain_table(columns, rows, title)))
             return
         from cli.display import rich_table
 
         name: Literal["stdout", "stderr"] = "stdout" if stream is self.environment.stdout else "stderr"
         self.console(name).print(rich_table(columns, rows, title))
 
-    def _say(self, text: str, style: str = "", prefix: str = "") -> None:
-        stream = self.environment.stderr
+    def _say(self, shown: str, mark: str = "", style: str = "") -> None:
         # Where both streams end in one place (2>&1 | tee), the order must be that of the writing.
         with suppress(OSError):  # it comes again at the last flush, where it is handled
             self.environment.stdout.flush()
-        if prefix and style and self.environment.stderr_is_terminal and self.environment.colour:
-            from cli.display import styled
-
-            prefix = styled(prefix, style)
-        # Errors and reasons come from elsewhere: from events, handlers, other machines.
-        stream.write(f"{prefix}{visible_lines(text)}\n")
+        stream = self.environment.stderr
+        stream.write(f"{self._styled(mark, style, self.environment.stderr_is_terminal)}{shown}\n")
         stream.flush()
+
+    def _styled(self, mark: str, style: str, is_terminal: bool) -> str:
+        if not (style and is_terminal and self.environment.colour):
+            return mark
+        from cli.display import styled
+
+        return styled(mark, style)
 
 
 class _PlainProgress:
@@ -220,7 +242,7 @@ class _PlainProgress:
         self._total = total
         self._done = 0.0
         self._said_at = output.environment.monotonic()
-        output.message(f"{description} ...")
+        output.message(f"{one_line(description)} ...")
 
     def update(self, *, done: float | None = None, total: float | None = None, description: str | None = None) -> None:
         self._done = self._done if done is None else done
@@ -232,4 +254,4 @@ class _PlainProgress:
         if changed or (done is not None and now - self._said_at >= _PROGRESS_EVERY_S):
             self._said_at = now
             of = f" {self._done:,.0f} of {self._total:,.0f}" if self._total else ""
-            self._output.message(f"{self._description}{of} ...")
+            self._output.message(f"{one_line(self._description)}{of} ...")

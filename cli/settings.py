@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import stat
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast
 
 from cli.environment import Environment
 from cli.errors import SettingError
+from cli.terminal.text import is_unicode
 
 DEFAULT_STACK_NAME = "esctl"
 API_KEY_LENGTH_MIN = (
@@ -102,7 +104,10 @@ def load(environment: Environment) -> Settings:
     values = {**_dotenv(environment), **{k: v for k, v in environment.variables.items() if v.strip()}}
 
     def value(name: str) -> str | None:
-        return (values.get(name) or "").strip() or None
+        text = (values.get(name) or "").strip() or None
+        if text is not None and not is_unicode(text):
+            raise SettingError(f"{name} can't be used: it is not {sys.getfilesystemencoding().upper()} text")
+        return text
 
     return Settings(
         api_key=value("API_KEY"),

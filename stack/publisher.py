@@ -67,6 +67,8 @@ class Publisher(Construct):
             "Failures",
             encryption=sqs.QueueEncryption.SQS_MANAGED,
             retention_period=Duration.days(DEAD_LETTER_DAYS),
+            # Lambda sends to it; no queue has it as its dead-letter queue.
+            redrive_allow_policy=sqs.RedriveAllowPolicy(redrive_permission=sqs.RedrivePermission.DENY_ALL),
         )
         queue.add_to_resource_policy(only_over_tls("sqs:*", queue.queue_arn))
         pin_logical_id(queue, "FailureQueue")

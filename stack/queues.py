@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from aws_cdk import Duration
+from typing import cast
+
+from aws_cdk import Aws, Duration, Fn, Stack
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
@@ -32,10 +34,16 @@ class FifoQueue(Construct):
 
     def __init__(self, scope: Construct, name: str, *, consumer_timeout_s: int) -> None:
         super().__init__(scope, "Fifo")
+        queue_name = _name_in_stack(f"{name}Queue")
         self.dead_letters = self._queue("DeadLetterQueue", name, retention=Duration.days(DEAD_LETTER_DAYS))
+        cast(sqs.CfnQueue, self.dead_letters.node.default_child).redrive_allow_policy = {
+            "redrivePermission": "byQueue",
+            "sourceQueueArns": [Stack.of(self).format_arn(service="sqs", resource=queue_name)],
+        }
         self.queue = self._queue(
             "Queue",
             name,
+            queue_name=queue_name,
             visibility=Duration.seconds(VISIBILITY_FACTOR * consumer_timeout_s),
             dead_letters=sqs.DeadLetterQueue(queue=self.dead_letters, max_receive_count=MAX_RECEIVE_COUNT),
         )
@@ -45,6 +53,7 @@ class FifoQueue(Construct):
         suffix: str,
         name: str,
         *,
+        queue_name: str | None = None,
         retention: Duration | None = None,
         visibility: Duration | None = None,
         dead_letters: sqs.DeadLetterQueue | None = None,
@@ -52,6 +61,7 @@ class FifoQueue(Construct):
         queue = sqs.Queue(
             self,
             suffix,
+            queue_name=queue_name,
             fifo=True,
             # Both are needed for high throughput: one group per stream, and groups don't wait for each other (P7).
             deduplication_scope=sqs.DeduplicationScope.MESSAGE_GROUP,
@@ -89,3 +99,14 @@ class FifoQueue(Construct):
     def allow_sending(self, function: EsFunction) -> None:
         """Let a function send messages to the queue."""
         function.allow(["sqs:SendMessage"], self.queue.queue_arn)
+
+
+def _name_in_stack(name: str) -> str:
+    """Return a queue name that the template can know.
+
+    A dead-letter queue names its source, and is created before it: a generated name would make the two depend on each
+    other. The end of the stack's UUID keeps the name unique in the account, also when the stack is recreated within the
+    60 seconds for which SQS blocks the name of a deleted queue.
+    """
+    stack_uuid = Fn.select(2, Fn.split("/", Aws.STACK_ID))
+    return f"{name}-{Fn.select(4, Fn.split('-', stack_uuid))}.fifo"

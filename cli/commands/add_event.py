@@ -13,7 +13,7 @@ from cli.command import command
 from cli.errors import CliError, UsageError
 from cli.eventdata import given_data, lacking, lacking_error, unknown_type_note
 from cli.session import Session
-from cli.tables import visible
+from cli.terminal.text import visible
 from handlers.catalogue import known_types
 from handlers.projections.test_items import TEST_STREAM
 from handlers.store.limits import MAX_IDEMPOTENCY_KEY_CHARACTERS, idempotency_key_faults
@@ -120,7 +120,7 @@ def _data_text(session: Session, data: str | None) -> str | None:
     name = "standard input" if data == "-" else data[1:]
     try:
         if data == "-":
-            return session.environment.stdin.read()
+            return session.environment.read_stdin()
         return (session.environment.directory / Path(name).expanduser()).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise UsageError(f"can't read {name}: it is not UTF-8 text") from error

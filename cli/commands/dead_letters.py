@@ -15,7 +15,7 @@ from cli.operate.health import skip_command
 from cli.operate.recovery import Redrive, Redriven, reconcile
 from cli.operate.resources import Queue, queues_of
 from cli.session import Session
-from cli.tables import Column, visible
+from cli.tables import Column
 from cli.terminal.text import duration
 from handlers.exactjson import dumps
 
@@ -79,13 +79,12 @@ def show(
             "queue": letter.queue,
             "sent": letter.sent_at.isoformat(timespec="seconds"),
             "deliveries": letter.deliveries,
-            "about": visible(letter.about),
-            "why": visible(why or "-"),
+            "about": letter.about,
+            "why": why or "-",
         }
     )
     body = dumps(dict(letter.content), indent=2) if letter.content else letter.body
-    for row in body.splitlines():
-        session.output.text(visible(row))
+    session.output.text(body)
 
 
 @app.command("redrive")
@@ -106,7 +105,7 @@ def redrive(
     if dry_run:
         lines = [line for each, _, letters in _peeked(session, queue) for line in plan(each, letters)]
         if session.output.is_text:
-            session.output.text("\n".join(map(visible, lines)) or "There is nothing to redrive.")
+            session.output.text("\n".join(lines) or "There is nothing to redrive.")
         else:
             session.output.json(lines)
         return

@@ -12,7 +12,6 @@ from cli.errors import DegradedError, UsageError
 from cli.operate import doctor as checks
 from cli.operate.doctor import Check, Finding, Verdict, run
 from cli.session import Session
-from cli.tables import visible
 
 _MARKS = {"ok": ("✓", "green"), "note": ("i", "cyan"), "fault": ("✗", "bold red"), "skipped": ("-", "dim")}
 
@@ -84,12 +83,7 @@ def _tell(session: Session, finding: Finding) -> None:
     if not output.is_text:
         return
     mark, style = _MARKS[finding.verdict.value]
-    line = f"{finding.area:<12} {visible(finding.what)}"
-    if session.environment.stdout_is_terminal and session.environment.colour:
-        from cli.display import styled
-
-        mark = styled(mark, style)
-    output.text(f"{mark} {line}")
+    output.text(f" {finding.area:<12} {finding.what}", mark=mark, style=style)
     session.environment.stdout.flush()
     if finding.hint:
         output.hint(finding.hint)

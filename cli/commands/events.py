@@ -13,7 +13,7 @@ from cli.errors import NotFoundError, UsageError
 from cli.eventtext import TERMINAL_CHARACTERS_MAX, event_lines
 from cli.output import Format
 from cli.session import Session
-from cli.tables import visible
+from cli.terminal.text import visible
 from handlers.exactjson import dumps
 
 _WIDTH = 100  # of lines where no terminal says
@@ -99,7 +99,7 @@ def _show(session: Session, stream_id: str, pages: Iterator[list[Event]]) -> int
         for event in page:
             number += 1
             if output.format is Format.JSONL:
-                output.text(dumps(event))
+                output.json_text(f"{dumps(event)}\n")
                 continue
             cut = TERMINAL_CHARACTERS_MAX if environment.stdout_is_terminal else None
             for line in event_lines(event, width=environment.width or _WIDTH, characters_max=cut):
@@ -115,7 +115,7 @@ def _show_document(session: Session, stream_id: str, pages: Iterator[list[Event]
     for page in pages:
         for event in page:
             opening = f'{{"streamId": {dumps(stream_id)}, "events": [\n  ' if number == 0 else ",\n  "
-            session.environment.stdout.write(opening + dumps(event))
+            output.json_text(opening + dumps(event))
             number += 1
-    output.text("\n]}" if number else f'{{"streamId": {dumps(stream_id)}, "events": []}}')
+    output.json_text("\n]}\n" if number else f'{{"streamId": {dumps(stream_id)}, "events": []}}\n')
     return number

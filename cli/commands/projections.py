@@ -13,7 +13,7 @@ from cli.errors import ConflictError, ExitCode, TimedOutError
 from cli.operate import recovery
 from cli.operate.health import halted_text, resume_command, skip_command, stream_document, stream_section
 from cli.session import Session
-from cli.tables import visible
+from cli.terminal.text import visible
 
 app = typer.Typer(cls=ListingGroup, rich_markup_mode="rich", pretty_exceptions_enable=False)
 
@@ -89,8 +89,10 @@ def skip(
 
     The read model stays without that event: a replay skips it too if its handler still raises.
     """
-    session.announce(f"Skipping event {event_id} of stream {stream_id} in {name}")
-    if not session.output.confirm(f"Continue without event {event_id} of stream {stream_id} in {name}?", yes=yes):
+    session.announce(f"Skipping event {event_id} of stream {visible(stream_id)} in {name}")
+    if not session.output.confirm(
+        f"Continue without event {event_id} of stream {visible(stream_id)} in {name}?", yes=yes
+    ):
         session.output.message("Nothing was skipped.")
         return
     skipped = session.service.skip(name, stream_id, event_id)
@@ -137,9 +139,9 @@ def _conclude(session: Session, streams: list[StreamStatus], timeout: float) -> 
     behind = [each for each in streams if each.lag]
     if behind:
         raise TimedOutError(
-            f"stream {behind[0].stream_id} is still {behind[0].lag} events behind after {timeout:g} seconds",
+            f"stream {visible(behind[0].stream_id)} is still {behind[0].lag} events behind after {timeout:g} seconds",
             "The catch-up continues by itself; look again with:  esctl projections",
         )
     if session.output.is_text:
         for each in streams:
-            session.output.success(f"stream {each.stream_id} is caught up: checkpoint {each.checkpoint}")
+            session.output.success(f"stream {visible(each.stream_id)} is caught up: checkpoint {each.checkpoint}")

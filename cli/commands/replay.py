@@ -10,7 +10,7 @@ from cli.client.projections import named_projection
 from cli.command import command
 from cli.errors import DegradedError, UsageError
 from cli.session import Session
-from cli.tables import visible
+from cli.terminal.text import visible
 from handlers.projection.jobs import REPLAY
 
 if TYPE_CHECKING:
@@ -134,8 +134,10 @@ def _audit(session: Session, projection: Projection, stream_id: str | None) -> N
     found = streams_of(session.service, projection, stream_id)
     for each in found:
         if each.halted is not None:
-            output.warning(f"stream {each.stream_id} is halted at event {each.halted.event_id}: {each.halted.error}")
-        with output.progress(f"folding {each.stream_id}", max(0, each.checkpoint + 1)) as progress:
+            output.warning(
+                f"stream {visible(each.stream_id)} is halted at event {each.halted.event_id}: {each.halted.error}"
+            )
+        with output.progress(f"folding {visible(each.stream_id)}", max(0, each.checkpoint + 1)) as progress:
             effects.append(
                 audit(session.service, projection, each, lambda count, to=progress: to.update(done=count))  # type: ignore[misc]
             )

@@ -12,7 +12,7 @@ from cli.operate.health import Fault, Section, document, faults, headline, secti
 from cli.operate.status import Snapshot, take_snapshot
 from cli.output import Format
 from cli.session import Session
-from cli.tables import visible
+from cli.terminal.text import one_line
 
 MAX_LAG = 100  # the threshold of the stack's alarm: less is a burst in progress
 
@@ -100,7 +100,7 @@ def _watch(session: Session, max_lag: int, interval: float) -> None:
         found = faults(snapshot, max_lag)
         if session.output.is_text:
             _show(session, snapshot)
-            session.output.text("\n".join(visible(fault.what) for fault in found) + "\n")
+            session.output.text("\n".join(one_line(fault.what) for fault in found) + "\n")
         else:
             session.output.json_line(document(session.target, snapshot, found))
         session.environment.stdout.flush()
@@ -119,7 +119,7 @@ def _watch_in_place(session: Session, max_lag: int, interval: float) -> None:
             snapshot = take_snapshot(session)
         except CliError as error:  # perhaps a restart or a short network failure
             return Group(
-                Text(f"✗ {visible(error.message)}", style="bold red"), Text("looking again … Ctrl-C ends", style="dim")
+                Text(f"✗ {one_line(error.message)}", style="bold red"), Text("looking again … Ctrl-C ends", style="dim")
             )
         lines: list[Any] = [Text(headline(session.target, snapshot), style="bold")]
         for section in sections(snapshot):
@@ -128,8 +128,8 @@ def _watch_in_place(session: Session, max_lag: int, interval: float) -> None:
             if section.note:
                 lines.append(Text(section.note if section.rows else f"{section.title}: {section.note}", style="dim"))
         found = faults(snapshot, max_lag)
-        lines += [Text(f"✗ {visible(fault.what)}", style="red") for fault in found]
-        lines += [Text(f"→ {visible(hint)}", style="cyan") for hint in _hints(found)]
+        lines += [Text(f"✗ {one_line(fault.what)}", style="red") for fault in found]
+        lines += [Text(f"→ {one_line(hint)}", style="cyan") for hint in _hints(found)]
         lines.append(Text(f"{'' if found else '✓ all is well · '}every {interval:g} s · Ctrl-C ends", style="dim"))
         return Group(*lines)
 

@@ -9,7 +9,7 @@ import typer
 from cli.command import command
 from cli.output import Format
 from cli.session import Session
-from cli.tables import visible
+from cli.terminal.text import visible
 
 
 @command(Format.TEXT, Format.JSON, Format.JSONL)

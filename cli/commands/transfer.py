@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
-from shlex import quote as shell
 from typing import Annotated, NoReturn
 
 import typer
@@ -14,7 +13,7 @@ import typer
 from cli.command import command
 from cli.errors import CliError, ConflictError, ExitCode, NotFoundError, PartialError
 from cli.session import Session
-from cli.tables import visible
+from cli.terminal.text import shell_word, visible
 from cli.transfer.appending import Tally
 from cli.transfer.chunks import LANES
 from cli.transfer.files import STANDARD, BadLineError, count_lines, sink, source
@@ -71,7 +70,7 @@ def export_events(
     where = "written" if file == STANDARD else f"in {file}"
     session.output.success(f"{_number(done.events, 'event')} of {_number(done.streams, 'stream')} are {where}.")
     if file != STANDARD:
-        session.output.hint(f"Append them to another stack:  esctl import {shell(file)} --stack-name NAME")
+        session.output.hint(f"Append them to another stack:  esctl import {shell_word(file)} --stack-name NAME")
 
 
 @command()
@@ -174,14 +173,14 @@ def _check(session: Session, file: str) -> None:
         more = " (there may be more)" if len(bad) == _FAULTS_MAX else ""
         raise CliError(
             f"{file} has {_number(len(bad), 'bad line')}{more}",
-            "Mend them, and check again.",
+            "Fix them, and check again.",
             faults=list(chain.from_iterable([f"line {each.line}: {fault}" for fault in each.faults] for each in bad)),
         )
     if not session.output.is_text:
         session.output.json({"events": good, "file": file})
         return
     session.output.success(f"{file} is fine: {_number(good, 'event')}. Nothing was imported.")
-    session.output.hint(f"Import it:  esctl import {shell(file)}")
+    session.output.hint(f"Import it:  esctl import {shell_word(file)}")
 
 
 def _report(session: Session, tally: Tally, file: str) -> None:
@@ -204,7 +203,8 @@ def _fail(error: BaseException, tally: Tally, file: str) -> NoReturn:
         single = len(error.faults) == 1
         raise CliError(
             f"{message}: {error.faults[0]}" if single else message,
-            f"Mend it and run the same command again ({done} so far). All bad lines:  esctl import {shell(file)} --dry-run",
+            f"Fix it and run the same command again ({done} so far).\n"
+            f"List all bad lines:  esctl import {shell_word(file)} --dry-run",
             faults=() if single else error.faults,
             exit_code=code,
         ) from error

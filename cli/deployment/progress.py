@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cli.deployment.model import StackEvent, short_type
-from cli.tables import visible
+from cli.terminal.text import one_line
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -55,7 +55,7 @@ def matters(event: StackEvent) -> bool:
 
 def line_of(event: StackEvent) -> str:
     """An event as a line of a log."""
-    reason = f"  {visible(event.reason)}" if event.reason else ""
+    reason = f"  {one_line(event.reason)}" if event.reason else ""
     return f"{event.at:%H:%M:%S}  {event.status:<20} {event.logical_id}  ({short_type(event.resource_type)}){reason}"
 
 

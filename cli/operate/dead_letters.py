@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from cli.aws import errors
 from cli.operate.resources import Queue
+from cli.terminal.text import visible
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -191,7 +192,7 @@ def plan(queue: Queue, letters: Sequence[DeadLetter]) -> list[str]:
     if queue.kind == "publisher":
         return [f"compare every projection with the store, then delete {len(letters)} dead letters of {queue.name}"]
     streams = dict.fromkeys(letter.stream_id for letter in letters if letter.stream_id is not None)
-    lines = [f"catch up stream {stream_id} of {queue.name} from the store" for stream_id in streams]
+    lines = [f"catch up stream {visible(stream_id)} of {queue.name} from the store" for stream_id in streams]
     return [*lines, f"then delete the dead letters of {queue.name} whose streams have caught up"]
 
 

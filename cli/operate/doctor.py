@@ -22,6 +22,7 @@ from cli.operate.resources import find_resources
 from cli.operate.status import Snapshot, take_snapshot
 from cli.replay.audit import audit, streams_of
 from cli.settings import shared_key_file
+from cli.terminal.text import visible
 from handlers.projection.definition import Projection
 from handlers.projections import registry
 
@@ -291,7 +292,7 @@ def contiguity(session: Session, *, full: bool) -> Iterator[Finding]:
                 yield Finding(
                     "streams",
                     Verdict.FAULT,
-                    f"stream {stream_id} has a gap: event {gap} is missing",
+                    f"stream {visible(stream_id)} has a gap: event {gap} is missing",
                     "This system never deletes events. Restore the Events table to an earlier time, from AWS Backup or with "
                     "point-in-time recovery.",
                 )
@@ -321,7 +322,8 @@ def read_models(session: Session, *, full: bool) -> Iterator[Finding]:
             if stream.checkpoint < 0:
                 continue
             if not full and events + stream.checkpoint >= EVENTS_MAX:
-                what = f"{projection.name}: stream {stream.stream_id} was left out because it is long; --full reads all"
+                where = f"{projection.name}: stream {visible(stream.stream_id)}"
+                what = f"{where} was left out because it is long; --full reads all"
                 yield Finding("read models", Verdict.NOTE, what)
                 continue
             events += stream.checkpoint + 1
@@ -329,7 +331,7 @@ def read_models(session: Session, *, full: bool) -> Iterator[Finding]:
 
 
 def _audited(session: Session, projection: Projection, stream: StreamStatus) -> Finding:
-    where = f"{projection.name}: stream {stream.stream_id}"
+    where = f"{projection.name}: stream {visible(stream.stream_id)}"
     effect = audit(session.service, projection, stream)
     if not effect.differences:
         return Finding("read models", Verdict.OK, f"{where} matches its {effect.checkpoint + 1:,} events")
@@ -375,7 +377,7 @@ def _projected(session: Session, stream_id: str, event_id: int) -> Iterator[Find
         started = time.perf_counter()
         wait_until_projected(session.service, session.environment, projection, stream_id, event_id, _PROBE_TIMEOUT_S)
         took_ms = (time.perf_counter() - started) * 1000
-        what = f"event {event_id} of {stream_id} reached {projection.name} within {took_ms:.0f} ms"
+        what = f"event {event_id} of {visible(stream_id)} reached {projection.name} within {took_ms:.0f} ms"
         yield Finding("probe", Verdict.OK, what)
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from shlex import quote as shell
 from typing import Any
 
 from cli.client.service import BEHIND, HALTED, LIVE, REPLAYING, StreamStatus
 from cli.operate.status import QueueStatus, Snapshot
 from cli.tables import Column
 from cli.targets import Target
-from cli.terminal.text import duration
+from cli.terminal.text import duration, shell_word, visible
 
 STREAMS_SHOWN = 15
 UNKNOWN = "n/a"
@@ -67,7 +66,7 @@ def faults(snapshot: Snapshot, max_lag: int) -> list[Fault]:
 
 def halted_text(stream: StreamStatus, error_max: int | None = None) -> str:
     """Say in one line where and why a stream is halted."""
-    where = f"{stream.projection}: stream {stream.stream_id}"
+    where = f"{stream.projection}: stream {visible(stream.stream_id)}"
     if stream.halted is None:
         return f"{where} is not halted"
     return f"{where} is halted at event {stream.halted.event_id}: {stream.halted.error[:error_max]}"
@@ -75,13 +74,15 @@ def halted_text(stream: StreamStatus, error_max: int | None = None) -> str:
 
 def resume_command(stream: StreamStatus) -> str:
     """Return the command that retries the event at which a stream is halted."""
-    return f"esctl projections resume {stream.projection} --stream-id {shell(stream.stream_id)}"
+    return f"esctl projections resume {stream.projection} --stream-id {shell_word(stream.stream_id)}"
 
 
 def skip_command(stream: StreamStatus) -> str:
     """Return the command that skips the event at which a stream is halted."""
     event_id = stream.halted.event_id if stream.halted else stream.checkpoint + 1
-    return f"esctl projections skip {stream.projection} --stream-id {shell(stream.stream_id)} --event-id {event_id}"
+    return (
+        f"esctl projections skip {stream.projection} --stream-id {shell_word(stream.stream_id)} --event-id {event_id}"
+    )
 
 
 def _of_stream(stream: StreamStatus, max_lag: int) -> list[Fault]:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from shlex import quote as shell
 from typing import TYPE_CHECKING, Any
 
 from cli.client.service import Event
@@ -16,7 +15,7 @@ from cli.errors import NotFoundError, UnreachableError
 from cli.operate.logs import CloudWatchSource, Follower, Kind, Line, RawLine, Selection, Wanted, understand
 from cli.operate.resources import find_resources, function_named
 from cli.output import Format
-from cli.tables import visible
+from cli.terminal.text import one_line, shell_word, visible
 from handlers.clock import parse_rfc3339
 from handlers.projections.test_items import TEST_STREAM
 
@@ -166,7 +165,8 @@ def find_event(session: Session, stream_id: str, event_id: int) -> Event:
     events = session.service.events_page(stream_id, first=event_id, limit=1).items
     if not events or events[0]["eventId"] != event_id:
         raise NotFoundError(
-            f"stream {stream_id} has no event {event_id}", f"List its events:  esctl events {shell(stream_id)}"
+            f"stream {visible(stream_id)} has no event {event_id}",
+            f"List its events:  esctl events {shell_word(stream_id)}",
         )
     return events[0]
 
@@ -267,7 +267,7 @@ def further_rows(line: Line) -> list[str]:
 
 def visible_rows(text: str) -> list[str]:
     """Return the rows of a text, without terminal control characters."""
-    return [visible(row.expandtabs()) for row in text.splitlines()]
+    return [one_line(row.expandtabs()) for row in text.splitlines()]
 
 
 def plain(line: Line, layout: Layout) -> Iterator[str]:
@@ -322,9 +322,8 @@ def _value(name: str, value: Any) -> str:
         return ",".join(_value(name, each) for each in value)
     if isinstance(value, str):
         text = value[:_ID_CHARACTERS] if name in _SHORTENED else value
-        text = visible(text)
-        return json.dumps(text, ensure_ascii=False) if not text or " " in text else text
-    return visible(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+        return one_line(json.dumps(text, ensure_ascii=False)) if not text or " " in text else visible(text)
+    return one_line(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
 
 
 def ranges(numbers: list[Any]) -> str:

@@ -11,7 +11,8 @@ from cli.client.projections import projections_of
 from cli.client.service import Event
 from cli.operate.logs import Follower, Kind, Line, is_about, understand
 from cli.operate.logs_tail import find_event, log_groups, log_source, pause_s, start_of
-from cli.tables import Column, visible
+from cli.tables import Column
+from cli.terminal.text import visible
 from handlers.clock import parse_rfc3339
 from handlers.projections.test_items import TEST_STREAM
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
-from shlex import quote as shell
 from typing import Any
 
 from cli.client.service import PAGE_MAX, Listing, Row, Service, StreamStatus
 from cli.errors import CliError, NotFoundError, UsageError
+from cli.terminal.text import shell_word, visible
 from handlers.clock import parse_rfc3339
 from handlers.errors import HandlerFailed
 from handlers.events import Event, EventId, StreamId
@@ -101,7 +101,7 @@ def streams_of(service: Service, projection: Projection, stream_id: str | None =
             f"the stack has no projection {projection.name}: it was deployed from other code", "Deploy:  esctl deploy"
         )
     if stream_id is not None and not described.streams:
-        raise NotFoundError(f"the projection {projection.name} does not follow stream {stream_id!r}")
+        raise NotFoundError(f"the projection {projection.name} does not follow stream {visible(stream_id)}")
     return described.streams
 
 
@@ -224,7 +224,7 @@ def _fold(projection: Projection, events: Iterator[Event], rows: Rows, stream: S
     except HandlerFailed as error:
         raise CliError(
             f"history cannot be folded past event {error.event_id} ({error.event_type}): {error.error}",
-            f"See the event:  esctl events {shell(stream.stream_id)} --from {error.event_id} --limit 1",
+            f"See the event:  esctl events {shell_word(stream.stream_id)} --from {error.event_id} --limit 1",
         ) from error
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from cli.client.http import Answer
 from cli.client.service import Event, Service
 from cli.errors import CliError, ConflictError, NotFoundError
-from cli.tables import visible
+from cli.terminal.text import shell_word, visible
 from cli.transfer.chunks import Chunk, derived_key
 from cli.transfer.files import BadLineError
 from cli.transfer.incoming import Incoming, same_event
@@ -119,7 +119,7 @@ class Appender:
                     raise ConflictError(
                         f"line {event.line}: event {event.event_id} of stream {visible(stream_id)} is another one in "
                         f"the store ({visible(stored['type'])} of {visible(stored['timeStamp'])})",
-                        f"See it:  esctl events {_shell_word(stream_id)} --from {event.event_id} --limit 1",
+                        f"See it:  esctl events {shell_word(stream_id)} --from {event.event_id} --limit 1",
                     )
                 there.add(event.line)
         return tuple(event for event in events if event.line not in there)
@@ -157,9 +157,3 @@ def _located(error: CliError, events: Sequence[Incoming]) -> CliError | BadLineE
         return error
     first = min(faults)
     return BadLineError(faults[first], first)
-
-
-def _shell_word(text: str) -> str:
-    import shlex
-
-    return shlex.quote(visible(text))

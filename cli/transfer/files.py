@@ -15,6 +15,7 @@ from typing import BinaryIO, Protocol, TextIO, cast
 
 from cli.environment import Environment
 from cli.errors import CliError, UsageError
+from cli.terminal.text import visible_lines
 
 STANDARD = "-"
 # An event has 400 KB; written with an escape for every character it has six times as much.
@@ -128,7 +129,8 @@ def sink(environment: Environment, name: str) -> Iterator[Sink]:
     """
     if name == STANDARD:
         environment.stdout.flush()
-        stream: Sink = getattr(environment.stdout, "buffer", None) or _Encoded(environment.stdout)
+        buffer = None if environment.stdout_is_terminal else getattr(environment.stdout, "buffer", None)
+        stream: Sink = buffer or _Shown(environment.stdout)
         yield stream
         stream.flush()
         return
@@ -173,14 +175,14 @@ def _readable(stream: TextIO) -> io.BufferedReader:
     return io.BufferedReader(cast(io.RawIOBase, io.BytesIO(stream.read().encode())))
 
 
-class _Encoded:
-    """Takes bytes for a text stream that has none under it."""
+class _Shown:
+    """Takes lines of JSON for a terminal, which they must not steer, or for a text stream without bytes under it."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: bytes) -> int:
-        return self._stream.write(text.decode())
+        return self._stream.write(visible_lines(text.decode()))
 
     def flush(self) -> None:
         self._stream.flush()

@@ -50,6 +50,33 @@ def test_queue_gives_up_into_its_dead_letter_queue(stack: Synthesized, queue: st
     assert stack.properties(dead_letters)["MessageRetentionPeriod"] == 14 * 24 * 3600
 
 
+@pytest.mark.parametrize(("queue", "dead_letters"), DEAD_LETTERS.items())
+def test_dead_letter_queue_accepts_messages_of_its_own_queue_only(
+    stack: Synthesized, queue: str, dead_letters: str
+) -> None:
+    policy = stack.properties(dead_letters)["RedriveAllowPolicy"]
+    assert policy["redrivePermission"] == "byQueue"
+    (source,) = policy["sourceQueueArns"]
+    _, parts = source["Fn::Join"]
+    _, named = stack.properties(queue)["QueueName"]["Fn::Join"]
+    assert "".join(part if isinstance(part, str) else "*" for part in parts[:-2]) == f"arn:*:sqs:*:*:{queue}-"
+    assert [f"{queue}-", *parts[-2:]] == named
+
+
+def test_failure_queue_is_no_queues_dead_letter_queue(stack: Synthesized) -> None:
+    assert stack.properties("FailureQueue")["RedriveAllowPolicy"] == {"redrivePermission": "denyAll"}
+
+
+def test_every_dead_letter_queue_says_whose_it_is(extended: Synthesized) -> None:
+    queues = extended.of_type("AWS::SQS::Queue")
+    sources = {
+        each["RedrivePolicy"]["deadLetterTargetArn"]["Fn::GetAtt"][0]
+        for each in queues.values()
+        if "RedrivePolicy" in each
+    }
+    assert {name for name, each in queues.items() if "RedriveAllowPolicy" in each} == {*sources, "FailureQueue"}
+
+
 @pytest.mark.parametrize(("queue", "function"), CONSUMED.items())
 def test_messages_stay_hidden_for_six_times_the_timeout(stack: Synthesized, queue: str, function: str) -> None:
     assert stack.properties(queue)["VisibilityTimeout"] == 6 * stack.properties(function)["Timeout"]

@@ -14,9 +14,9 @@ from stack.app import SynthesisError
 from stack.asset import build_asset
 from stack.cache import cache_folder
 from stack.settings import StackSettings
-from tests.stack.synthesized import Synthesized, synthesized
+from tests.stack.synthesized import Synthesized, references, synthesized
 
-# Names that other stacks in the account might have as well. Two are made of the stack's own name, which is unique.
+# Names that other stacks in the account might have as well. Those given are made of the stack's own name or id.
 NAMES = {
     "AlarmName",
     "DashboardName",
@@ -36,15 +36,17 @@ CHOICES = [StackSettings("esctl"), StackSettings("esctl", tracing=True, strict=T
 
 def test_nothing_has_a_fixed_physical_name(chosen: Synthesized) -> None:
     named = {
-        resource["Type"]: value
-        for resource in chosen.resources.values()
+        logical_id: references(value)
+        for logical_id, resource in chosen.resources.items()
         if resource["Type"] not in REFERRING
         for key, value in resource.get("Properties", {}).items()
         if key in NAMES
     }
     assert named == {
-        "AWS::ApiGateway::RestApi": {"Ref": "AWS::StackName"},
-        "AWS::SNS::Topic": {"Fn::Join": ["", [{"Ref": "AWS::StackName"}, "-events.fifo"]]},
+        "ApiRest4DEC74FE": {"AWS::StackName"},
+        "Topic": {"AWS::StackName"},
+        "TestItemsQueue": {"AWS::StackId"},
+        "ReplayQueue": {"AWS::StackId"},
     }
 
 

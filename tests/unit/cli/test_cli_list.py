@@ -84,7 +84,7 @@ def test_controls_in_an_item_can_not_steer_the_terminal(esctl: Esctl, api: FakeA
     api.events[TEST_STREAM] = [{"type": "ITEM_CREATED", "data": data}]
 
     assert "\x1b" not in esctl("list").stdout
-    assert "\\x1b[2J" in esctl("list", terminal=True).stdout
+    assert "\\u001b[2J" in esctl("list", terminal=True).stdout
 
 
 def test_watch_shows_the_list_again_only_when_it_changes(esctl: Esctl, api: FakeApi) -> None:

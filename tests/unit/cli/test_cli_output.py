@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
+from rich.text import Text
 
 from cli.environment import Environment
 from cli.errors import CliError, UsageError
 from cli.output import Format, Output
-from cli.tables import Column, plain_table, visible
+from cli.tables import Column, plain_table
+from tests.support.characters import DANGEROUS, unsafe
 from tests.unit.cli.cli_driver import Esctl
 
 
@@ -29,25 +33,70 @@ def test_plain_table_is_aligned_also_with_wide_characters() -> None:
     assert table.splitlines() == ["name   n", "日本   1", "abc   20"]
 
 
-@pytest.mark.parametrize("character", ["\x00", "\x1b", "\x7f", "\x9b", "\n", "\r", "\u202e", "\u2066"])
-def test_controls_are_shown_not_sent(character: str) -> None:
-    assert character not in visible(f"a{character}b")
+HARMFUL = f"halted: \x1b]0;owned\x07\r\x9b2J{''.join(DANGEROUS[:400])}"
 
 
-def test_controls_in_messages_errors_and_progress_can_not_steer_the_terminal(esctl: Esctl) -> None:
-    out = output(esctl, terminal=True)
-    harmful = "halted: \x1b]0;owned\x07\r\x9b2J\u202e"
+@pytest.mark.parametrize("terminal", [True, False], ids=["terminal", "pipe"])
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda out: out.text(HARMFUL),
+        lambda out: out.text(HARMFUL, mark="✗", style="red"),
+        lambda out: out.json({HARMFUL: HARMFUL}),
+        lambda out: out.json_line(HARMFUL),
+        lambda out: out.pairs({HARMFUL: HARMFUL}),
+        lambda out: out.table([HARMFUL], [[HARMFUL]], title=HARMFUL),
+        lambda out: out.table([], [], empty=HARMFUL),
+        lambda out: out.message_table([HARMFUL], [[HARMFUL]], title=HARMFUL),
+        lambda out: out.message(HARMFUL),
+        lambda out: out.success(HARMFUL),
+        lambda out: out.warning(HARMFUL),
+        lambda out: out.hint(HARMFUL),
+        lambda out: out.error(CliError(HARMFUL, HARMFUL, faults=[HARMFUL])),
+        lambda out: out.progress(HARMFUL).__enter__().update(description=f"{HARMFUL}!"),
+        lambda out: out.console("stdout").print(Text(HARMFUL)),
+        lambda out: out.console("stderr").print(HARMFUL),
+    ],
+)
+def test_nothing_that_is_written_can_steer_the_terminal(
+    esctl: Esctl, write: Callable[[Output], None], terminal: bool
+) -> None:
+    out = output(esctl, terminal=terminal)
 
-    out.error(CliError(harmful, f"esctl skip {harmful}", faults=[harmful]))
-    out.warning(harmful)
-    out.pairs({"error": harmful})
-    with out.progress(f"folding {harmful}"):
-        pass
+    write(out)
 
     shown = text(out.environment.stderr) + text(out.environment.stdout)
-    assert "\x1b]0" not in shown
-    assert not {"\x07", "\x9b", "\u202e"} & set(shown)
-    assert "halted: \\x1b]0;owned" in shown
+    assert "owned" in shown
+    # "\r" at the start of a line is the progress display's own.
+    assert unsafe(shown) <= {"\r"}
+    assert "\r" not in shown.replace("\r\x1b", "")
+
+
+def test_questions_can_not_steer_the_terminal(esctl: Esctl) -> None:
+    out = output(esctl, terminal=True, stdin="\n")
+
+    out.ask(HARMFUL, HARMFUL)
+
+    assert not unsafe(text(out.environment.stderr))
+
+
+def test_an_answer_that_is_not_text_is_refused(esctl: Esctl) -> None:
+    environment = replace(
+        esctl.environment(terminal=True), stdin=io.TextIOWrapper(io.BytesIO(b"caf\xe9\n"), encoding="utf-8")
+    )
+
+    with pytest.raises(UsageError, match="can't read the answer: it is not UTF-8 text"):
+        Output(environment).ask("Name")
+
+
+@pytest.mark.parametrize("where", ["error", "warning"])
+def test_an_error_from_elsewhere_can_not_add_lines_of_its_own(esctl: Esctl, where: str) -> None:
+    out = output(esctl)
+    forged = "no\n→ Type this:  rm -rf ~"
+
+    out.error(CliError(forged)) if where == "error" else out.warning(forged)
+
+    assert len(text(out.environment.stderr).splitlines()) == 1
 
 
 def test_lines_of_a_message_stay_lines(esctl: Esctl) -> None:
