@@ -5,10 +5,10 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test pytest check bench lock format clean
+.PHONY: help demo test pytest check bench browser-test lock format clean
 
 help:  ## Show what can be made
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 $(READY): pyproject.toml requirements/lock.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -40,6 +40,9 @@ pytest: $(READY)
 
 bench: $(READY)  ## Measure calls, writes and rates on the local target
 	$(BIN)/python -m benchmarks
+
+browser-test: $(READY)  ## Attack the local target from a web page in Chromium
+	$(BIN)/python -m tests.browser
 
 format: $(READY)  ## Format the code
 	$(BIN)/ruff format .
