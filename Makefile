@@ -7,10 +7,10 @@ PRODUCT := $(VENV)/.product
 DEV     := $(VENV)/.dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test pytest check bench lock format clean
+.PHONY: help demo test pytest check bench browser-test lock format clean
 
 help:  ## Show what can be made
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 # requirements/*.txt lock every package with its hashes, the build backend included: pip downloads and builds nothing else.
 $(PRODUCT) $(DEV): $(VENV)/.%: requirements/%.txt pyproject.toml
@@ -43,6 +43,9 @@ pytest: $(DEV)
 
 bench: $(DEV)  ## Measure calls, writes and rates on the local target
 	$(BIN)/python -m benchmarks
+
+browser-test: $(DEV)  ## Attack the local target from a web page in Chromium
+	$(BIN)/python -m tests.browser
 
 format: $(DEV)  ## Format the code
 	$(BIN)/ruff format .

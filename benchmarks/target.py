@@ -35,8 +35,9 @@ class Target:
         Logical to physical names.
     """
 
-    def __init__(self, described: dict[str, Any]) -> None:
-        self.endpoint_url: str = described["endpointUrl"]
+    def __init__(self, described: dict[str, Any], variables: dict[str, str]) -> None:
+        self.endpoint_url = variables["AWS_ENDPOINT_URL"]
+        self._access_key = variables["AWS_ACCESS_KEY_ID"]
         self.outputs: dict[str, str] = described["outputs"]
         self._url: str = described["apiUrl"]
         self._headers = {"x-api-key": described["apiKey"], "Content-Type": "application/json"}
@@ -51,7 +52,7 @@ class Target:
 
     def client(self, service: str) -> Any:
         """A boto3 client of the emulator."""
-        session = boto3.session.Session("benchmark", "benchmark", region_name="us-east-1")
+        session = boto3.session.Session(self._access_key, self._access_key, region_name="us-east-1")
         return session.client(service, endpoint_url=self.endpoint_url, config=Config(max_pool_connections=32))
 
     def api(self, method: str, path: str, body: object = None) -> Any:
@@ -141,6 +142,7 @@ def deployed() -> Iterator[Target]:
 
         try:
             esctl("deploy", "--local", "--yes")
-            yield Target(json.loads(esctl("outputs", "--show-key", "-o", "json")))
+            described = json.loads(esctl("outputs", "--show-key", "-o", "json"))
+            yield Target(described, json.loads(esctl("local", "env", "-o", "json")))
         finally:
             esctl("local", "stop")

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 from cli.errors import AccessError, CliError, NotDeployedError, NotRunningError, UnreachableError, UsageError
-from cli.signing import Credentials, MadeUpCredentials
+from cli.signing import AccessKey, Credentials
 from cli.targets import Target
 
 if TYPE_CHECKING:
@@ -59,8 +59,8 @@ _DENIAL = re.compile(
 class Clients:
     """boto3 clients for one target, made when they are first asked for.
 
-    The local target gets made-up credentials and nothing of the user's own configuration: neither a profile that does
-    not exist, nor a proxy, can disturb it.
+    The local target gets credentials of its own and nothing of the user's configuration: neither a profile that does not
+    exist, nor a proxy, can disturb it.
     """
 
     def __init__(self, target: Target) -> None:
@@ -101,9 +101,15 @@ class Clients:
         return self._clients[service]
 
     def credentials(self) -> Credentials | None:
-        """What calls to the API are signed with; None where there are no credentials."""
+        """What calls to the API are signed with; None where there are no credentials.
+
+        Raises
+        ------
+        NotRunningError
+            The local target is not running.
+        """
         if self.target.is_local:
-            return MadeUpCredentials()
+            return _local_credentials(self.target)
         with errors():
             found = self.session.get_credentials()
             return None if found is None else cast(Credentials, found.get_frozen_credentials())
@@ -119,8 +125,6 @@ class Clients:
         from botocore.config import Config
 
         local = self.target.is_local
-        if local and self.target.endpoint_url is None:
-            raise NotRunningError("the local target is not running", "Start it:  esctl local start")
         config = Config(
             connect_timeout=_CONNECT_TIMEOUT_S,
             read_timeout=_READ_TIMEOUT_S,
@@ -255,10 +259,18 @@ def account_of(clients: Clients) -> str:
         return clients.client("sts").get_caller_identity()["Account"]
 
 
+def _local_credentials(target: Target) -> AccessKey:
+    if target.endpoint_url is None or target.access_key is None:
+        # Somebody else may listen at its last address: neither its access key nor the API key is sent there.
+        raise NotRunningError("the local target is not running", "Start it:  esctl local start")
+    return AccessKey.of_local_target(target.access_key)
+
+
 def _local_session(target: Target) -> Session:
     import boto3.session
     import botocore.session
 
+    credentials = _local_credentials(target)
     bare = botocore.session.Session(
         # (configuration key, environment variables, default, conversion): no variable and no file is looked at
         session_vars={
@@ -268,8 +280,8 @@ def _local_session(target: Target) -> Session:
         }
     )
     return boto3.session.Session(
-        aws_access_key_id=MadeUpCredentials().access_key,
-        aws_secret_access_key=MadeUpCredentials().secret_key,
+        aws_access_key_id=credentials.access_key,
+        aws_secret_access_key=credentials.secret_key,
         region_name=target.region,
         botocore_session=bare,
     )

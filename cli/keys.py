@@ -1,7 +1,8 @@
-"""The API key: decided at deployment, found again for calls, never shown unless asked for."""
+"""The API key and the local target's access key: made once, found again for calls, never shown unless asked for."""
 
 from __future__ import annotations
 
+import re
 import secrets
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
 _FOLDER = "keys"
 _RANDOM_BYTES = 20  # 40 hexadecimal characters; API Gateway wants 20 to 128
+_ACCESS_KEY = "local-access-key"
+# AWS allows 16 to 128 word characters in an access key id; a number of 12 digits would choose an account in the emulator.
+_ACCESS_KEY_FORM = re.compile(r"ESCTL[0-9A-F]{40}", re.ASCII)
 
 
 def key_for_deployment(target: Target, settings: Settings, state: State) -> str:
@@ -65,3 +69,18 @@ def _asked_for(target: Target, clients: Clients) -> str | None:
 
     with errors():
         return clients.client("apigateway").get_api_key(apiKey=identifier, includeValue=True).get("value")
+
+
+def local_access_key(state: State) -> str | None:
+    """The access key id that the local target asks for; None before its first start."""
+    kept = (state.read_text(_FOLDER, _ACCESS_KEY) or "").strip()
+    return kept if _ACCESS_KEY_FORM.fullmatch(kept) else None
+
+
+def made_local_access_key(state: State) -> str:
+    """The access key id that the local target asks for, made where there is none yet; call it with the start lock held."""
+    key = local_access_key(state)
+    if key is None:
+        key = f"ESCTL{secrets.token_hex(_RANDOM_BYTES).upper()}"
+        state.write_text(key + "\n", _FOLDER, _ACCESS_KEY)
+    return key

@@ -57,5 +57,5 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("schemas", "cli.commands.schemas:app", "Show the catalogue of known event types.", WORK),
     Entry("export", "cli.commands.transfer:export_events", "Write events to a file.", WORK),
     Entry("import", "cli.commands.transfer:import_events", "Append the events of a file, each exactly once.", WORK),
-    Entry("local", "cli.commands.local:app", "Start, stop and empty the emulator behind the local target.", LOCAL),
+    Entry("local", "cli.commands.local:app", "Start, stop, use and empty the emulator behind the local target.", LOCAL),
 )

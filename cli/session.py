@@ -103,10 +103,13 @@ class Session:
         self.output.message(f"{doing} on {target.label}")
 
     def on_emulator(self, target: Target) -> Target:
-        """The local target with the address that the emulator has now, or had last."""
+        """The local target with the address that the emulator has now, or had last; its access key while it runs."""
+        from cli.emulator.process import is_alive
         from cli.emulator.record import last_endpoint
+        from cli.keys import local_access_key
 
-        return target.with_endpoint(last_endpoint(self.state))
+        access_key = local_access_key(self.state) if is_alive(self.state) else None
+        return target.with_endpoint(last_endpoint(self.state), access_key)
 
     def _looked_up(self, target: Target) -> Target:
         """A stack on AWS that was not deployed from here: its outputs are asked for once, and kept."""

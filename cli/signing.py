@@ -17,12 +17,17 @@ class Credentials(Protocol):
     def token(self) -> str | None: ...
 
 
-class MadeUpCredentials(NamedTuple):
-    """For the local target: what the emulator takes for its administrator, whose signature it does not check."""
+class AccessKey(NamedTuple):
+    """An access key without a session."""
 
-    access_key: str = "test"
-    secret_key: str = "test"  # noqa: S105
+    access_key: str
+    secret_key: str
     token: str | None = None
+
+    @classmethod
+    def of_local_target(cls, access_key: str) -> AccessKey:
+        """The local target's own: its id is the secret, and its signature is not checked."""
+        return cls(access_key, access_key)
 
 
 SERVICE = "execute-api"

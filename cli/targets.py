@@ -52,6 +52,8 @@ class Target:
         The account's number; None on AWS until somebody asked.
     endpoint_url
         The emulator's address; None on AWS.
+    access_key
+        The access key id that the emulator asks for; None on AWS, and while the emulator does not run.
     outputs
         The stack's outputs as they were at the last deployment; empty before it.
     """
@@ -62,6 +64,7 @@ class Target:
     profile: str | None = None
     account: str | None = None
     endpoint_url: str | None = None
+    access_key: str | None = field(default=None, repr=False)
     outputs: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -141,12 +144,12 @@ class Target:
         account = LOCAL_ACCOUNT if self.is_local else self.account or "unknown"
         return f"{self.kind}-{account}-{self.region}-{self.stack_name}"
 
-    def with_endpoint(self, endpoint_url: str | None) -> Target:
+    def with_endpoint(self, endpoint_url: str | None, access_key: str | None = None) -> Target:
         """The local target at the address that the emulator has now; addresses in its outputs follow."""
         if endpoint_url is None:
-            return replace(self, endpoint_url=None)
+            return replace(self, endpoint_url=None, access_key=None)
         moved = {name: _EMULATOR_ADDRESS.sub(endpoint_url, value) for name, value in self.outputs.items()}
-        return replace(self, endpoint_url=endpoint_url, outputs=moved)
+        return replace(self, endpoint_url=endpoint_url, access_key=access_key, outputs=moved)
 
     def with_outputs(self, outputs: Mapping[str, str]) -> Target:
         return replace(self, outputs=dict(outputs))

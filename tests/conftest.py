@@ -9,7 +9,7 @@ from hypothesis import settings
 
 from stack.jsii import prepare_jsii
 from tests.support.aws import client
-from tests.support.emulator import REGION, running_emulator
+from tests.support.emulator import ACCESS_KEY, REGION, running_emulator
 from tests.support.sharing import shared
 
 # How long an example takes depends on the machine, and what failed once is in the report: nothing is kept.
@@ -36,8 +36,8 @@ def _own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
         patch.setenv("AWS_CONFIG_FILE", os.devnull)
         patch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        patch.setenv("AWS_ACCESS_KEY_ID", "testing")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+        patch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+        patch.setenv("AWS_SECRET_ACCESS_KEY", ACCESS_KEY)
         patch.setenv("AWS_DEFAULT_REGION", REGION)
         yield
 

@@ -104,11 +104,10 @@ def _up(session: Session, target: Target) -> Target:
     """The local target with its address; the emulator is started if it isn't up."""
     if not target.is_local:
         return target
-    status = session.emulator.status()
-    if not status.running:
+    if not session.emulator.status().running:
         with session.output.progress("starting the emulator"):
-            status = session.emulator.start()
-    return target.with_endpoint(status.endpoint_url)
+            session.emulator.start()
+    return session.on_emulator(target)
 
 
 def _job(session: Session, target: Target, *, yes: bool, creates: bool, after: AfterSteps = ()) -> Job:

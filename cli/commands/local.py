@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Annotated, Any
 
 import typer
 
 from cli.command import command
 from cli.emulator import Status
-from cli.errors import UsageError
+from cli.errors import NotRunningError, UsageError
+from cli.keys import local_access_key
 from cli.session import Session
+from cli.targets import LOCAL_REGION
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
 
 _PORT_MAX = 65535
+# Some SDKs prefer a profile to the variables, and send a token that belongs to other credentials.
+_UNSET = ("AWS_PROFILE", "AWS_SESSION_TOKEN")
 
 
 @app.command("start")
@@ -79,6 +84,31 @@ def show_status(session: Session) -> None:
     )
     if not status.running:
         session.output.hint("Start it:  esctl local start")
+
+
+@app.command("env")
+@command()
+def show_environment(session: Session) -> None:
+    """Show the variables with which the AWS CLI and other tools reach the emulator, its credentials among them.
+
+    For a shell: eval "$(esctl local env)"
+    """
+    status, access_key = session.emulator.status(), local_access_key(session.state)
+    if not status.running or status.endpoint_url is None or access_key is None:
+        raise NotRunningError("the local target is not running", "Start it:  esctl local start")
+    variables = {
+        "AWS_ENDPOINT_URL": status.endpoint_url,
+        "AWS_REGION": LOCAL_REGION,
+        "AWS_DEFAULT_REGION": LOCAL_REGION,
+        "AWS_ACCESS_KEY_ID": access_key,
+        "AWS_SECRET_ACCESS_KEY": access_key,
+    }
+    if not session.output.is_text:
+        session.output.json(variables)
+        return
+    for name, value in variables.items():
+        session.output.text(f"export {name}={shlex.quote(value)}")
+    session.output.text(f"unset {' '.join(_UNSET)}")
 
 
 @app.command("reset")

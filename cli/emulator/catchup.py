@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cli.errors import CliError
+from cli.keys import local_access_key
 from cli.state import State
 from cli.targets import Targets
 
@@ -25,11 +26,11 @@ def catch_up(state: State, endpoint_url: str) -> list[str]:
     The names of the stacks that were asked; a stack that could not be is left to its schedule.
     """
     stacks = [target for target in Targets(state).all() if target.is_local]
-    asked = []
+    asked, access_key = [], local_access_key(state)
     for target in stacks:
         from cli.aws import Clients
 
-        clients = Clients(target.with_endpoint(endpoint_url))
+        clients = Clients(target.with_endpoint(endpoint_url, access_key))
         try:
             if _invoke(clients, target.stack_name):
                 asked.append(target.stack_name)

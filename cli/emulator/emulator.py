@@ -16,6 +16,7 @@ from cli.emulator.restore import damaged
 from cli.emulator.surroundings import emulator_variables
 from cli.environment import Environment
 from cli.errors import EmulatorError
+from cli.keys import local_access_key
 from cli.state import State
 
 _HEALTH_TIMEOUT_S = 30.0  # a machine under load; an emulator that still does not answer is stopped
@@ -128,12 +129,12 @@ class Emulator:
 
     def _answering(self) -> ProcessRecord | None:
         """The record of the process where it lives and answers; one that lives and doesn't is no use."""
-        if not process.is_alive(self._state):
+        if not process.is_alive(self._state) or local_access_key(self._state) is None:
             return None
         record = read_process(self._state)
         deadline = self._environment.monotonic() + _HEALTH_TIMEOUT_S
         while process.is_alive(self._state) and self._environment.monotonic() < deadline:
-            if record is not None and _answers(record.port):
+            if record is not None and self._answers(record.port):
                 return record
             self._environment.sleep(0.05)
             record = read_process(self._state)
@@ -143,7 +144,7 @@ class Emulator:
         alive = process.is_alive(self._state)
         record = read_process(self._state) if alive else None
         return Status(
-            running=record is not None and _answers(record.port),
+            running=record is not None and self._answers(record.port),
             pid=None if record is None else record.pid,
             endpoint_url=last_endpoint(self._state) if record is None else record.endpoint_url,
             log=paths.log(self._state),
@@ -151,18 +152,18 @@ class Emulator:
             started=started,
         )
 
+    def _answers(self, port: int) -> bool:
+        authorization = f"AWS4-HMAC-SHA256 Credential={local_access_key(self._state)}/health"
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        try:
+            connection.request("GET", "/_ministack/health", headers={"Authorization": authorization})
+            return connection.getresponse().status == 200
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
     @contextlib.contextmanager
     def _exclusively(self) -> Iterator[None]:
         with self._state.lock(FOLDER, paths.START_LOCK):
             yield
-
-
-def _answers(port: int) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-    try:
-        connection.request("GET", "/_ministack/health")
-        return connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()

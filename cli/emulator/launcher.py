@@ -110,19 +110,21 @@ async def _serve(listener: socket.socket, ready: int) -> None:
     from ministack.core.persistence import save_all
 
     from cli.emulator.adaptations import adapt_emulator
-    from cli.emulator.gateway import Gateway
+    from cli.emulator.authorization import is_issued
+    from cli.emulator.request_guard import RequestGuard
     from cli.emulator.saving import Saver
     from cli.emulator.server import Server
 
-    adapt_emulator(enforces_policies=emulator.AUTH)
+    access_key = os.environ["AWS_ACCESS_KEY_ID"]  # see surroundings.py
+    adapt_emulator(access_key=access_key, enforces_policies=emulator.AUTH)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
 
     started = asyncio.Event()
-    gateway = Gateway(emulator.app, started)
-    saver = Saver(lambda: save_all(emulator._build_persistence_save_dict()), gateway.activity)
-    server = Server(gateway)
+    guard = RequestGuard(emulator.app, started, access_key=access_key, is_issued=is_issued)
+    saver = Saver(lambda: save_all(emulator._build_persistence_save_dict()), guard.activity)
+    server = Server(guard)
 
     async def run_until_stopped() -> None:
         await started.wait()

@@ -16,7 +16,7 @@ import time
 import warnings
 from collections.abc import Callable
 
-from cli.emulator.gateway import Activity
+from cli.emulator.request_guard import Activity
 
 INTERVAL_S = 1.5
 SETTLING_S = 6.0  # queues and pollers go on changing things for a moment after the last request

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 
 from cli.emulator import paths
+from cli.keys import made_local_access_key
 from cli.state import State
 from cli.targets import LOCAL_ACCOUNT, LOCAL_REGION
 
@@ -15,10 +16,14 @@ _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "PYTHONUSERBAS
 
 
 def emulator_variables(state: State, variables: Mapping[str, str]) -> dict[str, str]:
-    """The whole environment of the emulator."""
+    """The whole environment of the emulator; call it with the start lock held."""
+    access_key = made_local_access_key(state)
     kept = {name: variables[name] for name in _PASSED_ON if name in variables}
     return kept | {
         "TMPDIR": str(paths.temporary(state)),
+        # What the emulator takes for its administrator, and what its functions call it with (authorization.py).
+        "AWS_ACCESS_KEY_ID": access_key,
+        "AWS_SECRET_ACCESS_KEY": access_key,
         # The user's own configuration must not reach the functions' clients.
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,

@@ -220,8 +220,13 @@ class Stack(Machine):
         wait_until(lambda: self.items().get(item_id) == amount, f"item {item_id} with {amount}", timeout_s=timeout_s)
 
     def client(self, service: str) -> Any:
-        """A boto3 client of the emulator that the stack runs on."""
-        return client(service, self.described["endpointUrl"])
+        """A boto3 client of the emulator that the stack runs on, which may do everything."""
+        return client(service, self._local["AWS_ENDPOINT_URL"], self._local["AWS_ACCESS_KEY_ID"])
+
+    @cached_property
+    def _local(self) -> dict[str, str]:
+        variables: dict[str, str] = self.esctl("local", "env", "-o", "json").ok().json
+        return variables
 
     @cached_property
     def _pool(self) -> urllib3.PoolManager:

@@ -15,6 +15,7 @@ import pytest
 from cli.emulator import Emulator
 from cli.environment import Environment
 from cli.state import State
+from tests.support.emulator import ACCESS_KEY
 
 KEY = "correct-horse-battery-staple"
 NAME = "deploy-cli"
@@ -81,8 +82,8 @@ def aws(tmp_path_factory: pytest.TempPathFactory, emulator_endpoint: str) -> She
     """A machine with credentials, whose AWS is the emulator."""
     variables = {
         "AWS_ENDPOINT_URL": emulator_endpoint,
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": ACCESS_KEY,
         "AWS_REGION": "us-east-1",
         "API_KEY": KEY,
         "STACK_NAME": NAME,

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 
 from cli.signing import signed_headers
 from tests.e2e.support import Answer, Stack
-
-# The emulator's administrator, whose signature it does not check.
-ADMINISTRATOR = "test"
 
 
 class Signer(NamedTuple):
@@ -35,20 +34,9 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         stack.stop()
 
 
-def administrator(stack: Stack, service: str) -> Any:
-    """A client that may do everything."""
-    return boto3.client(
-        service,
-        endpoint_url=stack.described["endpointUrl"],
-        region_name="us-east-1",
-        aws_access_key_id=ADMINISTRATOR,
-        aws_secret_access_key=ADMINISTRATOR,
-    )
-
-
 def user(stack: Stack, name: str, *, may_invoke: bool) -> Signer:
     """A new user of the stack's account."""
-    client = administrator(stack, "iam")
+    client = stack.client("iam")
     client.create_user(UserName=name)
     if may_invoke:
         resource = f"arn:aws:execute-api:us-east-1:000000000000:{stack.outputs['ApiId']}/*"
@@ -81,7 +69,7 @@ def test_every_function_has_the_permissions_that_it_needs(guarded: Stack) -> Non
 
 
 def test_the_reconciler_has_the_permissions_that_it_needs(guarded: Stack) -> None:
-    functions = administrator(guarded, "lambda")
+    functions = guarded.client("lambda")
     pages = functions.get_paginator("list_functions").paginate()
     names = [each["FunctionName"] for page in pages for each in page["Functions"]]
     [reconciler] = [name for name in names if name.startswith("esctl-Reconciler")]
@@ -136,3 +124,64 @@ def test_a_wrong_signature_is_refused(guarded: Stack) -> None:
     signer = user(guarded, "forger", may_invoke=True)
 
     assert signed_get(guarded, signer._replace(secret_key="x" * 40)).status == 403
+
+
+# Who may call the emulator itself ---------------------------------------------------------------------------------
+
+
+def client_of(stack: Stack, signer: Signer, service: str) -> Any:
+    """A client with the credentials of somebody other than the local target's administrator."""
+    session = boto3.session.Session(signer.access_key, signer.secret_key, signer.token, region_name="us-east-1")
+    return session.client(service, endpoint_url=stack.described["endpointUrl"])
+
+
+@pytest.mark.parametrize("known", ["test", "000000000000", "123456789012"])
+def test_no_well_known_access_key_is_the_administrator_of_the_api(guarded: Stack, known: str) -> None:
+    credential = f"{known}/20261124/us-east-1/execute-api/aws4_request"
+    header = f"AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders=host, Signature=00"
+    query = f"X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential={credential.replace('/', '%2F')}"
+    query += "&X-Amz-Date=20261124T000000Z&X-Amz-SignedHeaders=host&X-Amz-Signature=00&X-Amz-Expires=604800"
+
+    assert signed_get(guarded, Signer(known, known)).status == 403
+    assert guarded.api("GET", "/listTestItems", headers={"Authorization": header}).status == 403
+    assert guarded.api("GET", "/listTestItems", headers={"Authorization": f"AWS {known}:00"}).status == 403
+    assert guarded.api("GET", f"/listTestItems?{query}").status == 403
+    assert guarded.api("GET", f"/listTestItems?AWSAccessKeyId={known}&Signature=00&Expires=4102444800").status == 403
+
+
+def test_a_user_of_the_emulator_may_do_what_its_policies_allow(guarded: Stack) -> None:
+    signer = user(guarded, "reader", may_invoke=False)
+    tables = client_of(guarded, signer, "dynamodb")
+
+    with pytest.raises(ClientError, match="not authorized to perform: dynamodb:ListTables"):
+        tables.list_tables()
+    statement = {"Effect": "Allow", "Action": "dynamodb:ListTables", "Resource": "*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    guarded.client("iam").put_user_policy(UserName="reader", PolicyName="list", PolicyDocument=policy)
+
+    assert guarded.outputs["EventsTable"] in tables.list_tables()["TableNames"]
+    with pytest.raises(ClientError, match="InvalidSignatureException"):
+        client_of(guarded, signer._replace(secret_key="x" * 40), "dynamodb").list_tables()
+
+
+def test_a_deleted_access_key_is_unknown(guarded: Stack) -> None:
+    signer = user(guarded, "gone", may_invoke=False)
+    guarded.client("iam").delete_access_key(UserName="gone", AccessKeyId=signer.access_key)
+
+    with pytest.raises(ClientError, match="Only for the credentials of this local target"):
+        client_of(guarded, signer, "sts").get_caller_identity()
+
+
+def test_the_session_of_a_function_cannot_be_computed_from_names(guarded: Stack) -> None:
+    """The emulator, unmodified, derives it from the names of the function and its role."""
+    functions = guarded.client("lambda").get_paginator("list_functions").paginate()
+    [function] = [
+        each for page in functions for each in page["Functions"] if each["FunctionName"].startswith("esctl-AddEvent")
+    ]
+    digest = hashlib.sha256(f"{function['FunctionArn']}:{function['Role']}".encode()).hexdigest()
+    secret = hashlib.sha256(f"secret:{digest}".encode()).hexdigest()
+    token = hashlib.sha256(f"token:{digest}".encode()).hexdigest()
+    guarded.esctl("add-event", "--stream-id", guarded.fresh_stream(), "--type", "ANY", "--data", "{}").ok()
+
+    with pytest.raises(ClientError, match="Only for the credentials of this local target"):
+        client_of(guarded, Signer(f"ASIA{digest[:16].upper()}", secret, token), "sts").get_caller_identity()

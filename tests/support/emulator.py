@@ -1,6 +1,7 @@
 """The embedded emulator for a test run: quiet, on the loopback address, gone with the run."""
 
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from pathlib import Path
 
 REGION = "us-east-1"
 ACCOUNT = "000000000000"
+# Nobody else may use the emulator while tests run. The processes of one test run inherit it from the first.
+ACCESS_KEY = os.environ.setdefault("ESCTL_TESTS_ACCESS_KEY", f"ESCTL{secrets.token_hex(20).upper()}")
 
 # What a Python process needs to find its things; no proxy, no credentials, no settings of the user's.
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "PYTHONUSERBASE", "VIRTUAL_ENV")
@@ -41,7 +44,9 @@ def running_emulator(folder: Path) -> Iterator[str]:
     endpoint = f"http://127.0.0.1:{port}"
     try:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        opener.open(f"{endpoint}/_ministack/health", timeout=_START_TIMEOUT_S).close()
+        authorization = {"Authorization": f"AWS4-HMAC-SHA256 Credential={ACCESS_KEY}/health"}
+        health = urllib.request.Request(f"{endpoint}/_ministack/health", headers=authorization)
+        opener.open(health, timeout=_START_TIMEOUT_S).close()
         yield endpoint
     finally:
         process.stdin.close()
@@ -56,6 +61,8 @@ def _environment(folder: Path, port: int) -> dict[str, str]:
     kept = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     return kept | {
         "TMPDIR": str(folder / "tmp"),
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": ACCESS_KEY,
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_EC2_METADATA_DISABLED": "true",

@@ -14,6 +14,12 @@ async def serve(descriptor: int) -> None:
     from hypercorn.config import Config
     from ministack.app import app
 
+    from cli.emulator.authorization import adapt_credentials, is_issued
+    from cli.emulator.request_guard import RequestGuard
+
+    access_key = os.environ["AWS_ACCESS_KEY_ID"]
+    adapt_credentials(access_key)
+    guarded = RequestGuard(app, asyncio.Event(), access_key=access_key, is_issued=is_issued)
     config = Config()
     config.bind = [f"fd://{descriptor}"]
     config.graceful_timeout = 0.1
@@ -23,7 +29,7 @@ async def serve(descriptor: int) -> None:
     async def until_input_closes() -> None:
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.buffer.read)
 
-    await hypercorn.asyncio.serve(app, config, shutdown_trigger=until_input_closes)
+    await hypercorn.asyncio.serve(guarded, config, shutdown_trigger=until_input_closes)
 
 
 def stop_function_workers() -> None:

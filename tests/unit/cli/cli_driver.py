@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TextIO
 
+from cli.emulator.paths import ALIVE_LOCK
+from cli.emulator.record import FOLDER
 from cli.environment import Environment
+from cli.keys import made_local_access_key
 from cli.main import run
 from cli.state import State
 from cli.targets import Target, Targets
@@ -35,6 +40,7 @@ class Esctl:
     directory: Path
     variables: dict[str, str] = field(default_factory=dict)
     clock: Clock = field(default_factory=Clock)
+    _alive: TextIO | None = None
 
     def __post_init__(self) -> None:
         self.variables = {"XDG_STATE_HOME": str(self.directory / "state"), **self.variables}
@@ -73,6 +79,20 @@ class Esctl:
         if key is not None:
             self.state.write_text(key + "\n", "keys", target.record)
         return target
+
+    def has_local_target(self, port: int) -> None:
+        """Make esctl believe that the emulator runs and listens on that port."""
+        self.state.write_json({"port": port}, FOLDER, "port.json")
+        made_local_access_key(self.state)
+        if self._alive is None:
+            self._alive = self.state.path(FOLDER, ALIVE_LOCK).open("w")
+            fcntl.flock(self._alive, fcntl.LOCK_EX)
+
+    def loses_local_target(self) -> None:
+        """The emulator that `has_local_target` made up ends."""
+        if self._alive is not None:
+            self._alive.close()
+            self._alive = None
 
 
 def _text(stream: object) -> str:

@@ -11,7 +11,7 @@ import pytest
 
 from cli.client.http import HttpClient
 from cli.errors import AccessError, CliError, ExitCode, NotDeployedError, UnreachableError
-from cli.signing import Credentials, MadeUpCredentials
+from cli.signing import AccessKey, Credentials
 from cli.targets import Target
 from tests.unit.cli.cli_driver import Clock, Esctl
 from tests.unit.cli.fake_api import KEY, FakeApi
@@ -20,7 +20,9 @@ EVENT = {"streamId": "s", "type": "T", "data": {"n": Decimal("0.10")}}
 Sign = Callable[[], Credentials | None]
 
 
-def client(api: FakeApi, clock: Clock | None = None, *, key: str = KEY, sign: Sign = MadeUpCredentials) -> HttpClient:
+def client(
+    api: FakeApi, clock: Clock | None = None, *, key: str = KEY, sign: Sign = lambda: AccessKey("test", "test")
+) -> HttpClient:
     outputs = {"ApiUrl": "https://abc.execute-api.us-east-1.amazonaws.com/v1", "ApiId": "abc"}
     target = Target("local", "esctl", "eu-west-1", endpoint_url=f"http://127.0.0.1:{api.port}", outputs=outputs)
     return HttpClient(target, key, sign, sleep=(clock or Clock()).sleep)

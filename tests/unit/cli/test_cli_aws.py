@@ -209,6 +209,7 @@ def test_no_configuration_of_the_user_reaches_the_local_target(monkeypatch: pyte
     monkeypatch.setenv("AWS_PROFILE", "that-does-not-exist")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "https://elsewhere.invalid")
 
-    client = Clients(Target("local", "esctl", "us-east-1", endpoint_url="http://127.0.0.1:9")).client("sqs")
+    target = Target("local", "esctl", "us-east-1").with_endpoint("http://127.0.0.1:9", "the-access-key")
+    client = Clients(target).client("sqs")
 
     assert client.meta.endpoint_url == "http://127.0.0.1:9"

@@ -12,19 +12,20 @@ import stat
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cli.aws import Clients
 from cli.emulator import Emulator
 from cli.emulator.process import is_alive
 from cli.emulator.record import read_process
 from cli.errors import ExitCode
 from cli.targets import LOCAL_ACCOUNT, Target
+from tests.support import aws
 from tests.unit.cli.cli_driver import Esctl
+from tests.unit.cli.http_server import Reply, deployed_at_port, serving_http
 
 REPORTING = """
 import os
@@ -59,8 +60,8 @@ def emulator(esctl: Esctl) -> Emulator:
 
 
 def client(esctl: Esctl, service: str) -> Any:
-    url = emulator(esctl).status().endpoint_url
-    return Clients(Target("local", "esctl", "us-east-1", endpoint_url=url)).client(service)  # type: ignore[call-overload]
+    variables = esctl("local", "env", "-o", "json").json
+    return aws.client(service, variables["AWS_ENDPOINT_URL"], variables["AWS_ACCESS_KEY_ID"])
 
 
 def started(esctl: Esctl, *arguments: str) -> dict[str, Any]:
@@ -368,3 +369,115 @@ def test_strangers_can_not_empty_it(machine: Esctl) -> None:
 
     assert urllib3.request("POST", f"{url}/_ministack/reset").status == 403
     assert client(machine, "dynamodb").list_tables()["TableNames"] == ["things"]
+
+
+def test_the_access_key_is_made_once_and_kept_from_others(machine: Esctl) -> None:
+    started(machine)
+    kept = machine.state.path("keys", "local-access-key")
+    key = kept.read_text().strip()
+
+    machine("local", "stop")
+    started(machine)
+    machine("local", "reset", "--yes")
+
+    assert kept.read_text().strip() == key
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert len(key) == 45
+    for path in machine.state.root.rglob("*"):
+        if path.is_file() and path != kept:
+            assert key.encode() not in path.read_bytes(), path
+
+
+def test_a_lost_or_damaged_access_key_is_replaced_at_the_next_start(machine: Esctl) -> None:
+    before = started(machine)
+    given_table(machine)
+    put(machine, "kept")
+    kept = machine.state.path("keys", "local-access-key")
+    lost = kept.read_text()
+
+    for damaged in ("", "ESCTL", lost[:20]):
+        kept.write_text(damaged)
+        assert machine("local", "env").exit_code == ExitCode.NOT_FOUND
+        after = started(machine)
+
+        assert after["pid"] != before["pid"]
+        assert kept.read_text() != lost
+        assert stored(machine) == {"kept"}
+        before = after
+
+
+def test_local_env_prints_what_a_shell_and_a_program_can_read(machine: Esctl) -> None:
+    url = started(machine)["endpointUrl"]
+
+    document = machine("local", "env", "-o", "json").json
+    text = machine("local", "env").stdout
+
+    assert document["AWS_ENDPOINT_URL"] == url
+    assert document["AWS_REGION"] == document["AWS_DEFAULT_REGION"] == "us-east-1"
+    assert text.splitlines() == [
+        *(f"export {name}={value}" for name, value in document.items()),
+        "unset AWS_PROFILE AWS_SESSION_TOKEN",
+    ]
+
+
+def test_local_env_of_a_stopped_emulator_is_an_error(machine: Esctl) -> None:
+    started(machine)
+    machine("local", "stop")
+
+    result = machine("local", "env")
+
+    assert result.exit_code == ExitCode.NOT_FOUND
+    assert result.stdout == ""
+    assert "esctl local start" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["list", "status", "tail-logs", "outputs --show-key"])
+def test_neither_key_is_sent_to_another_program_at_the_address_of_the_last_time(machine: Esctl, command: str) -> None:
+    """Another user of the machine may take the port of a stopped emulator."""
+    heard: list[Mapping[str, str]] = []
+
+    def listen(_method: str, _target: str, _text: str, headers: Mapping[str, str]) -> Reply:
+        heard.append(headers)
+        return Reply(200, "{}", {})
+
+    with serving_http(listen) as port:
+        deployed_at_port(machine, port)
+        machine.loses_local_target()
+        result = machine(*command.split())
+
+    assert heard == []
+    assert "not running" in result.stderr or command.startswith("outputs")
+
+
+CUSTOM = """
+import json, urllib.request
+def handler(event, context):
+    answer = {name: event[name] for name in ("StackId", "RequestId", "LogicalResourceId")}
+    body = json.dumps(answer | {"Status": "SUCCESS", "PhysicalResourceId": "made", "Data": {"Said": "done"}}).encode()
+    urllib.request.urlopen(urllib.request.Request(event["ResponseURL"], data=body, method="PUT"))
+"""
+
+
+def test_a_custom_resource_answers_without_credentials_as_on_aws(machine: Esctl) -> None:
+    started(machine)
+    role = {"Version": "2012-10-17", "Statement": []}
+    function = {
+        "Runtime": "python3.13",
+        "Handler": "index.handler",
+        "Code": {"ZipFile": CUSTOM},
+        "Role": {"Fn::GetAtt": ["Role", "Arn"]},
+    }
+    template = {
+        "Resources": {
+            "Role": {"Type": "AWS::IAM::Role", "Properties": {"AssumeRolePolicyDocument": role}},
+            "Function": {"Type": "AWS::Lambda::Function", "Properties": function},
+            "Made": {"Type": "Custom::Made", "Properties": {"ServiceToken": {"Fn::GetAtt": ["Function", "Arn"]}}},
+        },
+        "Outputs": {"Said": {"Value": {"Fn::GetAtt": ["Made", "Said"]}}},
+    }
+    stacks = client(machine, "cloudformation")
+
+    stacks.create_stack(StackName="custom", TemplateBody=json.dumps(template), Capabilities=["CAPABILITY_IAM"])
+    stacks.get_waiter("stack_create_complete").wait(StackName="custom", WaiterConfig={"Delay": 1})
+
+    assert stacks.describe_stacks(StackName="custom")["Stacks"][0]["Outputs"][0]["OutputValue"] == "done"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.emulator.gateway import Activity, is_read, is_stranger
+from cli.emulator.request_guard import Activity, is_read
 from cli.emulator.restore import adapt_saved_state, damaged, without_stream_positions
 from cli.emulator.saving import Saver
 
@@ -34,32 +34,6 @@ NEW = "http://127.0.0.1:5000"
 )
 def test_reads_need_no_saving(target: str, method: str, path: str, read: bool) -> None:
     assert is_read(target, method, path) is read
-
-
-API = "/restapis/abc/v1/_user_request_/listTestItems"
-
-
-@pytest.mark.parametrize(
-    ("headers", "path", "stranger"),
-    [
-        ({"host": "127.0.0.1:4566"}, "/", False),
-        ({"host": "localhost:4566"}, "/", False),
-        ({"host": "bucket.s3.localhost:4566"}, "/key", False),
-        ({"host": "abc.execute-api.us-east-1.amazonaws.com"}, "/v1", False),
-        ({"host": "127.0.0.1:4566", "origin": "http://localhost:3000"}, "/", False),
-        ({"host": "127.0.0.1:4566", "origin": "https://elsewhere.example"}, API, False),
-        ({"host": "127.0.0.1:4566", "origin": "https://elsewhere.example"}, "/", True),
-        ({"host": "127.0.0.1:4566", "origin": "null"}, "/", True),
-        ({"host": "rebound.example:4566"}, "/", True),
-        ({"host": "rebound.example:4566"}, API, True),
-        ({"host": "not-localhost"}, "/", True),
-        ({"host": "evil-127.0.0.1.example"}, "/", True),
-    ],
-)
-def test_web_pages_of_other_sites_are_strangers(headers: dict[str, str], path: str, stranger: bool) -> None:
-    pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
-
-    assert is_stranger(pairs, path) is stranger
 
 
 def test_addresses_follow_the_port_except_in_the_user_s_own_data(tmp_path: Path) -> None:

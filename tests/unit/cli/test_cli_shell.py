@@ -61,7 +61,7 @@ def test_mistyped_command_gets_a_suggestion(esctl: Esctl) -> None:
     ("typed", "completed"),
     [
         ("dead", ["dead-letters"]),
-        ("local ", ["start", "stop", "status", "reset"]),
+        ("local ", ["start", "stop", "status", "env", "reset"]),
         ("projections re", ["resume"]),
         ("dead-letters ", ["list", "show", "redrive", "purge"]),
         ("add-event --type ITEM_C", ["ITEM_CREATED"]),
