@@ -24,6 +24,11 @@ LOCAL_ACCOUNT = "000000000000"  # what the emulator calls its one account
 _EMULATOR_ADDRESS = re.compile(r"^http://(?:127\.0\.0\.1|localhost):\d+")
 
 _FOLDER = "targets"
+_UNKNOWN_ACCOUNT = "unknown"
+_REGION = r"[a-z]{2}(?:-[a-z0-9]+)+?-\d"
+_RECORD = re.compile(
+    rf"(?P<kind>local|aws)-(?P<account>\d{{12}}|{_UNKNOWN_ACCOUNT})-(?P<region>{_REGION})-(?P<name>.+)"
+)
 _CURRENT = "current.json"
 
 
@@ -100,7 +105,7 @@ class Target:
     @property
     def record(self) -> str:
         """The name under which this target is remembered."""
-        account = LOCAL_ACCOUNT if self.is_local else self.account or "unknown"
+        account = LOCAL_ACCOUNT if self.is_local else self.account or _UNKNOWN_ACCOUNT
         return f"{self.kind}-{account}-{self.region}-{self.stack_name}"
 
     def with_endpoint(self, endpoint_url: str | None) -> Target:
@@ -154,9 +159,10 @@ class Targets:
                 self.forget(target)
 
     def all(self) -> list[Target]:
+        """Return every target; one whose file is damaged comes back from the file's name, without outputs."""
         folder = self._state.path(_FOLDER)
-        names = sorted(path.name for path in folder.glob("*.json")) if folder.is_dir() else []
-        loaded = (_target(self._state.read_json(_FOLDER, name)) for name in names)
+        records = sorted(path.stem for path in folder.glob("*.json")) if folder.is_dir() else []
+        loaded = (self._load(record) for record in records)
         return [target for target in loaded if target is not None]
 
     def current(self) -> Target | None:
@@ -164,9 +170,15 @@ class Targets:
         record = self._current_record()
         return next((target for target in self.all() if target.record == record), None)
 
+    def _load(self, record: str) -> Target | None:
+        document = self._state.read_json(
+            _FOLDER, f"{record}.json", valid=lambda found: _is_target(found) and _target(found).record == record
+        )
+        return _of_record(record) if document is None else _target(document)
+
     def _current_record(self) -> str | None:
-        document = self._state.read_json(_CURRENT) or {}
-        return cast("str | None", document.get("target"))
+        document = self._state.read_json(_CURRENT, valid=lambda found: isinstance(found.get("target"), str))
+        return None if document is None else str(document["target"])
 
     def resolve(self, choice: Choice, settings: Settings) -> Target:
         """The target that a command talks to, without its endpoint.
@@ -235,7 +247,7 @@ def check_choice(choice: Choice) -> None:
         raise UsageError("--local and --profile exclude each other: the local target needs no credentials")
     if choice.stack_name is not None:
         checked_stack_name(choice.stack_name)
-    if choice.region is not None and not re.fullmatch(r"[a-z]{2}(-[a-z0-9]+)+-\d", choice.region):
+    if choice.region is not None and not re.fullmatch(_REGION, choice.region):
         raise UsageError(f"--region can't be used: {choice.region!r} is no region", "Name one like eu-central-1.")
 
 
@@ -274,14 +286,31 @@ def _name_flag(name: str | None) -> str:
     return "" if name in (None, DEFAULT_STACK_NAME) else f" --stack-name {name}"
 
 
-def _target(document: dict[str, Any] | None) -> Target | None:
-    if document is None or document.get("kind") not in ("local", "aws") or not document.get("stackName"):
-        return None
+def _is_target(document: dict[str, Any]) -> bool:
+    outputs = document.get("outputs")
+    return (
+        document.get("kind") in ("local", "aws")
+        and all(isinstance(document.get(name), str) for name in ("stackName", "region"))
+        and all(isinstance(document.get(name), str | None) for name in ("profile", "account"))
+        and isinstance(outputs, dict)
+        and all(isinstance(value, str) for value in outputs.values())
+    )
+
+
+def _target(document: dict[str, Any]) -> Target:
     return Target(
         kind=document["kind"],
-        stack_name=str(document["stackName"]),
-        region=str(document.get("region", LOCAL_REGION)),
+        stack_name=document["stackName"],
+        region=document["region"],
         profile=document.get("profile"),
         account=document.get("account"),
-        outputs={str(k): str(v) for k, v in (document.get("outputs") or {}).items()},
+        outputs=document["outputs"],
     )
+
+
+def _of_record(record: str) -> Target | None:
+    found = _RECORD.fullmatch(record)
+    if found is None:
+        return None
+    account = None if found["account"] == _UNKNOWN_ACCOUNT else found["account"]
+    return Target(cast(Kind, found["kind"]), found["name"], found["region"], account=account)

@@ -82,7 +82,7 @@ def _without_key(session: Session) -> Any:
 def projections(session: Session) -> Iterator[Finding]:
     """Nothing is halted, far behind or dead-lettered."""
     snapshot = take(session)
-    found = [fault for fault in faults(snapshot, _MAX_LAG) if fault.kind not in ("api", "stack")]
+    found = [fault for fault in faults(snapshot, _MAX_LAG) if fault.kind not in ("api", "stack", "saving")]
     for fault in found:
         yield Finding("projections", Verdict.FAULT, fault.what, fault.mend)
     for what, why in snapshot.unknown.items():

@@ -81,6 +81,10 @@ def emulator(session: Session) -> Iterator[Finding]:
         yield Finding("emulator", Verdict.FAULT, "the emulator does not run", "Start it:  esctl local start")
         return
     yield Finding("emulator", Verdict.OK, f"the emulator answers at {status.endpoint_url} (pid {status.pid})")
+    if status.unsaved is not None:
+        # An area of its own: the checks that need the emulator can be made all the same.
+        mend = f"Free disk space, or make the folder writable:  {status.data}"
+        yield Finding("saving", Verdict.FAULT, f"the emulator can't save its data: {status.unsaved}", mend)
 
 
 def credentials(session: Session) -> Iterator[Finding]:

@@ -112,6 +112,8 @@ class Snapshot:
         None where CloudWatch could not be asked.
     unknown
         What could not be found out, and why.
+    unsaved
+        Why the local target can't save its data, and since when; None where it can, and on AWS.
     """
 
     stack_status: str | None
@@ -121,3 +123,4 @@ class Snapshot:
     queues: tuple[QueueStatus, ...] = ()
     functions: tuple[FunctionStatus, ...] | None = None
     unknown: Mapping[str, str] = field(default_factory=dict)
+    unsaved: str | None = None

@@ -53,7 +53,16 @@ def take(session: Session) -> Snapshot:
         queues=tuple(queued or ()),
         functions=None if functions is None else tuple(functions),
         unknown={what: error.message for what, error in unknown.items() if error is not None},
+        unsaved=_unsaved(session),
     )
+
+
+def _unsaved(session: Session) -> str | None:
+    from cli.emulator.process import ask
+
+    health = ask(session.target.endpoint_url) if session.target.endpoint_url else None
+    unsaved = health.unsaved if health else None
+    return None if unsaved is None else str(unsaved)
 
 
 def _known(ask: Callable[[], T]) -> tuple[T | None, CliError | None]:

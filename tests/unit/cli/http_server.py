@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import http.server
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from cli.emulator.record import FOLDER
+from cli.emulator.process import ProcessRecord, write_record
 from cli.targets import LOCAL_ACCOUNT, LOCAL_REGION, Target
 from tests.unit.cli.cli_driver import Esctl
 
@@ -79,5 +80,5 @@ def deployed_at_port(esctl: Esctl, port: int, *, name: str = "esctl") -> Target:
     """Make esctl believe that a local stack is deployed, whose API answers at that port."""
     outputs = {"ApiUrl": "https://abc.execute-api.us-east-1.amazonaws.com/v1/", "ApiId": "abc", "EventsTable": "t-1"}
     target = Target("local", name, LOCAL_REGION, account=LOCAL_ACCOUNT, outputs=outputs)
-    esctl.state.write_json({"port": port}, FOLDER, "port.json")
+    write_record(esctl.state, ProcessRecord(os.getpid(), 0.0, port))  # no process has begun in 1970
     return esctl.knows(target, key=KEY)

@@ -5,17 +5,22 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 from cli.emulator.gateway import Activity, is_read, is_stranger
-from cli.emulator.restore import adapt_saved_state, damaged, without_stream_positions
-from cli.emulator.saving import Saver
+from cli.emulator.process import Unsaved
+from cli.emulator.restore import read_saved
+from cli.emulator.saving import Saver, sealed
 
 NEW = "http://127.0.0.1:5000"
+OTHER = "http://127.0.0.1:40001"
 
 
 @pytest.mark.parametrize(
@@ -62,47 +67,40 @@ def test_web_pages_of_other_sites_are_strangers(headers: dict[str, str], path: s
     assert is_stranger(pairs, path) is stranger
 
 
+def saved_by(folder: Path, port: int, **services: object) -> None:
+    """Write the files of services as a save at that port does."""
+    for name, payload in services.items():
+        (folder / f"{name}.json").write_bytes(sealed(json.dumps(payload), 2, port))
+
+
 def test_addresses_follow_the_port_except_in_the_user_s_own_data(tmp_path: Path) -> None:
-    text = '{"payload": {"url": "http://127.0.0.1:4000/000000000000/q", "other": "http://localhost:4000/x"}}'
-    for name in ("sqs", "lambda", "dynamodb"):
-        (tmp_path / f"{name}.json").write_text(text)
-    (tmp_path / "address").write_text("http://127.0.0.1:4000")
+    payload = {"url": "http://127.0.0.1:4000/000000000000/q", "alias": "http://localhost:4000/x", "other": OTHER}
+    saved_by(tmp_path, 4000, sqs=payload, dynamodb=payload)
 
-    adapt_saved_state(tmp_path, NEW)
+    saved = read_saved(tmp_path, tmp_path / "s3")
 
-    assert json.loads((tmp_path / "sqs.json").read_text())["payload"] == {
+    assert json.loads(saved["sqs"].at_port(5000))["payload"] == {
         "url": f"{NEW}/000000000000/q",
-        "other": f"{NEW}/x",
+        "alias": f"{NEW}/x",
+        "other": OTHER,
     }
-    assert (tmp_path / "dynamodb.json").read_text() == text
+    assert json.loads(saved["dynamodb"].at_port(5000))["payload"] == payload
+    assert json.loads(saved["sqs"].at_port(4000))["payload"] == payload
 
 
-def test_nothing_is_rewritten_where_the_port_is_the_same(tmp_path: Path) -> None:
-    (tmp_path / "sqs.json").write_text("http://localhost:4000")
-    (tmp_path / "address").write_text(NEW)
+def test_state_as_the_emulator_itself_saves_it_is_restored(tmp_path: Path) -> None:
+    (tmp_path / "sqs.json").write_text('{"__ministack_format__": 2, "payload": {"url": "http://localhost:4000/q"}}')
 
-    adapt_saved_state(tmp_path, NEW)
+    saved = read_saved(tmp_path, tmp_path / "s3")
 
-    assert (tmp_path / "sqs.json").read_text() == "http://localhost:4000"
-
-
-def test_damaged_or_half_written_files_do_not_hinder_a_start(tmp_path: Path) -> None:
-    (tmp_path / "lambda.json").write_text('{"payload": ')
-    (tmp_path / "sqs.json.tmp").write_text("half")
-
-    adapt_saved_state(tmp_path, NEW)
-
-    assert not (tmp_path / "sqs.json.tmp").exists()
+    assert json.loads(saved["sqs"].at_port(5000))["payload"] == {"url": f"{NEW}/q"}
 
 
-def test_streams_begin_anew_as_their_records_are_not_saved() -> None:
-    positions = {"__account_region_scoped__": True, "data": {"a\x00b\x00'c'": 41}}
-    text = json.dumps({"payload": {"functions": {"f": 1}, "dynamodb_stream_positions": positions}})
+def test_what_a_killed_save_left_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "sqs.tmp").write_text("half")
 
-    payload = json.loads(without_stream_positions(text))["payload"]
-
-    assert payload["functions"] == {"f": 1}
-    assert payload["dynamodb_stream_positions"] == {"__account_region_scoped__": True, "data": {}}
+    assert read_saved(tmp_path, tmp_path / "s3") == {}
+    assert list(tmp_path.iterdir()) == []
 
 
 PATIENCE_S = 60.0
@@ -122,7 +120,7 @@ def snapshots(tmp_path: Path, *, changes: int, awaited: int, broken: bool = Fals
 
     def save() -> None:
         if broken and os.getpid() != parent:
-            raise RuntimeError("no snapshot from here")
+            os.kill(os.getpid(), signal.SIGKILL)
         with saved.open("a") as file:
             file.write(f"{activity.changes}\n")
 
@@ -139,7 +137,6 @@ def snapshots(tmp_path: Path, *, changes: int, awaited: int, broken: bool = Fals
         await until(lambda: len(lines()) >= awaited)
         await asyncio.sleep(0.3)  # were there more to come
         task.cancel()
-        saver.finish()
 
     asyncio.run(scenario())
     return lines()
@@ -149,46 +146,65 @@ def test_changes_are_saved_at_once_and_once_more_when_all_is_quiet(tmp_path: Pat
     assert snapshots(tmp_path, changes=1, awaited=2) == ["1", "1"]
 
 
-def test_snapshot_under_way_does_not_come_after_the_last_save(tmp_path: Path) -> None:
-    activity = Activity()
-    pids: list[int] = []
+def test_a_save_comes_after_a_snapshot_under_way(tmp_path: Path) -> None:
+    """And is not overwritten by it."""
+    activity, order = Activity(), tmp_path / "order"
 
-    def save_slowly() -> None:
-        (tmp_path / "pid").write_text(str(os.getpid()))
-        time.sleep(PATIENCE_S)
-
-    def began() -> bool:
-        path = tmp_path / "pid"
-        if path.exists() and path.read_text():
-            pids.append(int(path.read_text()))
-        return bool(pids)
+    def save() -> None:
+        first = not order.exists()
+        with order.open("a") as file:
+            file.write("begins ")
+        while first and not (tmp_path / "go on").exists():
+            time.sleep(0.01)
+        with order.open("a") as file:
+            file.write("ends ")
 
     async def scenario() -> None:
-        saver = Saver(save_slowly, activity, interval_s=0.01)
-        task = asyncio.create_task(saver.run())
+        saver = Saver(save, activity, interval_s=0.01)
+        running = asyncio.create_task(saver.run())
         await asyncio.sleep(0)  # it begins, and takes what is there for saved
         activity.changes += 1
-        await until(began)
-        task.cancel()
-        saver.finish()
+        await until(order.exists)
+        last = asyncio.create_task(saver.save())
+        await asyncio.sleep(0)
+        (tmp_path / "go on").touch()
+        assert await last
+        running.cancel()
 
     asyncio.run(scenario())
 
-    with pytest.raises(ProcessLookupError):
-        os.kill(pids[0], 0)
+    assert order.read_text().split() == ["begins", "ends", "begins", "ends"]
+
+
+def test_a_failed_save_is_told_and_tried_again_until_it_succeeds(tmp_path: Path) -> None:
+    activity, times = Activity(), (datetime(2026, 11, 24, tzinfo=UTC) + timedelta(hours=n) for n in count())
+    disk = tmp_path / "disk"
+    disk.write_text("a file where a folder has to be")
+
+    async def scenario() -> None:
+        saver = Saver(lambda: (disk / "saved").touch(), activity, interval_s=0.01, now=lambda: next(times))
+        running = asyncio.create_task(saver.run())
+        await asyncio.sleep(0)  # it begins, and takes what is there for saved
+        assert saver.unsaved is None
+
+        activity.changes += 1
+        await until(lambda: saver.unsaved is not None)
+        assert not await saver.save()
+
+        # The time of the last success, which is the start here, however often it was tried since.
+        assert saver.unsaved == Unsaved("2026-11-24T00:00:00Z", f"Not a directory: {disk / 'saved'}")
+        disk.unlink()
+        disk.mkdir()
+        await until((disk / "saved").exists)
+        await until(lambda: saver.unsaved is None)
+        running.cancel()
+
+    asyncio.run(scenario())
 
 
 def test_nothing_is_saved_where_nothing_changed(tmp_path: Path) -> None:
     assert snapshots(tmp_path, changes=0, awaited=0) == []
 
 
-def test_snapshot_that_fails_is_made_on_the_main_thread(tmp_path: Path) -> None:
+def test_snapshot_whose_process_dies_is_made_on_the_main_thread(tmp_path: Path) -> None:
     assert snapshots(tmp_path, changes=1, awaited=2, broken=True) == ["1", "1"]
-
-
-def test_a_saved_file_that_was_cut_off_is_found_however_large(tmp_path: Path) -> None:
-    for name, text in {"whole": '{"a": {"b": 1}}', "cut": '{"a": {"b": 1', "empty": ""}.items():
-        (tmp_path / f"{name}.json").write_text(text)
-
-    for parsed_bytes_max in (1, 1_000):
-        assert [path.stem for path in damaged(tmp_path, parsed_bytes_max=parsed_bytes_max)] == ["cut", "empty"]
