@@ -166,9 +166,11 @@ class Targets:
         return [target for target in loaded if target is not None]
 
     def current(self) -> Target | None:
-        """The target deployed to last."""
-        record = self._current_record()
-        return next((target for target in self.all() if target.record == record), None)
+        """The target deployed to last; the only one if the file that names it is damaged."""
+        record, targets = self._current_record(), self.all()
+        if record is None and len(targets) == 1 and self._state.path(_CURRENT).exists():
+            return targets[0]
+        return next((target for target in targets if target.record == record), None)
 
     def _load(self, record: str) -> Target | None:
         document = self._state.read_json(
@@ -197,6 +199,9 @@ class Targets:
         if kind is None and name is None:
             if current is not None:
                 return current
+            if known := self.all():
+                flags = [f"{target.label}: {target.flags}" for target in known]
+                raise NoTargetError("no target is chosen", "Add the flags of one of them:", faults=flags)
             raise NoTargetError("no target is chosen: nothing was deployed from here yet", _DEPLOY_FIRST)
         if kind is not None and name is None and not (current is not None and current.kind == kind):
             name = DEFAULT_STACK_NAME if not self._only(kind, choice) else None

@@ -139,7 +139,7 @@ class Emulator:
         """Return the record of the process where it lives and answers; one that does not answer is no use."""
         deadline = self._environment.monotonic() + _HEALTH_TIMEOUT_S
         while record := process.find(self._state):
-            if process.health_of(record) is not None:
+            if process.health_of(self._state, record) is not None:
                 return record
             if self._environment.monotonic() > deadline:
                 break
@@ -148,7 +148,7 @@ class Emulator:
 
     def _status(self, *, started: bool = False) -> Status:
         record = process.find(self._state)
-        health = None if record is None else process.health_of(record)
+        health = None if record is None else process.health_of(self._state, record)
         return Status(
             running=health is not None,
             pid=None if record is None else record.pid,

@@ -208,14 +208,14 @@ def _port(process: psutil.Process) -> int:
     return listening[0].laddr.port if listening else 0
 
 
-def health_of(record: ProcessRecord) -> Health | None:
+def health_of(state: State, record: ProcessRecord) -> Health | None:
     """Ask the process how it is; None if it does not answer."""
-    health = ask(record.endpoint_url)
+    health = ask(state, record.endpoint_url)
     return health if health is not None and health.pid == record.pid else None
 
 
-def ask(endpoint_url: str) -> Health | None:
-    """Ask the emulator at an address how it is; None if none of ours answers there."""
+def ask(state: State, endpoint_url: str) -> Health | None:
+    """Ask the emulator at an address how it is; None if the one of this state directory does not answer there."""
     connection = http.client.HTTPConnection(endpoint_url.removeprefix("http://"), timeout=5)
     try:
         connection.request("GET", HEALTH_PATH)
@@ -311,12 +311,12 @@ def end(state: State, record: ProcessRecord, *, force: bool = False) -> None:
     process = _process(state, record)
     if process is None:
         return
-    before = health_of(record)
+    before = health_of(state, record)
     refused_before = before.refused_stops if before else 0
     _signal(process, signal.SIGTERM)
     answered_at = time.monotonic()
     while _runs(process):
-        health = health_of(record)
+        health = health_of(state, record)
         if health is not None:
             answered_at = time.monotonic()
             if health.refused_stops > refused_before:

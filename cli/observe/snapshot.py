@@ -60,7 +60,8 @@ def take(session: Session) -> Snapshot:
 def _unsaved(session: Session) -> str | None:
     from cli.emulator.process import ask
 
-    health = ask(session.target.endpoint_url) if session.target.endpoint_url else None
+    url = session.target.endpoint_url
+    health = ask(session.state, url) if url is not None else None
     unsaved = health.unsaved if health else None
     return None if unsaved is None else str(unsaved)
 
