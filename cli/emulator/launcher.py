@@ -152,7 +152,11 @@ class _Supervisor:
         # The emulator's own would go on without what it does not understand, and then save over it.
         emulator._load_persisted_state = restore
         gateway = Gateway(self._handle, self._started)
-        self._saver = Saver(lambda: save_services(paths.services(state), port), gateway.activity)
+
+        def save() -> None:
+            save_services(emulator._build_persistence_save_dict(), paths.services(state), port)
+
+        self._saver = Saver(save, gateway.activity)
         self._server = Server(gateway)
 
     async def run(self, listener: socket.socket, ready: int) -> None:

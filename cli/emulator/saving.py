@@ -16,7 +16,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -168,19 +168,23 @@ def _why_not(save: Callable[[], None]) -> str | None:
     return None
 
 
-def save_services(folder: Path, port: int) -> None:
+def save_services(services: Mapping[str, Callable[[], object]], folder: Path, port: int) -> None:
     """Write the state of every service; where the disk is full, the files of the last time stay, all of them.
+
+    Parameters
+    ----------
+    services
+        By name, what returns the state; None where there is none to save.
 
     Raises
     ------
     OSError, SaveError
     """
-    from ministack import app
     from ministack.core.persistence import _json_default, _state_format_version
 
     failed, written = _write_objects(), []
     try:
-        for name, state_of in app._build_persistence_save_dict().items():
+        for name, state_of in services.items():
             try:
                 state = state_of()
                 if state is None:
@@ -196,7 +200,8 @@ def save_services(folder: Path, port: int) -> None:
             temporary.write_bytes(sealed(payload, _state_format_version(name), port))
     except BaseException:
         for temporary in written:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink()
         raise
     for temporary in written:
         temporary.replace(temporary.with_suffix(".json"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import signal
@@ -17,7 +18,9 @@ import pytest
 from cli.emulator.gateway import Activity, is_read, is_stranger
 from cli.emulator.process import Unsaved
 from cli.emulator.restore import read_saved
-from cli.emulator.saving import Saver, sealed
+from cli.emulator.saving import SaveError, Saver, save_services, sealed
+from cli.errors import EmulatorError
+from tests.support.damage import DAMAGES
 
 NEW = "http://127.0.0.1:5000"
 OTHER = "http://127.0.0.1:40001"
@@ -202,9 +205,113 @@ def test_a_failed_save_is_told_and_tried_again_until_it_succeeds(tmp_path: Path)
     asyncio.run(scenario())
 
 
+def test_a_save_that_fails_midway_changes_nothing(tmp_path: Path) -> None:
+    save_services({"a": lambda: 1, "b": lambda: 1, "none": lambda: None}, tmp_path, 4000)
+    before = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    (tmp_path / "b.tmp").mkdir()
+
+    with pytest.raises(IsADirectoryError):
+        save_services({"a": lambda: 2, "b": lambda: 2}, tmp_path, 4000)
+
+    (tmp_path / "b.tmp").rmdir()
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == before
+    assert sorted(before) == ["a.json", "b.json"]
+
+
+def test_a_service_that_can_not_be_saved_does_not_keep_the_others(tmp_path: Path) -> None:
+    with pytest.raises(SaveError, match=r"can't save a \(TypeError: "):
+        save_services({"a": lambda: object(), "b": lambda: 2}, tmp_path, 4000)
+
+    assert list(read_saved(tmp_path, tmp_path / "s3")) == ["b"]
+
+
 def test_nothing_is_saved_where_nothing_changed(tmp_path: Path) -> None:
     assert snapshots(tmp_path, changes=0, awaited=0) == []
 
 
 def test_snapshot_whose_process_dies_is_made_on_the_main_thread(tmp_path: Path) -> None:
     assert snapshots(tmp_path, changes=1, awaited=2, broken=True) == ["1", "1"]
+
+
+def given_saved(tmp_path: Path) -> tuple[Path, Path, Path, Path]:
+    """A saved function and the object that it was made of; returns both folders, the code and the object."""
+    services, objects = tmp_path / "services", tmp_path / "s3"
+    bucket = objects / "000000000000" / "esctl-assets-000000000000-us-east-1"
+    for folder in (services / "lambda-blobs", bucket):
+        folder.mkdir(parents=True)
+    content = b"the code of a function"
+    name, etag = hashlib.sha256(content).hexdigest(), hashlib.md5(content).hexdigest()
+    saved_by(services, 4000, **{"lambda": {"functions": {"f": {"code_zip": {"code_blob_ref": name}}}}, "sqs": {"q": 1}})
+    code, stored = services / "lambda-blobs" / f"{name}.zip", bucket / "asset.zip"
+    for path in (code, stored):
+        path.write_bytes(content)
+    (bucket / "asset.zip.meta.json").write_text(json.dumps({"size": len(content), "etag": f'"{etag}"', "key": "a"}))
+    return services, objects, code, stored
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("name", ["sqs.json", "lambda.json"])
+def test_a_damaged_file_of_a_service_is_named(tmp_path: Path, name: str, damage: str) -> None:
+    services, objects, _, _ = given_saved(tmp_path)
+    DAMAGES[damage](services / name)
+
+    with pytest.raises(EmulatorError) as caught:
+        read_saved(services, objects)
+
+    (fault,) = caught.value.faults
+    assert fault.startswith(f"{services / name}: ")
+    assert "esctl local reset" in caught.value.hint
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_code_is_restored_from_the_deployment(tmp_path: Path, damage: str) -> None:
+    services, objects, code, stored = given_saved(tmp_path)
+    DAMAGES[damage](code)
+
+    assert set(read_saved(services, objects)) == {"lambda", "sqs"}
+
+    assert code.read_bytes() == stored.read_bytes()
+
+
+def test_damaged_code_is_restored_from_other_copies(tmp_path: Path) -> None:
+    services, objects, code, stored = given_saved(tmp_path)
+    copy = tmp_path / "copy.zip"
+    copy.write_bytes(code.read_bytes())
+    for path in (code, stored):
+        path.write_bytes(b"cut")
+
+    read_saved(services, objects, copies=[tmp_path / "none", copy])
+
+    assert code.read_bytes() == copy.read_bytes()
+
+
+def test_damaged_code_without_a_copy_is_named(tmp_path: Path) -> None:
+    services, objects, code, stored = given_saved(tmp_path)
+    for path in (code, stored):
+        path.write_bytes(b"cut")
+
+    with pytest.raises(EmulatorError) as caught:
+        read_saved(services, objects)
+
+    assert [fault.partition(": ")[0] for fault in caught.value.faults] == [str(code)]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("suffix", ["", ".meta.json"])
+def test_damaged_objects_of_deployments_are_removed(tmp_path: Path, suffix: str, damage: str) -> None:
+    """The next deployment uploads them again."""
+    services, objects, _, stored = given_saved(tmp_path)
+    DAMAGES[damage](stored.with_name(stored.name + suffix))
+
+    read_saved(services, objects)
+
+    assert list(stored.parent.iterdir()) == []
+
+
+def test_what_is_whole_is_left_as_it_is(tmp_path: Path) -> None:
+    services, objects, _, _ = given_saved(tmp_path)
+    files = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    read_saved(services, objects)
+
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == files
