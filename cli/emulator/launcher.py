@@ -82,7 +82,7 @@ def _run(state: State, port: int, ready: int) -> None:
     state.directory(FOLDER, "tmp")
     for name in ("services", "s3"):
         state.directory(FOLDER, "data", name)
-    copies = state.path("assemblies", "assets").glob("*.zip")
+    copies = state.path("assemblies").glob("*/*.zip")  # where deployments keep the code that they have uploaded
     saved = read_saved(paths.services(state), paths.objects(state), copies=copies)
     last = read_record(state)
     listener = _listen(port or None, last.port if last else None)
