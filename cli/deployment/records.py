@@ -64,7 +64,8 @@ class Records:
         found = self._state.read_json(_FOLDER, f"{target.record}.json", valid=_is_record)
         if found is None:
             return Deployed()
-        return Deployed(*(found[name] for name in _TEXTS), kept_tables=tuple(found["keptTables"]))
+        fingerprint, stack_id, changed_at, key_salt, key_hash = (found[name] for name in _TEXTS)
+        return Deployed(fingerprint, stack_id, changed_at, key_salt, key_hash, tuple(found["keptTables"]))
 
     def deployed(self, target: Target, stack: Stack, fingerprint: str, key: str | None) -> None:
         """Remember a deployment; `key` None: the stack still has the key it had."""

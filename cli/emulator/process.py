@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from cli.emulator import paths
 from cli.emulator.paths import FOLDER
-from cli.errors import EmulatorError
+from cli.errors import CliError, EmulatorError
 from cli.state import State
 
 if TYPE_CHECKING:
@@ -278,7 +278,7 @@ READY = b"ready"
 """What the process tells whoever started it, once it answers requests; else an error as JSON (see `told`)."""
 
 
-def told(error: EmulatorError) -> bytes:
+def told(error: CliError) -> bytes:
     """The message by which the process tells whoever started it why it ends."""
     return json.dumps({"message": error.message, "hint": error.hint, "faults": error.faults}).encode()
 

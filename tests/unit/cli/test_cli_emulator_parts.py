@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import os
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+import cli
 from cli.emulator.gateway import Activity, is_read, is_stranger
 from cli.emulator.process import Unsaved
 from cli.emulator.restore import read_saved
@@ -315,3 +317,10 @@ def test_what_is_whole_is_left_as_it_is(tmp_path: Path) -> None:
     read_saved(services, objects)
 
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == files
+
+
+def test_the_system_is_asked_through_libraries_only() -> None:
+    """Linux and macOS are supported: psutil knows the process tables of both, filelock their locks."""
+    sources = Path(cli.__file__).parent.rglob("*.py")
+
+    assert [path.name for path in sources if re.search(r"import fcntl|[\"']/proc\b", path.read_text())] == []
