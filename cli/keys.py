@@ -7,7 +7,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 from cli.errors import AccessError
-from cli.settings import Settings
+from cli.settings import Settings, is_api_key
 from cli.state import State
 from cli.targets import Target
 
@@ -39,7 +39,7 @@ def key_for_deployment(target: Target, settings: Settings, state: State) -> str:
 
 
 def key_for_calls(target: Target, settings: Settings, state: State, clients: Clients) -> str:
-    """The key that the deployed API wants.
+    """The key that the deployed API wants: the one set or kept here, else the deployed one.
 
     Raises
     ------
@@ -49,7 +49,10 @@ def key_for_calls(target: Target, settings: Settings, state: State, clients: Cli
         ``API_KEY`` can't be one.
     """
     # Checked first: what does not fit into a header would be named, whole, in the HTTP library's complaint.
-    key = kept_key(target, state) if target.is_local else settings.checked_api_key() or _asked_for(target, clients)
+    if target.is_local:
+        key = kept_key(target, state) or _restored(target, state, clients)
+    else:
+        key = settings.checked_api_key() or _asked_for(target, clients)
     if key is None:
         again = f"esctl deploy {target.flags}" if target.is_local else "set API_KEY to the key it was deployed with"
         raise AccessError(f"the API key of {target.label} is not known here", f"Make it known:  {again}")
@@ -57,8 +60,19 @@ def key_for_calls(target: Target, settings: Settings, state: State, clients: Cli
 
 
 def kept_key(target: Target, state: State) -> str | None:
-    """The key kept for a local stack."""
-    return (state.read_text(_FOLDER, target.record) or "").strip() or None
+    """The key kept for a local stack; None if there is none, or what is kept can't be a key."""
+    text = state.read_text(_FOLDER, target.record) or ""
+    key = text.strip()
+    # Without its line end the file was cut off, however long the rest is.
+    return key if text.endswith("\n") and is_api_key(key) else None
+
+
+def _restored(target: Target, state: State, clients: Clients) -> str | None:
+    """Ask the local stack for its key, and keep it again."""
+    key = _asked_for(target, clients)
+    if key is not None:
+        state.write_text(key + "\n", _FOLDER, target.record)
+    return key
 
 
 def _asked_for(target: Target, clients: Clients) -> str | None:

@@ -61,7 +61,7 @@ class Session:
         """
         target = self.targets.resolve(self.choice, self.settings)
         if target.is_local:
-            return self.on_emulator(target)
+            target = self.on_emulator(target)
         return target if target.outputs else self._looked_up(target)
 
     @cached_property
@@ -104,21 +104,26 @@ class Session:
 
     def on_emulator(self, target: Target) -> Target:
         """The local target with the address that the emulator has now, or had last; its access key while it runs."""
-        from cli.emulator.process import is_alive
-        from cli.emulator.record import last_endpoint
+        from cli.emulator.process import is_alive, last_endpoint
         from cli.keys import local_access_key
 
-        access_key = local_access_key(self.state) if is_alive(self.state) else None
+        access_key = local_access_key(self.state) if is_alive(self.state, patience_s=0) else None
         return target.with_endpoint(last_endpoint(self.state), access_key)
 
     def _looked_up(self, target: Target) -> Target:
-        """A stack on AWS that was not deployed from here: its outputs are asked for once, and kept."""
+        """Ask the stack for its outputs once, and keep them.
+
+        It was not deployed from here, or the file that remembers it is damaged.
+        """
         from dataclasses import replace
 
         from cli.aws import account_of, region_of, stack_outputs
 
-        target = replace(target, region=region_of(target))
+        if not target.is_local:
+            target = replace(target, region=region_of(target))
         clients = self.clients_for(target)
-        found = target.with_outputs(stack_outputs(clients, target.stack_name)).with_account(account_of(clients))
+        found = target.with_outputs(stack_outputs(clients, target.stack_name))
+        if not target.is_local:
+            found = found.with_account(account_of(clients))
         self.targets.remember(found, current=False)
         return found

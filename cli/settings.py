@@ -90,6 +90,11 @@ class Settings:
         return key
 
 
+def is_api_key(text: str) -> bool:
+    """Whether API Gateway takes this text as a key."""
+    return API_KEY_LENGTH_MIN <= len(text) <= API_KEY_LENGTH_MAX and _API_KEY.fullmatch(text) is not None
+
+
 _MAKE_A_KEY = 'Make one and put it into .env:  (umask 077; echo "API_KEY=$(openssl rand -hex 20)" >> .env)'
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -59,13 +58,22 @@ class State:
         return path
 
     def read_text(self, *parts: str) -> str | None:
-        """The file's text, or None where there is no such file."""
+        """Return the file's text; None if it is missing or damaged (not UTF-8).
+
+        Raises
+        ------
+        CliError
+            It is there and can't be read: it is a folder, or permission is denied.
+        """
+        path = self.path(*parts)
         try:
-            return self.path(*parts).read_text(encoding="utf-8")
-        except (FileNotFoundError, NotADirectoryError):
+            return path.read_text(encoding="utf-8")
+        except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError):
             return None
         except OSError as error:
-            raise _unusable(self.path(*parts), error) from error
+            raise CliError(
+                f"can't read {path}: {error.strerror or error}", "Move it away, or make it readable, and try again."
+            ) from error
 
     def write_text(self, text: str, *parts: str) -> Path:
         """Write a file of mode 0600, all or nothing."""
@@ -87,16 +95,29 @@ class State:
             raise _unusable(path, error) from error
         return path
 
-    def read_json(self, *parts: str) -> dict[str, Any] | None:
-        """The file's JSON object; None where it is missing or damaged (everything here can be found out again)."""
+    def read_json(self, *parts: str, valid: Callable[[dict[str, Any]], bool] | None = None) -> dict[str, Any] | None:
+        """Return the file's JSON object; None if it is missing or damaged, so that the caller rebuilds it.
+
+        Everything that is kept as JSON can be found out again.
+
+        Parameters
+        ----------
+        valid
+            Tells whether an object has the fields and types that its reader relies on.
+
+        Raises
+        ------
+        CliError
+            As `read_text`.
+        """
         text = self.read_text(*parts)
         if text is None:
             return None
         try:
             document = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
-        return document if isinstance(document, dict) else None
+        return document if isinstance(document, dict) and (valid is None or valid(document)) else None
 
     def write_json(self, document: Mapping[str, Any], *parts: str) -> Path:
         return self.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n", *parts)
@@ -108,18 +129,29 @@ class State:
 
     @contextmanager
     def lock(self, *parts: str) -> Iterator[None]:
-        """Hold a lock between processes; the system releases it when its holder dies."""
+        """Hold a lock between processes; the system releases it when its holder dies.
+
+        Raises
+        ------
+        CliError
+            The lock file can't be used.
+        """
+        from filelock import FileLock  # 35 ms; most commands take no lock
+
         path = self.directory(*parts[:-1]) / parts[-1]
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _FILE_MODE)
+        lock = FileLock(path, mode=_FILE_MODE)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            lock.acquire()
+        except OSError as error:
+            raise _unusable(path, error) from error
+        try:
             yield
         finally:
-            os.close(descriptor)
+            lock.release()
 
 
 def _unusable(path: Path, error: OSError) -> CliError:
     return CliError(
         f"can't use the state directory: {error.strerror or error} ({path})",
-        "Set XDG_STATE_HOME to a folder that you may write to.",
+        "Correct that, or set XDG_STATE_HOME to a folder that you may write to.",
     )

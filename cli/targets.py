@@ -27,6 +27,11 @@ _EMULATOR_ADDRESS = re.compile(r"^http://(?:127\.0\.0\.1|localhost):\d+")
 _CONSOLE_DOMAINS = {"cn-": "amazonaws.cn", "us-gov-": "amazonaws-us-gov.com"}
 
 _FOLDER = "targets"
+_UNKNOWN_ACCOUNT = "unknown"
+_REGION = r"[a-z]{2}(?:-[a-z0-9]+)+?-\d"
+_RECORD = re.compile(
+    rf"(?P<kind>local|aws)-(?P<account>\d{{12}}|{_UNKNOWN_ACCOUNT})-(?P<region>{_REGION})-(?P<name>.+)"
+)
 _CURRENT = "current.json"
 
 
@@ -141,7 +146,7 @@ class Target:
     @property
     def record(self) -> str:
         """The name under which this target is remembered."""
-        account = LOCAL_ACCOUNT if self.is_local else self.account or "unknown"
+        account = LOCAL_ACCOUNT if self.is_local else self.account or _UNKNOWN_ACCOUNT
         return f"{self.kind}-{account}-{self.region}-{self.stack_name}"
 
     def with_endpoint(self, endpoint_url: str | None, access_key: str | None = None) -> Target:
@@ -195,19 +200,28 @@ class Targets:
                 self.forget(target)
 
     def all(self) -> list[Target]:
+        """Return every target; one whose file is damaged comes back from the file's name, without outputs."""
         folder = self._state.path(_FOLDER)
-        names = sorted(path.name for path in folder.glob("*.json")) if folder.is_dir() else []
-        loaded = (_target(self._state.read_json(_FOLDER, name)) for name in names)
+        records = sorted(path.stem for path in folder.glob("*.json")) if folder.is_dir() else []
+        loaded = (self._load(record) for record in records)
         return [target for target in loaded if target is not None]
 
     def current(self) -> Target | None:
-        """The target deployed to last."""
-        record = self._current_record()
-        return next((target for target in self.all() if target.record == record), None)
+        """The target deployed to last; the only one if the file that names it is damaged."""
+        record, targets = self._current_record(), self.all()
+        if record is None and len(targets) == 1 and self._state.path(_CURRENT).exists():
+            return targets[0]
+        return next((target for target in targets if target.record == record), None)
+
+    def _load(self, record: str) -> Target | None:
+        document = self._state.read_json(
+            _FOLDER, f"{record}.json", valid=lambda found: _is_target(found) and _target(found).record == record
+        )
+        return _of_record(record) if document is None else _target(document)
 
     def _current_record(self) -> str | None:
-        document = self._state.read_json(_CURRENT) or {}
-        return cast("str | None", document.get("target"))
+        document = self._state.read_json(_CURRENT, valid=lambda found: isinstance(found.get("target"), str))
+        return None if document is None else str(document["target"])
 
     def resolve(self, choice: Choice, settings: Settings) -> Target:
         """The target that a command talks to, without its endpoint.
@@ -226,6 +240,9 @@ class Targets:
         if kind is None and name is None:
             if current is not None:
                 return current
+            if known := self.all():
+                flags = [f"{target.label}: {target.flags}" for target in known]
+                raise NoTargetError("no target is chosen", "Add the flags of one of them:", faults=flags)
             raise NoTargetError("no target is chosen: nothing was deployed from here yet", _DEPLOY_FIRST)
         if kind is not None and name is None and not (current is not None and current.kind == kind):
             name = DEFAULT_STACK_NAME if not self._only(kind, choice) else None
@@ -276,7 +293,7 @@ def check_choice(choice: Choice) -> None:
         raise UsageError("--local and --profile exclude each other: the local target needs no credentials")
     if choice.stack_name is not None:
         checked_stack_name(choice.stack_name)
-    if choice.region is not None and not re.fullmatch(r"[a-z]{2}(-[a-z0-9]+)+-\d", choice.region):
+    if choice.region is not None and not re.fullmatch(_REGION, choice.region):
         raise UsageError(f"--region can't be used: {choice.region!r} is no region", "Name one like eu-central-1.")
 
 
@@ -315,14 +332,31 @@ def _name_flag(name: str | None) -> str:
     return "" if name in (None, DEFAULT_STACK_NAME) else f" --stack-name {name}"
 
 
-def _target(document: dict[str, Any] | None) -> Target | None:
-    if document is None or document.get("kind") not in ("local", "aws") or not document.get("stackName"):
-        return None
+def _is_target(document: dict[str, Any]) -> bool:
+    outputs = document.get("outputs")
+    return (
+        document.get("kind") in ("local", "aws")
+        and all(isinstance(document.get(name), str) for name in ("stackName", "region"))
+        and all(isinstance(document.get(name), str | None) for name in ("profile", "account"))
+        and isinstance(outputs, dict)
+        and all(isinstance(value, str) for value in outputs.values())
+    )
+
+
+def _target(document: dict[str, Any]) -> Target:
     return Target(
         kind=document["kind"],
-        stack_name=str(document["stackName"]),
-        region=str(document.get("region", LOCAL_REGION)),
+        stack_name=document["stackName"],
+        region=document["region"],
         profile=document.get("profile"),
         account=document.get("account"),
-        outputs={str(k): str(v) for k, v in (document.get("outputs") or {}).items()},
+        outputs=document["outputs"],
     )
+
+
+def _of_record(record: str) -> Target | None:
+    found = _RECORD.fullmatch(record)
+    if found is None:
+        return None
+    account = None if found["account"] == _UNKNOWN_ACCOUNT else found["account"]
+    return Target(cast(Kind, found["kind"]), found["name"], found["region"], account=account)

@@ -64,13 +64,22 @@ def build_asset(outdir: Path) -> CodeAsset:
     importlib.metadata.PackageNotFoundError
         A distribution of the lock is not installed.
     """
-    path = outdir / f"code-{_contents_key()[:16]}.zip"
-    if not path.exists():
-        outdir.mkdir(parents=True, exist_ok=True)
-        partial = outdir / f"{path.name}.{os.getpid()}"
-        _pack(partial)
-        partial.replace(path)  # in one step: whoever packs at the same time sees all of it or nothing
-        _prune(outdir)
+    name = f"code-{_contents_key()[:16]}"
+    for path in outdir.glob(f"{name}-*.zip"):
+        asset = _described(path)
+        if path.stem == f"{name}-{asset.sha256}":
+            return asset
+        path.unlink(missing_ok=True)  # damaged: its content is not what its name says
+    outdir.mkdir(parents=True, exist_ok=True)
+    partial = outdir / f"{name}.{os.getpid()}"
+    _pack(partial)
+    path = outdir / f"{name}-{_described(partial).sha256}.zip"
+    partial.replace(path)  # in one step: whoever packs at the same time sees all of it or nothing
+    _prune(outdir)
+    return _described(path)
+
+
+def _described(path: Path) -> CodeAsset:
     packed = path.read_bytes()
     return CodeAsset(path=path, sha256=hashlib.sha256(packed).hexdigest(), size_bytes=len(packed))
 

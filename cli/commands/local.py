@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -52,14 +53,20 @@ def start(
 
 @app.command("stop")
 @command()
-def stop(session: Session) -> None:
-    """Stop the emulator; what is stored stays for the next start."""
+def stop(
+    session: Session,
+    force: Annotated[
+        bool, typer.Option("--force", help="Stop it even if it can't save its data; what is not saved is lost.")
+    ] = False,
+) -> None:
+    """Save what is stored and stop the emulator. If its data can't be saved, it keeps running."""
     with session.output.progress("stopping the emulator"):
-        ran = session.emulator.stop()
+        ran = session.emulator.stop(force=force)
     if not session.output.is_text:
         session.output.json(_document(session, session.emulator.status()))
         return
-    session.output.success("The emulator is stopped; its data is kept." if ran else "The emulator was not running.")
+    kept = "" if force else "; its data is kept"
+    session.output.success(f"The emulator is stopped{kept}." if ran else "The emulator was not running.")
     session.output.hint("Start it again:  esctl local start")
 
 
@@ -78,12 +85,15 @@ def show_status(session: Session) -> None:
             "address": status.endpoint_url or "-",
             "pid": status.pid or "-",
             "stacks": ", ".join(document["stacks"]) or "-",
+            "saved": _saved(status),
             "log": status.log,
             "data": status.data,
         }
     )
     if not status.running:
         session.output.hint("Start it:  esctl local start")
+    elif status.unsaved is not None:
+        session.output.hint(f"Free disk space, or make the folder writable:  {status.data}")
 
 
 @app.command("env")
@@ -136,6 +146,12 @@ def _stacks(session: Session) -> list[str]:
     return [target.stack_name for target in session.targets.all() if target.is_local]
 
 
+def _saved(status: Status) -> str:
+    if status.unsaved is not None:
+        return f"no: {status.unsaved}"
+    return "yes" if status.running else "-"
+
+
 def _document(session: Session, status: Status) -> dict[str, Any]:
     return {
         "running": status.running,
@@ -144,4 +160,5 @@ def _document(session: Session, status: Status) -> dict[str, Any]:
         "stacks": _stacks(session),
         "log": str(status.log),
         "data": str(status.data),
+        "unsaved": None if status.unsaved is None else asdict(status.unsaved),
     }

@@ -20,6 +20,7 @@ from stack.settings import StackSettings
 
 KEPT = 4  # two stacks with two versions each; an assembly with its asset is some 10 MB
 _FOLDER = "assemblies"
+_CHECKSUM = "esctl.sha256"
 
 Synthesize = Callable[[StackSettings, Path, bool], object]
 """(settings, output folder, validate): writes a cloud assembly into the folder."""
@@ -78,9 +79,9 @@ class Assemblies:
         self._synthesize = synthesize
 
     def path(self, mark: str) -> Path | None:
-        """The assembly of this fingerprint, None if it has to be made."""
+        """The assembly of this fingerprint, None if it has to be made or is damaged."""
         path = self._state.path(_FOLDER, mark)
-        return path if (path / "manifest.json").is_file() else None
+        return path if _is_intact(path) else None
 
     def make(self, mark: str, settings: StackSettings, *, validate: bool) -> Path:
         """Synthesize; the assembly appears in one step, so an interrupted synthesis leaves none behind."""
@@ -88,8 +89,11 @@ class Assemblies:
         partial = Path(tempfile.mkdtemp(dir=folder, prefix="."))
         try:
             self._synthesize(settings, partial, validate)
+            (partial / _CHECKSUM).write_text(_checksum(partial), encoding="utf-8")
             _close(partial)
             _close(folder / "assets")  # the packed code, which the synthesis keeps beside the assemblies
+            if not _is_intact(folder / mark):
+                shutil.rmtree(folder / mark, ignore_errors=True)
             with suppress(OSError):  # somebody else was quicker: theirs is the same
                 partial.rename(folder / mark)
         finally:
@@ -107,6 +111,23 @@ class Assemblies:
         # The packed code, which the synthesis keeps beside the assemblies.
         for path in newest_first((folder / "assets").glob("*.zip"))[KEPT:]:
             path.unlink(missing_ok=True)
+
+
+def _is_intact(folder: Path) -> bool:
+    try:
+        return (folder / _CHECKSUM).read_bytes() == _checksum(folder).encode()
+    except OSError:
+        return False
+
+
+def _checksum(folder: Path) -> str:
+    """A checksum of all files in the folder; of 2 MB in 4 ms."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if not path.is_dir() and path.name != _CHECKSUM:
+            content = hashlib.sha256(path.read_bytes()).hexdigest()
+            digest.update(f"{path.relative_to(folder).as_posix()}\0{content}\0".encode())
+    return digest.hexdigest()
 
 
 def _close(folder: Path) -> None:

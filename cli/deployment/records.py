@@ -7,6 +7,7 @@ import hmac
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from cli.deployment.model import Stack
 from cli.deployment.states import settled_well
@@ -60,15 +61,11 @@ class Records:
 
     def of(self, target: Target) -> Deployed:
         """The target's record, an empty one where there is none."""
-        found = self._state.read_json(_FOLDER, f"{target.record}.json") or {}
-        return Deployed(
-            fingerprint=str(found.get("fingerprint", "")),
-            stack_id=str(found.get("stackId", "")),
-            changed_at=str(found.get("changedAt", "")),
-            key_salt=str(found.get("keySalt", "")),
-            key_hash=str(found.get("keyHash", "")),
-            kept_tables=tuple(str(each) for each in found.get("keptTables") or ()),
-        )
+        found = self._state.read_json(_FOLDER, f"{target.record}.json", valid=_is_record)
+        if found is None:
+            return Deployed()
+        fingerprint, stack_id, changed_at, key_salt, key_hash = (found[name] for name in _TEXTS)
+        return Deployed(fingerprint, stack_id, changed_at, key_salt, key_hash, tuple(found["keptTables"]))
 
     def deployed(self, target: Target, stack: Stack, fingerprint: str, key: str | None) -> None:
         """Remember a deployment; `key` None: the stack still has the key it had."""
@@ -99,6 +96,15 @@ class Records:
             "keptTables": list(record.kept_tables),
         }
         self._state.write_json(document, _FOLDER, f"{target.record}.json")
+
+
+_TEXTS = ("fingerprint", "stackId", "changedAt", "keySalt", "keyHash")
+
+
+def _is_record(document: dict[str, Any]) -> bool:
+    tables = document.get("keptTables")
+    texts = [document.get(name) for name in _TEXTS]
+    return isinstance(tables, list) and all(isinstance(text, str) for text in (*texts, *tables))
 
 
 def _hashed(salt: str, key: str) -> str:

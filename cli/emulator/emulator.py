@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cli.emulator import paths, process
-from cli.emulator.catchup import catch_up
-from cli.emulator.record import FOLDER, ProcessRecord, last_endpoint, read_process, remove_process
-from cli.emulator.restore import damaged
+from cli.emulator.paths import remove
+from cli.emulator.process import ProcessRecord, Unsaved
 from cli.emulator.surroundings import emulator_variables
 from cli.environment import Environment
-from cli.errors import EmulatorError
+from cli.errors import CliError, EmulatorError
 from cli.keys import local_access_key
 from cli.state import State
+from cli.targets import Targets
 
-_HEALTH_TIMEOUT_S = 30.0  # a machine under load; an emulator that still does not answer is stopped
+if TYPE_CHECKING:
+    from cli.aws import Clients
+
+_HEALTH_TIMEOUT_S = 30.0  # a machine under load
+_RECONCILER = "Reconciler"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,8 @@ class Status:
         Where its messages are.
     data
         The folder with what is stored.
+    unsaved
+        Why what is stored can't be saved; None where it can.
     started
         This very call has started it.
     """
@@ -45,6 +50,7 @@ class Status:
     endpoint_url: str | None
     log: Path
     data: Path
+    unsaved: Unsaved | None = None
     started: bool = False
 
 
@@ -71,8 +77,7 @@ class Emulator:
             record = self._answering()
             if record is None:
                 self._stop()
-                self._check_saved()
-                process.spawn(self._state, port, emulator_variables(self._state, self._environment.variables))
+                self._spawn(port)
                 status = self._status(started=True)
                 if status.endpoint_url is not None:
                     catch_up(self._state, status.endpoint_url)
@@ -83,10 +88,21 @@ class Emulator:
                 )
             return self._status()
 
-    def stop(self) -> bool:
-        """Stop it and wait until nothing of it is left; False where it didn't run."""
+    def stop(self, *, force: bool = False) -> bool:
+        """Save everything, stop it and wait until nothing of it is left; False where it didn't run.
+
+        Parameters
+        ----------
+        force
+            Stop it where it can't save, too: what is not saved is lost.
+
+        Raises
+        ------
+        EmulatorError
+            It can't save, and keeps running.
+        """
         with self._exclusively():
-            return self._stop()
+            return self._stop(force=force)
 
     def status(self) -> Status:
         return self._status()
@@ -94,76 +110,86 @@ class Emulator:
     def reset(self) -> None:
         """Remove everything that is stored; where it runs, it is stopped and comes back empty at the same address."""
         with self._exclusively():
-            ran = self._stop()
-            shutil.rmtree(paths.data(self._state), ignore_errors=True)
-            if paths.data(self._state).exists():
-                raise EmulatorError(f"can't remove what is stored: look at {paths.data(self._state)}")
+            ran = self._stop(force=True)
+            try:
+                remove(paths.data(self._state))
+            except OSError as error:
+                raise EmulatorError(
+                    f"can't remove what is stored: {error.strerror or error}: {error.filename or paths.data(self._state)}"
+                ) from error
             if ran:
-                process.spawn(self._state, None, emulator_variables(self._state, self._environment.variables))
+                self._spawn(None)
 
-    def _check_saved(self) -> None:
-        broken = damaged(paths.services(self._state))
-        if broken:
-            raise EmulatorError(
-                f"what is saved is damaged: {', '.join(map(str, broken))}",
-                "Put the file back, or begin empty:  esctl local reset",
-            )
+    def _spawn(self, port: int | None) -> None:
+        process.spawn(self._state, port, emulator_variables(self._state, self._environment.variables))
 
-    def _stop(self) -> bool:
-        record = read_process(self._state)
-        ran = process.is_alive(self._state)
-        if ran and record is not None:
-            process.ask_to_end(self._state, record.pid)
-            if process.is_alive(self._state):
-                raise EmulatorError(f"the local target does not end (pid {record.pid})")
-        self._end_remains()
-        return ran
-
-    def _end_remains(self) -> None:
-        """End the workers of an emulator that was killed, and remove its temporary files."""
-        record = read_process(self._state)
+    def _stop(self, *, force: bool = False) -> bool:
+        record = process.find(self._state)
         if record is not None:
-            process.end_group(record.pid, leader_is_ours=process.is_alive(self._state))
-        shutil.rmtree(paths.temporary(self._state), ignore_errors=True)
-        remove_process(self._state)
+            process.end(self._state, record, force=force)
+        elif process.is_alive(self._state):
+            raise EmulatorError(
+                f"the local target runs, but its process is not to be seen: it holds {paths.ALIVE_LOCK}",
+                f"Stop it where it was started (in a container?). Its files are in {paths.folder(self._state)}",
+            )
+        process.end_remains(self._state)
+        remove(paths.temporary(self._state))
+        return record is not None
 
     def _answering(self) -> ProcessRecord | None:
-        """The record of the process where it lives and answers; one that lives and doesn't is no use."""
-        if not process.is_alive(self._state) or local_access_key(self._state) is None:
+        """Return the record of the process where it lives and answers; one that does not answer is no use."""
+        if local_access_key(self._state) is None:  # the key file is damaged: it cannot be called
             return None
-        record = read_process(self._state)
         deadline = self._environment.monotonic() + _HEALTH_TIMEOUT_S
-        while process.is_alive(self._state) and self._environment.monotonic() < deadline:
-            if record is not None and self._answers(record.port):
+        while record := process.find(self._state):
+            if process.health_of(self._state, record) is not None:
                 return record
+            if self._environment.monotonic() > deadline:
+                break
             self._environment.sleep(0.05)
-            record = read_process(self._state)
         return None
 
     def _status(self, *, started: bool = False) -> Status:
-        alive = process.is_alive(self._state)
-        record = read_process(self._state) if alive else None
+        record = process.find(self._state)
+        health = None if record is None else process.health_of(self._state, record)
         return Status(
-            running=record is not None and self._answers(record.port),
+            running=health is not None,
             pid=None if record is None else record.pid,
-            endpoint_url=last_endpoint(self._state) if record is None else record.endpoint_url,
+            endpoint_url=process.last_endpoint(self._state),
             log=paths.log(self._state),
             data=paths.data(self._state),
+            unsaved=None if health is None else health.unsaved,
             started=started,
         )
 
-    def _answers(self, port: int) -> bool:
-        authorization = f"AWS4-HMAC-SHA256 Credential={local_access_key(self._state)}/health"
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-        try:
-            connection.request("GET", "/_ministack/health", headers={"Authorization": authorization})
-            return connection.getresponse().status == 200
-        except (OSError, http.client.HTTPException):
-            return False
-        finally:
-            connection.close()
-
     @contextlib.contextmanager
     def _exclusively(self) -> Iterator[None]:
-        with self._state.lock(FOLDER, paths.START_LOCK):
+        with self._state.lock(paths.FOLDER, paths.START_LOCK):
             yield
+
+
+def catch_up(state: State, endpoint_url: str) -> None:
+    """Ask the reconciler of every local stack to compare heads with checkpoints now, not at its next minute.
+
+    The records of the tables' streams are not saved, so what was stored just before the end may never have been
+    published. A stack that can't be asked is left to its schedule.
+    """
+    from cli.aws import Clients
+
+    access_key = local_access_key(state)
+    for target in Targets(state).all():
+        if target.is_local:
+            with contextlib.suppress(CliError):
+                _reconcile(Clients(target.with_endpoint(endpoint_url, access_key)), target.stack_name)
+
+
+def _reconcile(clients: Clients, stack_name: str) -> None:
+    from cli.aws import errors
+
+    with errors():
+        pages = clients.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=stack_name)
+        for page in pages:
+            for resource in page["StackResourceSummaries"]:
+                name = resource.get("PhysicalResourceId")
+                if resource["LogicalResourceId"] == _RECONCILER and name:
+                    clients.client("lambda").invoke(FunctionName=name, InvocationType="Event", Payload=b"{}")

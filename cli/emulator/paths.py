@@ -1,15 +1,14 @@
-"""Where the emulator keeps its things, below the state directory, and how its process and its operator tell each other."""
+"""Where the emulator keeps its files, below the state directory."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
-from cli.emulator.record import FOLDER
 from cli.state import State
 
+FOLDER = "emulator"
 ALIVE_LOCK = "alive.lock"  # held by the emulator's process as long as it lives
-EXIT_ALREADY_RUNNING = 75  # EX_TEMPFAIL of sysexits(3)
-EXIT_PORT_TAKEN = 76
 START_LOCK = "start.lock"  # held by whoever starts, stops or empties it
 
 
@@ -37,3 +36,11 @@ def temporary(state: State) -> Path:
 
 def log(state: State) -> Path:
     return folder(state) / "emulator.log"
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a whole folder; nothing happens where there is none."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

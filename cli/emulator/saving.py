@@ -1,21 +1,27 @@
 """Saving what is stored, every couple of seconds, without holding the emulator up.
 
-The emulator saves only at a clean stop. Here a forked child writes a snapshot of the memory, as Redis does
-(https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/): the parent goes on at once, and as the fork
-happens on the thread that runs the requests, the child never sees half a transaction.
+Each service has one JSON file, which ends with a seal: the port that the addresses in it have, and a checksum. The code
+of functions is in files named after their checksum. `restore` reads them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
+import json
 import logging
 import os
 import signal
+import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
+from cli.emulator.process import Unsaved
 from cli.emulator.request_guard import Activity
 
 INTERVAL_S = 1.5
@@ -24,19 +30,33 @@ _CHILD_TIMEOUT_S = 120.0
 _REST = 2.0  # at most a third of the time is spent saving, however much there is
 _DESCRIPTORS_MAX = 65_536
 _NICENESS = 10  # saving gives way to functions
+_SAVED = b"saved"
 
 _logger = logging.getLogger("esctl.saving")
+
+
+class SaveError(Exception):
+    """Something could not be saved; one line."""
 
 
 class Saver:
     """Saves while the event loop runs.
 
+    A forked child writes a snapshot of the memory, as Redis does
+    (https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/): the parent goes on at once, and as the
+    fork happens on the thread that runs the requests, the child never sees half a transaction.
+
     Parameters
     ----------
     save
-        Writes everything; called in a forked child.
+        Writes everything, or raises; called in a forked child.
     activity
         Tells whether anything happened since.
+
+    Attributes
+    ----------
+    unsaved
+        Why the last attempt failed; None where it did not.
     """
 
     def __init__(
@@ -46,76 +66,163 @@ class Saver:
         *,
         interval_s: float = INTERVAL_S,
         settling_s: float = SETTLING_S,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._save = save
         self._activity = activity
         self._interval_s = interval_s
         self._settling_s = settling_s
-        self._child: int | None = None
+        self._now = now
+        self._saved_at = now()
+        self._one_at_a_time = asyncio.Lock()
+        self.unsaved: Unsaved | None = None
 
     async def run(self) -> None:
-        """Save again and again until cancelled."""
-        saved_at_change, quiet_since = self._activity.changes, time.monotonic()
-        saved_in_quiet = True
+        """Save again and again until cancelled: changes soon, once more when all is quiet, and until it succeeds."""
+        saved_changes, quiet_since = self._activity.changes, time.monotonic()
+        settled = True
         pause = self._interval_s
         while True:
             await asyncio.sleep(pause)
             changes = self._activity.changes
-            if changes != saved_at_change:
-                quiet_since, saved_in_quiet = time.monotonic(), False
-            elif saved_in_quiet or time.monotonic() - quiet_since < self._settling_s:
+            if changes != saved_changes:
+                quiet_since, settled = time.monotonic(), False
+            elif not settled and time.monotonic() - quiet_since >= self._settling_s:
+                settled = True
+            elif self.unsaved is None:
                 continue
-            else:
-                saved_in_quiet = True
             started = time.monotonic()
-            await self._snapshot()
-            saved_at_change = changes
+            await self.save()
+            saved_changes = changes
             pause = max(self._interval_s, (time.monotonic() - started) * _REST)
 
-    def finish(self) -> None:
-        """End a snapshot under way: what is written after it must not be overwritten by it.
+    async def save(self) -> bool:
+        """Save everything now, after a snapshot that is under way; False (see `unsaved`) where it failed."""
+        async with self._one_at_a_time:
+            began = self._now()
+            why = await self._snapshot()
+            if why is None:
+                self._saved_at, self.unsaved = began, None
+                return True
+            if self.unsaved is None or self.unsaved.why != why:
+                _logger.error("can't save: %s", why)
+            self.unsaved = Unsaved(self._saved_at.isoformat(timespec="seconds").replace("+00:00", "Z"), why)
+            return False
 
-        Its files are replaced one by one, so an end in the middle leaves none half written.
-        """
-        if self._child is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self._child, signal.SIGKILL)
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(self._child, 0)
-            self._child = None
-
-    async def _snapshot(self) -> None:
-        self._child = _fork(self._save)
-        deadline = time.monotonic() + _CHILD_TIMEOUT_S
-        try:
-            while True:
-                pid, status = os.waitpid(self._child, os.WNOHANG)
-                if pid:
-                    break
-                if time.monotonic() > deadline:
-                    os.kill(self._child, signal.SIGKILL)
-                await asyncio.sleep(0.02)
-        except ChildProcessError:  # collected by the subprocess module's own housekeeping
-            status = 0
-        self._child = None
-        if status:
-            _logger.warning("a snapshot failed (status %s); saving on the main thread", status)
-            self._save()
+    async def _snapshot(self) -> str | None:
+        """Save in a child; why it failed, or None."""
+        reader, writer = os.pipe()
+        child = _fork(self._save, writer)
+        os.close(writer)
+        with os.fdopen(reader, "rb") as said:
+            status = await _ended(child)
+            answer = said.read()
+        if answer == _SAVED:
+            return None
+        if answer:
+            return answer.decode(errors="replace")
+        _logger.warning("a snapshot ended early (status %s); saving on the main thread", status)
+        return _why_not(self._save)
 
 
-def _fork(save: Callable[[], None]) -> int:
+async def _ended(child: int) -> int:
+    """Wait for the child, not for ever; its exit status."""
+    deadline = time.monotonic() + _CHILD_TIMEOUT_S
+    with contextlib.suppress(ChildProcessError):  # collected by the subprocess module's own housekeeping
+        while True:
+            pid, status = os.waitpid(child, os.WNOHANG)
+            if pid:
+                return status
+            if time.monotonic() > deadline:
+                os.kill(child, signal.SIGKILL)
+            await asyncio.sleep(0.02)
+    return 0
+
+
+def _fork(save: Callable[[], None], writer: int) -> int:
     with warnings.catch_warnings():
         # Python 3.12 warns of forks beside threads; the child takes no lock that another thread could hold.
         warnings.simplefilter("ignore", DeprecationWarning)
         pid = os.fork()
     if pid:
         return pid
-    code = 1
     try:
         # Connections and pipes of the parent must not stay open because we hold them.
-        os.closerange(3, _DESCRIPTORS_MAX)
+        os.closerange(3, writer)
+        os.closerange(writer + 1, _DESCRIPTORS_MAX)
         os.nice(_NICENESS)
-        save()
-        code = 0
+        why = _why_not(save)
+        os.write(writer, _SAVED if why is None else why.encode(errors="replace"))
     finally:
-        os._exit(code)
+        os._exit(0)
+
+
+def _why_not(save: Callable[[], None]) -> str | None:
+    try:
+        save()
+    except OSError as error:
+        where = f": {error.filename}" if error.filename else ""
+        return f"{error.strerror or error}{where}"
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is shown to the operator, and tried again
+        return " ".join(f"{type(error).__name__}: {error}".split()) if not isinstance(error, SaveError) else str(error)
+    return None
+
+
+def save_services(services: Mapping[str, Callable[[], object]], folder: Path, port: int) -> None:
+    """Write the state of every service; where the disk is full, the files of the last time stay, all of them.
+
+    Parameters
+    ----------
+    services
+        By name, what returns the state; None where there is none to save.
+
+    Raises
+    ------
+    OSError, SaveError
+    """
+    from ministack.core.persistence import _json_default, _state_format_version
+
+    failed, written = _write_objects(), []
+    try:
+        for name, state_of in services.items():
+            try:
+                state = state_of()
+                if state is None:
+                    continue
+                payload = json.dumps(state, default=_json_default)
+            except OSError:
+                raise
+            except Exception as error:  # noqa: BLE001 - one service that can't be saved must not keep the others
+                failed.append(f"{name} ({type(error).__name__}: {error})")
+                continue
+            temporary = folder / f"{name}.tmp"
+            written.append(temporary)
+            temporary.write_bytes(sealed(payload, _state_format_version(name), port))
+    except BaseException:
+        for temporary in written:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+        raise
+    for temporary in written:
+        temporary.replace(temporary.with_suffix(".json"))
+    if failed:
+        raise SaveError(f"can't save {', '.join(failed)}")
+
+
+def _write_objects() -> list[str]:
+    """Write the objects that could not be written when they were stored; those that still can't be."""
+    s3: Any = sys.modules.get("ministack.services.s3")
+    failed = []
+    for (_, bucket), described in s3._buckets._data.items() if s3 else ():
+        for key, found in described["objects"].items():
+            if found.get("body") is not None:  # it is kept in memory only as long as it is nowhere else
+                s3._persist_object(bucket, key, found)
+                if found["body"] is not None:
+                    failed.append(f"the object {key} of bucket {bucket}")
+    return failed
+
+
+def sealed(payload: str, version: int, port: int) -> bytes:
+    """Return the content of a service's file: its state as the emulator itself writes it, and the seal."""
+    content = f'{{"__ministack_format__": {version}, "payload": {payload}, "port": {port}'.encode()
+    return content + f', "sha256": "{hashlib.sha256(content).hexdigest()}"}}'.encode()

@@ -171,6 +171,10 @@ def emulator(session: Session) -> Iterator[Finding]:
         yield Finding("emulator", Verdict.FAULT, "the emulator is not running", "Start it:  esctl local start")
         return
     yield Finding("emulator", Verdict.OK, f"the emulator answers at {status.endpoint_url} (pid {status.pid})")
+    if status.unsaved is not None:
+        # An area of its own: the checks that need the emulator can still run.
+        hint = f"Free disk space, or make the folder writable:  {status.data}"
+        yield Finding("saving", Verdict.FAULT, f"the emulator can't save its data: {status.unsaved}", hint)
 
 
 def credentials(session: Session) -> Iterator[Finding]:
@@ -249,7 +253,7 @@ def api(session: Session) -> Iterator[Finding]:
 def projections(session: Session) -> Iterator[Finding]:
     """Nothing is halted, far behind or dead-lettered."""
     snapshot = take_snapshot(session)
-    found = [fault for fault in faults(snapshot, _MAX_LAG) if fault.kind not in ("api", "stack")]
+    found = [fault for fault in faults(snapshot, _MAX_LAG) if fault.kind not in ("api", "stack", "saving")]
     for fault in found:
         yield Finding("projections", Verdict.FAULT, fault.what, fault.hint)
     for what, why in snapshot.unknown.items():

@@ -30,7 +30,7 @@ class Fault:
     Attributes
     ----------
     kind
-        ``api``, ``stack``, ``halted``, ``lag`` or ``dead-letters``.
+        ``api``, ``stack``, ``saving``, ``halted``, ``lag`` or ``dead-letters``.
     what
         One line.
     hint
@@ -55,6 +55,8 @@ def faults(snapshot: Snapshot, max_lag: int) -> list[Fault]:
         found.append(Fault("api", f"the API does not answer: {snapshot.api.error}", "esctl doctor"))
     if snapshot.stack_status is not None and not _sound(snapshot.stack_status):
         found.append(Fault("stack", f"the stack is in {snapshot.stack_status}", "esctl deploy"))
+    if snapshot.unsaved is not None:
+        found.append(Fault("saving", f"the local target can't save its data: {snapshot.unsaved}", "esctl local status"))
     for stream in snapshot.streams:
         found += _of_stream(stream, max_lag)
     for queue in snapshot.queues:

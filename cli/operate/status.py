@@ -95,6 +95,8 @@ class Snapshot:
         None if unknown.
     unknown
         What is unknown, and why.
+    unsaved
+        Why the local target cannot save its data, and since when; None if it can, and on AWS.
     """
 
     stack_status: str | None
@@ -104,6 +106,7 @@ class Snapshot:
     queues: tuple[QueueStatus, ...] = ()
     functions: tuple[FunctionStatus, ...] | None = None
     unknown: Mapping[str, str] = field(default_factory=dict)
+    unsaved: str | None = None
 
 
 def take_snapshot(session: Session) -> Snapshot:
@@ -138,7 +141,17 @@ def take_snapshot(session: Session) -> Snapshot:
         queues=tuple(queued or ()),
         functions=None if functions is None else tuple(functions),
         unknown={what: error.message for what, error in unknown.items() if error is not None},
+        unsaved=_unsaved(session),
     )
+
+
+def _unsaved(session: Session) -> str | None:
+    from cli.emulator.process import ask
+
+    url = session.target.endpoint_url
+    health = ask(session.state, url) if url is not None else None
+    unsaved = health.unsaved if health else None
+    return None if unsaved is None else str(unsaved)
 
 
 def _known(ask: Callable[[], T]) -> tuple[T | None, CliError | None]:

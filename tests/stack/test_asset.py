@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
@@ -67,6 +68,16 @@ def test_unchanged_sources_are_not_packed_again(tmp_path: Path) -> None:
     written = first.path.stat().st_mtime_ns
     assert build_asset(tmp_path) == first
     assert first.path.stat().st_mtime_ns == written
+
+
+@pytest.mark.parametrize("damage", [lambda packed: packed[:1000], lambda packed: packed[:500] + b"\xff" + packed[501:]])
+def test_a_damaged_asset_is_packed_again(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    first = build_asset(tmp_path)
+    packed = first.path.read_bytes()
+    first.path.write_bytes(damage(packed))
+
+    assert build_asset(tmp_path) == first
+    assert first.path.read_bytes() == packed
 
 
 def test_asset_is_pure_python_and_small(extracted: Path) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import io
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
-from cli.emulator.paths import ALIVE_LOCK
 from cli.emulator.record import FOLDER
+
+from cli.emulator.paths import ALIVE_LOCK
 from cli.environment import Environment
 from cli.keys import made_local_access_key
 from cli.main import run
@@ -82,10 +84,10 @@ class Esctl:
 
     def has_local_target(self, port: int) -> None:
         """Make esctl believe that the emulator runs and listens on that port."""
-        self.state.write_json({"port": port}, FOLDER, "port.json")
+        write_record(self.state, ProcessRecord(os.getpid(), 0.0, port))  # no process was started in 1970
         made_local_access_key(self.state)
         if self._alive is None:
-            self._alive = self.state.path(FOLDER, ALIVE_LOCK).open("w")
+            self._alive = (self.state.directory(FOLDER) / ALIVE_LOCK).open("w")
             fcntl.flock(self._alive, fcntl.LOCK_EX)
 
     def loses_local_target(self) -> None:

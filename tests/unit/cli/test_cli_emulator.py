@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import stat
+import subprocess
 import threading
 import time
 import zipfile
@@ -19,8 +20,7 @@ from typing import Any
 import pytest
 
 from cli.emulator import Emulator
-from cli.emulator.process import is_alive
-from cli.emulator.record import read_process
+from cli.emulator.process import find, is_alive
 from cli.errors import ExitCode
 from cli.targets import LOCAL_ACCOUNT, Target
 from tests.support import aws
@@ -183,7 +183,7 @@ def test_what_is_damaged_is_said_and_not_saved_over(machine: Esctl) -> None:
     result = machine("local", "start")
 
     assert result.exit_code == ExitCode.FAILED
-    assert f"what is saved is damaged: {saved}" in result.stderr
+    assert f"{saved}: it was cut off" in result.stderr
     assert "esctl local reset" in result.stderr
     assert saved.read_text() == half
     machine("local", "reset", "--yes")
@@ -211,7 +211,7 @@ def test_stop_leaves_no_process_and_no_temporary_folder(machine: Esctl) -> None:
     assert result.exit_code == 0
     assert group_is_gone(pid)
     assert not machine.state.path("emulator", "tmp").exists()
-    assert read_process(machine.state) is None
+    assert find(machine.state) is None
 
 
 def test_stop_after_a_kill_cleans_up(machine: Esctl) -> None:
@@ -481,3 +481,176 @@ def test_a_custom_resource_answers_without_credentials_as_on_aws(machine: Esctl)
     stacks.get_waiter("stack_create_complete").wait(StackName="custom", WaiterConfig={"Delay": 1})
 
     assert stacks.describe_stacks(StackName="custom")["Stacks"][0]["Outputs"][0]["OutputValue"] == "done"
+
+
+@contextlib.contextmanager
+def no_place_to_save(esctl: Esctl) -> Iterator[None]:
+    """A file stands where the folder of saved data has to be: nobody, root included, can write into it."""
+    folder = esctl.state.path("emulator", "data", "services")
+    aside = folder.rename(folder.with_name("aside"))
+    folder.write_text("")
+    try:
+        yield
+    finally:
+        folder.unlink()
+        aside.rename(folder)
+
+
+def test_stop_that_can_not_save_fails_and_loses_nothing(machine: Esctl) -> None:
+    pid = started(machine)["pid"]
+    given_table(machine)
+    with no_place_to_save(machine):
+        put(machine, "acknowledged")
+
+        refused = machine("local", "stop")
+
+        assert refused.exit_code == ExitCode.FAILED
+        error, hint = refused.stderr.splitlines()[-2:]
+        assert "keeps running, because it can't save its data: changes since 20" in error
+        assert "esctl local stop --force" in hint
+        status = machine("local", "status", "-o", "json").json
+        assert status["pid"] == pid
+        assert "services" in status["unsaved"]["why"]
+        assert "no: changes since" in machine("local", "status").stdout
+        put(machine, "later")
+
+    assert machine("local", "stop").exit_code == 0
+    started(machine)
+    assert stored(machine) == {"acknowledged", "later"}
+
+
+def test_a_failed_save_shows_in_doctor_and_is_tried_again(machine: Esctl) -> None:
+    started(machine)
+    given_stack_with_reconciler(machine)
+    with no_place_to_save(machine):
+        client(machine, "sqs").create_queue(QueueName="more")
+        assert eventually(lambda: emulator(machine).status().unsaved is not None)
+
+        findings = machine("doctor", "-o", "json").json["findings"]
+        faults = [each["what"] for each in findings if each["area"] == "saving"]
+        assert [what.partition(":")[0] for what in faults] == ["the emulator can't save its data"]
+
+    assert eventually(lambda: emulator(machine).status().unsaved is None)
+    assert "more" in machine.state.path("emulator", "data", "services", "sqs.json").read_text()
+
+
+def test_forced_stop_ends_it_without_saving(machine: Esctl) -> None:
+    pid = started(machine)["pid"]
+    given_table(machine)
+    with no_place_to_save(machine):
+        result = machine("local", "stop", "--force")
+
+    assert result.exit_code == 0
+    assert "kept" not in result.stdout + result.stderr
+    assert group_is_gone(pid)
+    assert not machine.state.path("emulator", "tmp").exists()
+
+
+def test_reset_needs_no_save(machine: Esctl) -> None:
+    started(machine)
+    given_table(machine)
+    machine.state.path("emulator", "data", "services").rename(machine.state.path("emulator", "data", "aside"))
+    machine.state.path("emulator", "data", "services").write_text("")
+
+    assert machine("local", "reset", "--yes", "-o", "json").json["running"] is True
+    assert client(machine, "dynamodb").list_tables()["TableNames"] == []
+
+
+@contextlib.contextmanager
+def bystander() -> Iterator[subprocess.Popen[bytes]]:
+    """A process of somebody else that leads a group of its own, as a shell's job does."""
+    with subprocess.Popen(["sleep", "600"], start_new_session=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def recorded(esctl: Esctl) -> Path:
+    return esctl.state.path("emulator", "process.json")
+
+
+def test_a_reused_pid_never_gets_a_signal(machine: Esctl) -> None:
+    """The machine was switched off while it ran, and its pid belongs to another program now."""
+    started(machine)
+    record = json.loads(recorded(machine).read_text())
+    machine("local", "stop")
+    with bystander() as other:
+        recorded(machine).write_text(json.dumps(record | {"pid": other.pid}))
+
+        assert machine("local", "status", "-o", "json").json["pid"] is None
+        assert machine("local", "stop").exit_code == 0
+        assert machine("local", "stop", "--force").exit_code == 0
+        started(machine)
+
+        assert other.poll() is None
+
+
+def test_a_wrong_pid_in_the_record_never_gets_a_signal(machine: Esctl) -> None:
+    pid = started(machine)["pid"]
+    record = json.loads(recorded(machine).read_text())
+    with bystander() as other:
+        recorded(machine).write_text(json.dumps(record | {"pid": other.pid}))
+
+        assert machine("local", "stop").exit_code == 0
+
+        assert other.poll() is None
+        assert group_is_gone(pid)
+
+
+def test_a_group_whose_leader_has_ended_never_gets_a_signal(machine: Esctl) -> None:
+    """The pid was reused by a shell's job, whose first process has ended and whose second one works on."""
+    started(machine)
+    record = json.loads(recorded(machine).read_text())
+    machine("local", "stop")
+    with subprocess.Popen(
+        ["sh", "-c", "sleep 600 & echo $!"], start_new_session=True, stdout=subprocess.PIPE, text=True
+    ) as leader:
+        assert leader.stdout is not None
+        follower = int(leader.stdout.readline())
+        leader.wait()
+        recorded(machine).write_text(json.dumps(record | {"pid": leader.pid}))
+        try:
+            machine("local", "stop")
+            started(machine)
+
+            os.kill(follower, 0)
+        finally:
+            os.kill(follower, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("content", [None, b"\xff", b"", b"[]", b'{"pid": "1", "create_time": null, "port": 1}'])
+def test_it_is_found_without_its_record(machine: Esctl, content: bytes | None) -> None:
+    before = started(machine)
+    given_running_function(machine)
+    recorded(machine).unlink()
+    if content is not None:
+        recorded(machine).write_bytes(content)
+
+    assert started(machine) == before
+    recorded(machine).unlink()
+    assert machine("local", "stop").exit_code == 0
+    assert group_is_gone(before["pid"])
+
+
+def test_nothing_is_removed_under_a_process_that_is_not_seen(machine: Esctl) -> None:
+    """Another container with the same state directory runs it: its lock is held, its process is not in our table."""
+    machine.state.directory("emulator", "tmp")
+    (machine.state.path("emulator", "tmp") / "code").write_text("")
+    with machine.state.lock("emulator", "alive.lock"):
+        result = machine("local", "stop")
+        begun = machine("local", "start")
+
+    for each in (result, begun):
+        assert each.exit_code == ExitCode.FAILED
+        assert "its process is not to be seen" in each.stderr
+    assert (machine.state.path("emulator", "tmp") / "code").exists()
+
+
+def test_the_lock_is_held_after_a_snapshot(machine: Esctl) -> None:
+    """Snapshots are written by copies of the process, which end: their end must not release it."""
+    started(machine)
+    given_table(machine)
+    assert eventually(machine.state.path("emulator", "data", "services", "dynamodb.json").exists)
+
+    assert is_alive(machine.state)

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
+import re
+import signal
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 
 import pytest
 
+import cli
+from cli.emulator.process import Unsaved
 from cli.emulator.request_guard import Activity, is_read
-from cli.emulator.restore import adapt_saved_state, damaged, without_stream_positions
-from cli.emulator.saving import Saver
+from cli.emulator.restore import read_saved
+from cli.emulator.saving import SaveError, Saver, save_services, sealed
+from cli.errors import EmulatorError
+from tests.support.damage import DAMAGES
 
 NEW = "http://127.0.0.1:5000"
+OTHER = "http://127.0.0.1:40001"
 
 
 @pytest.mark.parametrize(
@@ -36,47 +46,40 @@ def test_reads_need_no_saving(target: str, method: str, path: str, read: bool) -
     assert is_read(target, method, path) is read
 
 
+def saved_by(folder: Path, port: int, **services: object) -> None:
+    """Write the files of services as a save at that port does."""
+    for name, payload in services.items():
+        (folder / f"{name}.json").write_bytes(sealed(json.dumps(payload), 2, port))
+
+
 def test_addresses_follow_the_port_except_in_the_user_s_own_data(tmp_path: Path) -> None:
-    text = '{"payload": {"url": "http://127.0.0.1:4000/000000000000/q", "other": "http://localhost:4000/x"}}'
-    for name in ("sqs", "lambda", "dynamodb"):
-        (tmp_path / f"{name}.json").write_text(text)
-    (tmp_path / "address").write_text("http://127.0.0.1:4000")
+    payload = {"url": "http://127.0.0.1:4000/000000000000/q", "alias": "http://localhost:4000/x", "other": OTHER}
+    saved_by(tmp_path, 4000, sqs=payload, dynamodb=payload)
 
-    adapt_saved_state(tmp_path, NEW)
+    saved = read_saved(tmp_path, tmp_path / "s3")
 
-    assert json.loads((tmp_path / "sqs.json").read_text())["payload"] == {
+    assert json.loads(saved["sqs"].at_port(5000))["payload"] == {
         "url": f"{NEW}/000000000000/q",
-        "other": f"{NEW}/x",
+        "alias": f"{NEW}/x",
+        "other": OTHER,
     }
-    assert (tmp_path / "dynamodb.json").read_text() == text
+    assert json.loads(saved["dynamodb"].at_port(5000))["payload"] == payload
+    assert json.loads(saved["sqs"].at_port(4000))["payload"] == payload
 
 
-def test_nothing_is_rewritten_where_the_port_is_the_same(tmp_path: Path) -> None:
-    (tmp_path / "sqs.json").write_text("http://localhost:4000")
-    (tmp_path / "address").write_text(NEW)
+def test_state_as_the_emulator_itself_saves_it_is_restored(tmp_path: Path) -> None:
+    (tmp_path / "sqs.json").write_text('{"__ministack_format__": 2, "payload": {"url": "http://localhost:4000/q"}}')
 
-    adapt_saved_state(tmp_path, NEW)
+    saved = read_saved(tmp_path, tmp_path / "s3")
 
-    assert (tmp_path / "sqs.json").read_text() == "http://localhost:4000"
-
-
-def test_damaged_or_half_written_files_do_not_hinder_a_start(tmp_path: Path) -> None:
-    (tmp_path / "lambda.json").write_text('{"payload": ')
-    (tmp_path / "sqs.json.tmp").write_text("half")
-
-    adapt_saved_state(tmp_path, NEW)
-
-    assert not (tmp_path / "sqs.json.tmp").exists()
+    assert json.loads(saved["sqs"].at_port(5000))["payload"] == {"url": f"{NEW}/q"}
 
 
-def test_streams_begin_anew_as_their_records_are_not_saved() -> None:
-    positions = {"__account_region_scoped__": True, "data": {"a\x00b\x00'c'": 41}}
-    text = json.dumps({"payload": {"functions": {"f": 1}, "dynamodb_stream_positions": positions}})
+def test_what_a_killed_save_left_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "sqs.tmp").write_text("half")
 
-    payload = json.loads(without_stream_positions(text))["payload"]
-
-    assert payload["functions"] == {"f": 1}
-    assert payload["dynamodb_stream_positions"] == {"__account_region_scoped__": True, "data": {}}
+    assert read_saved(tmp_path, tmp_path / "s3") == {}
+    assert list(tmp_path.iterdir()) == []
 
 
 PATIENCE_S = 60.0
@@ -96,7 +99,7 @@ def snapshots(tmp_path: Path, *, changes: int, awaited: int, broken: bool = Fals
 
     def save() -> None:
         if broken and os.getpid() != parent:
-            raise RuntimeError("no snapshot from here")
+            os.kill(os.getpid(), signal.SIGKILL)
         with saved.open("a") as file:
             file.write(f"{activity.changes}\n")
 
@@ -113,7 +116,6 @@ def snapshots(tmp_path: Path, *, changes: int, awaited: int, broken: bool = Fals
         await until(lambda: len(lines()) >= awaited)
         await asyncio.sleep(0.3)  # were there more to come
         task.cancel()
-        saver.finish()
 
     asyncio.run(scenario())
     return lines()
@@ -123,46 +125,176 @@ def test_changes_are_saved_at_once_and_once_more_when_all_is_quiet(tmp_path: Pat
     assert snapshots(tmp_path, changes=1, awaited=2) == ["1", "1"]
 
 
-def test_snapshot_under_way_does_not_come_after_the_last_save(tmp_path: Path) -> None:
-    activity = Activity()
-    pids: list[int] = []
+def test_a_save_comes_after_a_snapshot_under_way(tmp_path: Path) -> None:
+    """And is not overwritten by it."""
+    activity, order = Activity(), tmp_path / "order"
 
-    def save_slowly() -> None:
-        (tmp_path / "pid").write_text(str(os.getpid()))
-        time.sleep(PATIENCE_S)
-
-    def began() -> bool:
-        path = tmp_path / "pid"
-        if path.exists() and path.read_text():
-            pids.append(int(path.read_text()))
-        return bool(pids)
+    def save() -> None:
+        first = not order.exists()
+        with order.open("a") as file:
+            file.write("begins ")
+        while first and not (tmp_path / "go on").exists():
+            time.sleep(0.01)
+        with order.open("a") as file:
+            file.write("ends ")
 
     async def scenario() -> None:
-        saver = Saver(save_slowly, activity, interval_s=0.01)
-        task = asyncio.create_task(saver.run())
+        saver = Saver(save, activity, interval_s=0.01)
+        running = asyncio.create_task(saver.run())
         await asyncio.sleep(0)  # it begins, and takes what is there for saved
         activity.changes += 1
-        await until(began)
-        task.cancel()
-        saver.finish()
+        await until(order.exists)
+        last = asyncio.create_task(saver.save())
+        await asyncio.sleep(0)
+        (tmp_path / "go on").touch()
+        assert await last
+        running.cancel()
 
     asyncio.run(scenario())
 
-    with pytest.raises(ProcessLookupError):
-        os.kill(pids[0], 0)
+    assert order.read_text().split() == ["begins", "ends", "begins", "ends"]
+
+
+def test_a_failed_save_is_told_and_tried_again_until_it_succeeds(tmp_path: Path) -> None:
+    activity, times = Activity(), (datetime(2026, 11, 24, tzinfo=UTC) + timedelta(hours=n) for n in count())
+    disk = tmp_path / "disk"
+    disk.write_text("a file where a folder has to be")
+
+    async def scenario() -> None:
+        saver = Saver(lambda: (disk / "saved").touch(), activity, interval_s=0.01, now=lambda: next(times))
+        running = asyncio.create_task(saver.run())
+        await asyncio.sleep(0)  # it begins, and takes what is there for saved
+        assert saver.unsaved is None
+
+        activity.changes += 1
+        await until(lambda: saver.unsaved is not None)
+        assert not await saver.save()
+
+        # The time of the last success, which is the start here, however often it was tried since.
+        assert saver.unsaved == Unsaved("2026-11-24T00:00:00Z", f"Not a directory: {disk / 'saved'}")
+        disk.unlink()
+        disk.mkdir()
+        await until((disk / "saved").exists)
+        await until(lambda: saver.unsaved is None)
+        running.cancel()
+
+    asyncio.run(scenario())
+
+
+def test_a_save_that_fails_midway_changes_nothing(tmp_path: Path) -> None:
+    save_services({"a": lambda: 1, "b": lambda: 1, "none": lambda: None}, tmp_path, 4000)
+    before = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    (tmp_path / "b.tmp").mkdir()
+
+    with pytest.raises(IsADirectoryError):
+        save_services({"a": lambda: 2, "b": lambda: 2}, tmp_path, 4000)
+
+    (tmp_path / "b.tmp").rmdir()
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == before
+    assert sorted(before) == ["a.json", "b.json"]
+
+
+def test_a_service_that_can_not_be_saved_does_not_keep_the_others(tmp_path: Path) -> None:
+    with pytest.raises(SaveError, match=r"can't save a \(TypeError: "):
+        save_services({"a": lambda: object(), "b": lambda: 2}, tmp_path, 4000)
+
+    assert list(read_saved(tmp_path, tmp_path / "s3")) == ["b"]
 
 
 def test_nothing_is_saved_where_nothing_changed(tmp_path: Path) -> None:
     assert snapshots(tmp_path, changes=0, awaited=0) == []
 
 
-def test_snapshot_that_fails_is_made_on_the_main_thread(tmp_path: Path) -> None:
+def test_snapshot_whose_process_dies_is_made_on_the_main_thread(tmp_path: Path) -> None:
     assert snapshots(tmp_path, changes=1, awaited=2, broken=True) == ["1", "1"]
 
 
-def test_a_saved_file_that_was_cut_off_is_found_however_large(tmp_path: Path) -> None:
-    for name, text in {"whole": '{"a": {"b": 1}}', "cut": '{"a": {"b": 1', "empty": ""}.items():
-        (tmp_path / f"{name}.json").write_text(text)
+def given_saved(tmp_path: Path) -> tuple[Path, Path, Path, Path]:
+    """A saved function and the object that it was made of; returns both folders, the code and the object."""
+    services, objects = tmp_path / "services", tmp_path / "s3"
+    bucket = objects / "000000000000" / "esctl-assets-000000000000-us-east-1"
+    for folder in (services / "lambda-blobs", bucket):
+        folder.mkdir(parents=True)
+    content = b"the code of a function"
+    name, etag = hashlib.sha256(content).hexdigest(), hashlib.md5(content).hexdigest()
+    saved_by(services, 4000, **{"lambda": {"functions": {"f": {"code_zip": {"code_blob_ref": name}}}}, "sqs": {"q": 1}})
+    code, stored = services / "lambda-blobs" / f"{name}.zip", bucket / "asset.zip"
+    for path in (code, stored):
+        path.write_bytes(content)
+    (bucket / "asset.zip.meta.json").write_text(json.dumps({"size": len(content), "etag": f'"{etag}"', "key": "a"}))
+    return services, objects, code, stored
 
-    for parsed_bytes_max in (1, 1_000):
-        assert [path.stem for path in damaged(tmp_path, parsed_bytes_max=parsed_bytes_max)] == ["cut", "empty"]
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("name", ["sqs.json", "lambda.json"])
+def test_a_damaged_file_of_a_service_is_named(tmp_path: Path, name: str, damage: str) -> None:
+    services, objects, _, _ = given_saved(tmp_path)
+    DAMAGES[damage](services / name)
+
+    with pytest.raises(EmulatorError) as caught:
+        read_saved(services, objects)
+
+    (fault,) = caught.value.faults
+    assert fault.startswith(f"{services / name}: ")
+    assert "esctl local reset" in caught.value.hint
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_code_is_restored_from_the_deployment(tmp_path: Path, damage: str) -> None:
+    services, objects, code, stored = given_saved(tmp_path)
+    DAMAGES[damage](code)
+
+    assert set(read_saved(services, objects)) == {"lambda", "sqs"}
+
+    assert code.read_bytes() == stored.read_bytes()
+
+
+def test_damaged_code_is_restored_from_other_copies(tmp_path: Path) -> None:
+    services, objects, code, stored = given_saved(tmp_path)
+    copy = tmp_path / "copy.zip"
+    copy.write_bytes(code.read_bytes())
+    for path in (code, stored):
+        path.write_bytes(b"cut")
+
+    read_saved(services, objects, copies=[tmp_path / "none", copy])
+
+    assert code.read_bytes() == copy.read_bytes()
+
+
+def test_damaged_code_without_a_copy_is_named(tmp_path: Path) -> None:
+    services, objects, code, stored = given_saved(tmp_path)
+    for path in (code, stored):
+        path.write_bytes(b"cut")
+
+    with pytest.raises(EmulatorError) as caught:
+        read_saved(services, objects)
+
+    assert [fault.partition(": ")[0] for fault in caught.value.faults] == [str(code)]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("suffix", ["", ".meta.json"])
+def test_damaged_objects_of_deployments_are_removed(tmp_path: Path, suffix: str, damage: str) -> None:
+    """The next deployment uploads them again."""
+    services, objects, _, stored = given_saved(tmp_path)
+    DAMAGES[damage](stored.with_name(stored.name + suffix))
+
+    read_saved(services, objects)
+
+    assert list(stored.parent.iterdir()) == []
+
+
+def test_what_is_whole_is_left_as_it_is(tmp_path: Path) -> None:
+    services, objects, _, _ = given_saved(tmp_path)
+    files = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    read_saved(services, objects)
+
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == files
+
+
+def test_the_system_is_asked_through_libraries_only() -> None:
+    """Linux and macOS are supported: psutil knows the process tables of both, filelock their locks."""
+    sources = Path(cli.__file__).parent.rglob("*.py")
+
+    assert [path.name for path in sources if re.search(r"import fcntl|[\"']/proc\b", path.read_text())] == []

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import stat
+import threading
 from pathlib import Path
 
 import pytest
 
 from cli.errors import CliError
 from cli.state import State
+from tests.support.damage import DAMAGES
 from tests.unit.cli.cli_driver import Esctl
 
 
@@ -37,12 +40,54 @@ def test_writing_is_all_or_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_missing_or_damaged_json_is_none(tmp_path: Path) -> None:
+def test_what_was_written_is_read(tmp_path: Path) -> None:
     state = State(tmp_path)
-    state.write_text("{", "damaged.json")
-    state.write_text("[]", "list.json")
+    state.write_json({"port": 1}, "file.json")
 
-    assert [state.read_json(name) for name in ("missing.json", "damaged.json", "list.json")] == [None, None, None]
+    assert state.read_json("file.json") == {"port": 1}
+    assert state.read_json("missing.json") is None
+    assert state.read_text("missing", "file") is None
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_damaged_file_is_as_none_or_named(tmp_path: Path, name: str) -> None:
+    state = State(tmp_path)
+    path = state.write_json({"port": 1}, "file.json")
+    DAMAGES[name](path)
+
+    def read() -> object:
+        return state.read_json("file.json", valid=lambda document: isinstance(document.get("port"), int))
+
+    if name in ("a folder", "unreadable"):
+        with pytest.raises(CliError, match=re.escape(str(path))) as caught:
+            read()
+        assert caught.value.hint
+    else:
+        assert read() is None
+
+
+def test_a_lock_is_exclusive(tmp_path: Path) -> None:
+    state, order = State(tmp_path), []
+
+    def second() -> None:
+        with State(tmp_path).lock("file.lock"):
+            order.append("second")
+
+    with state.lock("file.lock"):
+        thread = threading.Thread(target=second)
+        thread.start()
+        thread.join(0.2)
+        order.append("first")
+    thread.join()
+
+    assert order == ["first", "second"]
+
+
+def test_a_lock_file_that_can_not_be_used_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file.lock").mkdir()
+
+    with pytest.raises(CliError, match=r"file\.lock"), State(tmp_path).lock("file.lock"):
+        pass
 
 
 def test_xdg_state_home_moves_it_unless_it_is_relative(esctl: Esctl) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from cli.errors import CliError, ExitCode, NoTargetError, NotDeployedError, UsageError
+from cli.keys import kept_key
 from cli.settings import Settings
 from cli.targets import Choice, Target, for_deployment
+from tests.support.damage import DAMAGES
 from tests.unit.cli.cli_driver import Esctl
 
 OUTPUTS = {"ApiUrl": "https://abc.execute-api.eu-west-1.amazonaws.com/v1", "ApiId": "abc"}
@@ -121,12 +125,51 @@ def test_forgotten_target_takes_its_key_along(esctl: Esctl) -> None:
     assert esctl.state.read_text("keys", LOCAL.record) is None
 
 
-def test_damaged_record_counts_as_none(esctl: Esctl) -> None:
+@pytest.mark.parametrize("damage", [name for name in DAMAGES if name not in ("a folder", "unreadable")])
+@pytest.mark.parametrize("target", [LOCAL, AWS, replace(AWS, account=None, stack_name="eu-x-1-b")])
+def test_a_damaged_record_comes_back_from_its_name(esctl: Esctl, target: Target, damage: str) -> None:
+    esctl.knows(target)
+    DAMAGES[damage](esctl.state.path("targets", f"{target.record}.json"))
+
+    assert esctl.targets.all() == [replace(target, outputs={})]
+    assert esctl.targets.current() == replace(target, outputs={})
+
+
+def test_a_record_of_another_stack_is_damaged(esctl: Esctl) -> None:
     esctl.knows(LOCAL)
-    esctl.state.write_text("{", "targets", f"{LOCAL.record}.json")
+    text = esctl.state.read_text("targets", f"{LOCAL.record}.json") or ""
+    esctl.state.write_text(text.replace("esctl", "other"), "targets", f"{LOCAL.record}.json")
+
+    assert esctl.targets.all() == [replace(LOCAL, outputs={})]
+
+
+def test_a_file_that_is_no_record_is_left_alone(esctl: Esctl) -> None:
+    esctl.state.write_text("{", "targets", "notes.json")
 
     with pytest.raises(NoTargetError):
         resolve(esctl)
+
+
+@pytest.mark.parametrize("damage", [name for name in DAMAGES if name not in ("a folder", "unreadable")])
+def test_without_its_mark_the_only_target_is_the_current_one(esctl: Esctl, damage: str) -> None:
+    esctl.knows(LOCAL)
+    DAMAGES[damage](esctl.state.path("current.json"))
+
+    assert resolve(esctl) == LOCAL
+    esctl.targets.remember(AWS, current=False)
+    with pytest.raises(NoTargetError) as caught:
+        resolve(esctl)
+    assert [fault.partition(": ")[2] for fault in caught.value.faults] == [AWS.flags, LOCAL.flags]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "short\n", "a-key-that-was-cut-off-in-the-m", "with a space in its middle\n", "\x7f" * 30]
+)
+def test_what_can_not_be_a_key_is_none(esctl: Esctl, text: str) -> None:
+    esctl.knows(LOCAL)
+    esctl.state.write_text(text, "keys", LOCAL.record)
+
+    assert kept_key(LOCAL, esctl.state) is None
 
 
 @pytest.mark.parametrize(
