@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
-from cli.emulator.record import FOLDER
-
-from cli.emulator.paths import ALIVE_LOCK
+from cli.emulator.paths import ALIVE_LOCK, FOLDER
+from cli.emulator.process import ProcessRecord, write_record
 from cli.environment import Environment
 from cli.keys import made_local_access_key
 from cli.main import run
