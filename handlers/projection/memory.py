@@ -13,6 +13,7 @@ from handlers.projection.port import MAX_COMMIT_ROWS, Outdated, RowPage, Snapsho
 from handlers.projection.state import DEFAULTS, Document, StreamState
 from handlers.projection.transitions import StateChange
 
+# Less than a test's rows, so that sweeping one generation takes several calls, as with DynamoDB.
 SWEEP_ROWS = 25
 
 
