@@ -143,7 +143,7 @@ class Projector:
     def _refreshed(self, stream_id: StreamId, warm: Snapshot | None) -> Snapshot:
         """Read the state anew; warm rows are as good as before where it says that nobody else has written."""
         state = self._read_model.load(stream_id).state
-        if warm and _same_live_rows(warm.state, state):
+        if warm and transitions.same_live_rows(warm.state, state):
             return replace(warm, state=state)
         return Snapshot(state, {}, state.active_generation)
 
@@ -175,7 +175,7 @@ class Projector:
         known = snapshot.rows if snapshot.generation == state.active_generation else {}
         if any(key not in known for key in keys):
             loaded = self._read_model.load(state.stream_id, keys, state.active_generation)
-            if not _same_live_rows(loaded.state, state):
+            if not transitions.same_live_rows(loaded.state, state):
                 raise Outdated("the state has moved on")
             known = {**known, **loaded.rows}
         rows: dict[str, Row | None] = {key: known[key] for key in keys}
@@ -183,7 +183,7 @@ class Projector:
         if folded.checkpoint > state.checkpoint:
             change = transitions.advance(state, folded.checkpoint, self._fingerprint)
             self._read_model.commit(change, _changes(folded, rows), state.active_generation)
-            state = advanced(state, folded.checkpoint, self._fingerprint)
+            state = change.after
         if folded.failure:
             self._halt(state, folded.failure)
         return Snapshot(state, _warm_rows(known, folded), state.active_generation)
@@ -212,26 +212,6 @@ def _from(events: Sequence[Event], first: int) -> Sequence[Event]:
     if not events or not events[0].event_id <= first <= events[-1].event_id:
         return ()
     return events[first - events[0].event_id :]
-
-
-def advanced(state: StreamState, to: int, fingerprint: str | None) -> StreamState:
-    """Return the state that `transitions.advance` leads to."""
-    caught_up = state.rewound_from is not None and to >= state.rewound_from
-    return replace(
-        state,
-        checkpoint=to,
-        fingerprint=state.fingerprint or fingerprint,
-        halted=None,
-        rewound_from=None if caught_up else state.rewound_from,
-    )
-
-
-def _same_live_rows(one: StreamState, other: StreamState) -> bool:
-    return (one.checkpoint, one.active_generation, one.rewinds) == (
-        other.checkpoint,
-        other.active_generation,
-        other.rewinds,
-    )
 
 
 def _changes(folded: Folded, before: Mapping[str, Row | None]) -> dict[str, Row | None]:

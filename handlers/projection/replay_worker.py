@@ -148,15 +148,11 @@ class ReplayWorker:
         self, state: StreamState, to: int, done: int, changed: Mapping[str, Row | None], *, last: bool
     ) -> StreamState:
         replay, at = _replay_of(state), self._now()
-        if last:
-            change = transitions.advance_replay(state, to, at)
-            after = replace(replay, checkpoint=to, chunk=None, at=at)
-        else:
-            chunk = Chunk(to, done)
-            change = transitions.advance_chunk(state, chunk, at)
-            after = replace(replay, chunk=chunk, at=at)
+        change = (
+            transitions.advance_replay(state, to, at) if last else transitions.advance_chunk(state, Chunk(to, done), at)
+        )
         self._read_model.commit(change, changed, replay.generation)
-        return replace(state, replay=after)
+        return change.after
 
     def _record_end(self, state: StreamState, replay_id: str) -> None:
         """Record how the replay ended, as the state item tells; again after a crash, for the record is the same."""
@@ -178,11 +174,12 @@ class ReplayWorker:
                 if not has_time():
                     self._go_on(state.stream_id, replay_id)
                     return False
+            change = transitions.swept(state, generation)
             try:
-                self._read_model.commit(transitions.swept(state, generation))
+                self._read_model.commit(change)
             except Outdated:
                 return True  # another worker sweeps, or another replay added a generation: its own worker comes by
-            state = replace(state, sweep=tuple(each for each in state.sweep if each != generation))
+            state = change.after
         return True
 
     def _now(self) -> str:

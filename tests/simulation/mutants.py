@@ -67,7 +67,7 @@ def is_switch(change: StateChange) -> bool:
 
 
 def is_begin(change: StateChange) -> bool:
-    return "replay" in change.put
+    return "replay" in change.put and "replay" in change.expect
 
 
 def _same_generation_again(change: StateChange) -> StateChange:
@@ -88,7 +88,7 @@ class RowsAfterState(_Passing):
     def commit(self, change: StateChange, rows: Mapping[str, Row | None] | None = None, generation: int = 0) -> None:
         self._inner.commit(change)
         if rows:
-            self._inner.commit(StateChange(change.stream_id, {}), rows, generation)
+            self._inner.commit(replace(change, expect={}, put={}, remove=()), rows, generation)
 
 
 class RowsBeforeCheckpoint(_Passing):
