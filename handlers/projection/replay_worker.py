@@ -16,7 +16,7 @@ from handlers.errors import HandlerFailed
 from handlers.events import Event, StreamId
 from handlers.projection import transitions
 from handlers.projection.definition import Projection, Row
-from handlers.projection.fold import fold, keys_of, row_key
+from handlers.projection.fold import fold, keys_of, prepare
 from handlers.projection.heldrows import HeldRows
 from handlers.projection.history import HistoryPages
 from handlers.projection.jobs import REPLAY, RUNNING, Job, Part, ReplayJobs
@@ -115,13 +115,11 @@ class ReplayWorker:
 
     def _write_chunk(self, state: StreamState, replay: Replay, events: Sequence[Event], rows: HeldRows) -> Replay:
         """Fold a chunk and write its rows, lot by lot; returns the replay as it then is."""
-        keys = keys_of(self._projection, events, limit=len(events))
+        prepared = prepare(self._projection, events)
+        keys = keys_of(prepared, limit=len(prepared))
         done = replay.chunk.keys_done if replay.chunk else 0
         written = set(keys[:done])
-        if written:
-            events_left = [event for event in events if row_key(self._projection, event) not in written]
-        else:
-            events_left = list(events)
+        events_left = [event for event in prepared if event.key not in written]
         keys_left = keys[done:]
         before = rows.get(replay, keys_left)
         folded = fold(

@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from handlers.events import Event, StreamId
+from handlers.events import StreamId
 from handlers.projection.definition import Row
 from handlers.projection.engine import Projector
+from handlers.projection.fold import Prepared
 from handlers.projection.port import ReadModel, Snapshot
 from handlers.projection.state import StreamState
 from handlers.projection.transitions import StateChange
@@ -126,7 +127,7 @@ class AlwaysSettled(_Passing):
 class NoGapRead(Projector):
     """Takes the event of a message for the one that comes next."""
 
-    def _following(self, state: StreamState, target: int, offered: Mapping[int, Event]) -> Sequence[Event]:
+    def _following(self, state: StreamState, target: int, offered: Mapping[int, Prepared]) -> Sequence[Prepared]:
         return [offered[target]] if target in offered else super()._following(state, target, offered)
 
 
