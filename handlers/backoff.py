@@ -1,6 +1,6 @@
-"""Waiting before another try: exponential with full jitter.
+"""Retries with exponential backoff and full jitter.
 
-Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015: of the variants, full jitter needs the fewest calls.
+Full jitter needs the fewest calls of all variants: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
 """
 
 from __future__ import annotations
@@ -16,23 +16,29 @@ _random = random.Random()  # noqa: S311
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """How long to keep at it, and at which pace.
+    """A retry policy. Pure: it says how long to wait, and until when.
 
     Attributes
     ----------
     deadline_s
-        No further attempt begins after so many seconds.
+        No attempt begins later than this, in seconds after the first one.
     base_s, cap_s
-        The n-th wait (from 1) is uniform in (0, min(cap, base * 2^n)) seconds.
+        The n-th wait (from 1) is uniform in [0, min(cap, base * 2^(n-1))) seconds.
+    immediate_retries
+        How many retries are made at once, before the first wait.
     """
 
     deadline_s: float
     base_s: float
     cap_s: float
+    immediate_retries: int = 0
 
-    def wait_s(self, wait: int) -> float:
-        """Return how long to wait for the ``wait``-th time (from 1)."""
-        return _random.uniform(0, min(self.cap_s, self.base_s * 2.0 ** min(wait, 32)))
+    def wait_s(self, retry: int, uniform: Callable[[], float] = _random.random) -> float:
+        """Return the seconds to wait before a retry (from 1); ``uniform`` gives numbers in [0, 1)."""
+        waits = retry - self.immediate_retries
+        if waits <= 0:
+            return 0.0
+        return uniform() * min(self.cap_s, self.base_s * 2.0 ** min(waits - 1, 32))
 
 
 def attempts(
@@ -40,21 +46,24 @@ def attempts(
     *,
     monotonic: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
+    uniform: Callable[[], float] = _random.random,
 ) -> Iterator[int]:
-    """Yield 0, 1, 2, … and wait in between, until the deadline has passed."""
+    """Yield 0, 1, 2, … and wait in between, until the next attempt would begin after the deadline."""
     start = monotonic()
     attempt = 0
     while True:
         yield attempt
         attempt += 1
-        if monotonic() - start >= backoff.deadline_s:
+        wait_s = backoff.wait_s(attempt, uniform)
+        if monotonic() - start + wait_s > backoff.deadline_s:
             return
-        sleep(backoff.wait_s(attempt))
+        if wait_s:
+            sleep(wait_s)
 
 
-_AFTER_A_LOST_RACE = Backoff(deadline_s=0, base_s=0.01, cap_s=0.1)
+_LOST_RACE = Backoff(deadline_s=0, base_s=0.02, cap_s=0.1)
 
 
 def pause(lost: int) -> None:
     """Wait after a lost race, the ``lost``-th in a row (from 0)."""
-    time.sleep(_AFTER_A_LOST_RACE.wait_s(lost + 1))
+    time.sleep(_LOST_RACE.wait_s(lost + 1))

@@ -26,6 +26,11 @@ class Fault:
     detail: str
 
 
+def pointer(*parts: object) -> str:
+    """Return the JSON pointer (RFC 6901) of a place given by keys and indexes."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
+
+
 class EsError(Exception):
     """Root of every error that this project raises on purpose."""
 

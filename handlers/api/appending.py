@@ -15,7 +15,8 @@ from handlers.api.newevent import Surroundings, read_event
 from handlers.api.request import Request
 from handlers.api.response import Response, distinct, json_response
 from handlers.clock import Clock
-from handlers.errors import Fault, InvalidInput, VersionConflict
+from handlers.core.dynamodb_limits import TRANSACTION_ITEMS
+from handlers.errors import Fault, InvalidInput, VersionConflict, pointer
 from handlers.events import Event, NewEvent
 from handlers.store import EventStore
 from handlers.store.limits import (
@@ -23,14 +24,12 @@ from handlers.store.limits import (
     MAX_EVENTS_BODY_BYTES,
     check_sizes,
     idempotency_key_faults,
-    pointer,
 )
-from handlers.store.planning import MAX_TRANSACTION_ITEMS
 from handlers.store.port import Appended, IdempotencyKey
 
 # The idempotency guard is one of the items of the transaction (E4).
-MAX_EVENTS = MAX_TRANSACTION_ITEMS
-MAX_GUARDED_EVENTS = MAX_TRANSACTION_ITEMS - 1
+MAX_EVENTS = TRANSACTION_ITEMS
+MAX_GUARDED_EVENTS = TRANSACTION_ITEMS - 1
 
 
 @dataclass(frozen=True, slots=True)

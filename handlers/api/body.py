@@ -10,8 +10,7 @@ from typing import Any
 
 from handlers import exactjson
 from handlers.api.request import Request
-from handlers.errors import Fault
-from handlers.store.limits import pointer
+from handlers.errors import Fault, pointer
 
 # A stream id, a name and a number: 64 KB is far more than any of these bodies needs.
 MAX_SMALL_BODY_BYTES = 64 * 1024

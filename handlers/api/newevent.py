@@ -8,10 +8,10 @@ from typing import Any
 
 from handlers import catalogue, exactjson
 from handlers.clock import parse_rfc3339, rfc3339
-from handlers.errors import Fault
+from handlers.errors import Fault, pointer
 from handlers.events import NewEvent, StreamId
+from handlers.projection import rows
 from handlers.store import limits
-from handlers.store.limits import pointer
 
 REQUIRED = ("streamId", "type", "data")
 OPTIONAL = ("expectedVersion", "metadata")
@@ -133,7 +133,7 @@ def _data_faults(value: dict[str, Any], place: str, around: Surroundings) -> lis
 
     faults = [Fault(place + "/data" + each.pointer, each.detail) for each in catalogue.validate(event_type, data)]
     projections = registry().values()
-    return faults + limits.row_faults(projections, value["streamId"], event_type, data, place + "/data")
+    return faults + rows.row_faults(projections, value["streamId"], event_type, data, place + "/data")
 
 
 def _metadata(value: dict[str, Any], around: Surroundings) -> dict[str, Any] | None:

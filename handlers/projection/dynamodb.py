@@ -14,15 +14,13 @@ from typing import Any
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
 
+from handlers.core.dynamodb_limits import BATCH_WRITE_ITEMS, NUMBER_DIGITS
 from handlers.events import StreamId
 from handlers.projection.definition import PARTITION_ATTRIBUTE, Row
 from handlers.projection.port import MAX_COMMIT_ROWS, Outdated, RowPage, Snapshot
-from handlers.projection.rows import MAX_DIGITS, check_number
+from handlers.projection.rows import check_number
 from handlers.projection.state import DEFAULTS, Document, StreamState
 from handlers.projection.transitions import StateChange
-
-# BatchWriteItem takes at most 25 items.
-SWEEP_ROWS = 25
 
 _CONFLICTS = {"ConditionalCheckFailed", "TransactionConflict"}
 _PLAIN_INTEGER = re.compile(r"-?\d+")
@@ -47,7 +45,7 @@ class _Serializer(TypeSerializer):
         exact = Decimal(value)
         if not exact:
             return "0"
-        return str(exact.normalize(_WIDE) if len(exact.as_tuple().digits) > MAX_DIGITS else exact)
+        return str(exact.normalize(_WIDE) if len(exact.as_tuple().digits) > NUMBER_DIGITS else exact)
 
 
 # Wide enough for any number that `rows.check_number` lets through, so that normalizing takes zeros away and nothing else.
@@ -153,8 +151,8 @@ class DynamoDbReadModel:
             ConsistentRead=True,
         )
         items = found["Items"]
-        for start in range(0, len(items), SWEEP_ROWS):
-            requests = [{"DeleteRequest": {"Key": item}} for item in items[start : start + SWEEP_ROWS]]
+        for start in range(0, len(items), BATCH_WRITE_ITEMS):
+            requests = [{"DeleteRequest": {"Key": item}} for item in items[start : start + BATCH_WRITE_ITEMS]]
             answer = self._client.batch_write_item(RequestItems={self._rows: requests})
             if answer.get("UnprocessedItems"):
                 return False  # throttled: the next call finds them again
@@ -251,7 +249,7 @@ def _update(table: str, change: StateChange) -> dict[str, Any]:
             conditions.append(f"{name(path)} = {value(expected)}")
     clauses = []
     if change.put:
-        clauses.append("SET " + ", ".join(f"{name(path)} = {value(content)}" for path, content in change.put.items()))
+        clauses.append("SET " + ", ".join(f"{name(each)} = {value(content)}" for each, content in change.put.items()))
     if change.remove:
         clauses.append("REMOVE " + ", ".join(map(name, change.remove)))
     update: dict[str, Any] = {

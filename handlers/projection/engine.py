@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 
 from handlers.clock import Clock, rfc3339
 from handlers.errors import Contended, HandlerFailed
-from handlers.events import Event, StreamId
+from handlers.events import StreamId
 from handlers.messages import Hint
 from handlers.projection import transitions
 from handlers.projection.definition import Projection, Row
-from handlers.projection.fold import Folded, fold, keys_of
+from handlers.projection.fold import Folded, Prepared, fold, keys_of
 from handlers.projection.port import Outdated, ReadModel, Snapshot
 from handlers.projection.rows import Unstorable, check_row
 from handlers.projection.state import StreamState
@@ -107,14 +107,16 @@ class Projector:
             Others won the race again and again.
         """
         hints = list(hints)
-        offered: dict[int, Event] = {hint.event_id: hint.event for hint in hints if hint.event is not None}
+        offered: dict[int, Prepared] = {
+            hint.event_id: Prepared(self._projection, hint.event) for hint in hints if hint.event is not None
+        }
         target = max((hint.event_id for hint in hints), default=-1)
         if any(hint.fresh for hint in hints):
             snapshot: Snapshot | None = self._refreshed(stream_id, self._warm.pop(stream_id, None))
         else:
             snapshot = self._warm.get(stream_id)
         applied = 0
-        events: Sequence[Event] = ()
+        events: Sequence[Prepared] = ()
         for lost in range(MAX_LOST_RACES):
             try:
                 while True:
@@ -143,39 +145,40 @@ class Projector:
     def _refreshed(self, stream_id: StreamId, warm: Snapshot | None) -> Snapshot:
         """Read the state anew; warm rows are as good as before where it says that nobody else has written."""
         state = self._read_model.load(stream_id).state
-        if warm and _same_live_rows(warm.state, state):
+        if warm and transitions.same_live_rows(warm.state, state):
             return replace(warm, state=state)
         return Snapshot(state, {}, state.active_generation)
 
-    def _look(self, stream_id: StreamId, offered: Iterable[Event]) -> Snapshot:
+    def _look(self, stream_id: StreamId, offered: Iterable[Prepared]) -> Snapshot:
         """Read the state, and in the same call the rows that the offered events are about (P4).
 
         Their generation is known only from the state; the one seen last, else 0, is right until the next replay, and
         costs one call more where it is wrong.
         """
         generation = self._generations.get(stream_id, 0)
-        snapshot = self._read_model.load(stream_id, keys_of(self._projection, offered), generation)
+        snapshot = self._read_model.load(stream_id, keys_of(offered), generation)
         if snapshot.state.active_generation != generation:
             if len(self._generations) >= MAX_GENERATIONS:
                 self._generations.clear()
             self._generations[stream_id] = snapshot.state.active_generation
         return snapshot
 
-    def _following(self, state: StreamState, target: int, offered: Mapping[int, Event]) -> Sequence[Event]:
+    def _following(self, state: StreamState, target: int, offered: Mapping[int, Prepared]) -> Sequence[Prepared]:
         """Return events from the one after the checkpoint on, without gaps: as offered, or else from the store (P1)."""
         wanted = range(state.checkpoint + 1, target + 1)
         if all(event_id in offered for event_id in wanted):
             return [offered[event_id] for event_id in wanted]
-        return self._store.read(state.stream_id, state.checkpoint + 1).events
+        page = self._store.read(state.stream_id, state.checkpoint + 1)
+        return [offered.get(event.event_id) or Prepared(self._projection, event) for event in page.events]
 
-    def _apply(self, snapshot: Snapshot, events: Sequence[Event]) -> Snapshot:
+    def _apply(self, snapshot: Snapshot, events: Sequence[Prepared]) -> Snapshot:
         """Fold events and commit what comes out: one transaction (P2, P3)."""
         state = snapshot.state
-        keys = keys_of(self._projection, events)
+        keys = keys_of(events)
         known = snapshot.rows if snapshot.generation == state.active_generation else {}
         if any(key not in known for key in keys):
             loaded = self._read_model.load(state.stream_id, keys, state.active_generation)
-            if not _same_live_rows(loaded.state, state):
+            if not transitions.same_live_rows(loaded.state, state):
                 raise Outdated("the state has moved on")
             known = {**known, **loaded.rows}
         rows: dict[str, Row | None] = {key: known[key] for key in keys}
@@ -183,7 +186,7 @@ class Projector:
         if folded.checkpoint > state.checkpoint:
             change = transitions.advance(state, folded.checkpoint, self._fingerprint)
             self._read_model.commit(change, _changes(folded, rows), state.active_generation)
-            state = advanced(state, folded.checkpoint, self._fingerprint)
+            state = change.after
         if folded.failure:
             self._halt(state, folded.failure)
         return Snapshot(state, _warm_rows(known, folded), state.active_generation)
@@ -207,31 +210,11 @@ class Projector:
             self._warm.popitem(last=False)
 
 
-def _from(events: Sequence[Event], first: int) -> Sequence[Event]:
-    """Return what is left of a stretch of events from ``first`` on; a page is read once, however many commits it takes."""
-    if not events or not events[0].event_id <= first <= events[-1].event_id:
+def _from(events: Sequence[Prepared], first: int) -> Sequence[Prepared]:
+    """Return a page's events from ``first`` on: a page is read once, however many commits it takes."""
+    if not events or not events[0].event.event_id <= first <= events[-1].event.event_id:
         return ()
-    return events[first - events[0].event_id :]
-
-
-def advanced(state: StreamState, to: int, fingerprint: str | None) -> StreamState:
-    """Return the state that `transitions.advance` leads to."""
-    caught_up = state.rewound_from is not None and to >= state.rewound_from
-    return replace(
-        state,
-        checkpoint=to,
-        fingerprint=state.fingerprint or fingerprint,
-        halted=None,
-        rewound_from=None if caught_up else state.rewound_from,
-    )
-
-
-def _same_live_rows(one: StreamState, other: StreamState) -> bool:
-    return (one.checkpoint, one.active_generation, one.rewinds) == (
-        other.checkpoint,
-        other.active_generation,
-        other.rewinds,
-    )
+    return events[first - events[0].event.event_id :]
 
 
 def _changes(folded: Folded, before: Mapping[str, Row | None]) -> dict[str, Row | None]:

@@ -44,22 +44,47 @@ class Folded:
     failure: HandlerFailed | None = None
 
 
-def row_key(projection: Projection, event: Event) -> str | None:
-    """Return the key of the row that an event is about; None when the projection does not handle it, or it has none."""
-    if not projection.handles(event.type):
-        return None
-    try:
-        data = _data(event)
-        return check_key(data.get(projection.key) if isinstance(data, dict) else None)
-    except Exception:  # noqa: BLE001 - data that is no JSON, an upcaster that raises: applying the event says so (P5)
-        return None
+class Prepared:
+    """An event for a fold: parsed and upcast once, when its key or its data is first asked for."""
+
+    __slots__ = ("_data", "_key", "_parsed", "_projection", "event")
+
+    def __init__(self, projection: Projection, event: Event) -> None:
+        self.event = event
+        self._projection = projection
+        self._parsed = False
+        self._key: str | None = None
+        self._data: Any = None
+
+    @property
+    def key(self) -> str | None:
+        """The key of the row that the event is about; None where the projection does not handle it, or it has none."""
+        if not self._parsed:
+            self._parsed = True
+            if self._projection.handles(self.event.type):
+                try:
+                    data = _data(self.event)
+                    self._key, self._data = _key(self._projection, data), data
+                except Exception:  # noqa: BLE001 - no JSON, an upcaster that raises, no key: applying the event says so (P5)
+                    return None
+        return self._key
+
+    def take(self) -> Any:
+        """Return the data for one call of a handler, which may change it; parses again when asked again."""
+        data, self._data = self._data, None
+        return _data(self.event) if data is None else data
 
 
-def keys_of(projection: Projection, events: Iterable[Event], limit: int = MAX_COMMIT_ROWS) -> list[str]:
-    """Return the keys of the first ``limit`` different rows that events are about, in the order they come up."""
+def prepare(projection: Projection, events: Iterable[Event]) -> list[Prepared]:
+    """Prepare events for `keys_of` and `fold`."""
+    return [Prepared(projection, event) for event in events]
+
+
+def keys_of(events: Iterable[Prepared], limit: int = MAX_COMMIT_ROWS) -> list[str]:
+    """Return the keys of the first ``limit`` different rows that events are about, in order of first appearance."""
     keys: dict[str, None] = {}
     for event in events:
-        key = row_key(projection, event)
+        key = event.key
         if key is not None and key not in keys:
             if len(keys) == limit:
                 break
@@ -69,7 +94,7 @@ def keys_of(projection: Projection, events: Iterable[Event], limit: int = MAX_CO
 
 def fold(
     projection: Projection,
-    events: Sequence[Event],
+    events: Sequence[Prepared],
     rows: Mapping[str, Row | None],
     checkpoint: int,
     *,
@@ -92,10 +117,11 @@ def fold(
     """
     folded = Folded(checkpoint)
     total = 0
-    for event in events:
+    for prepared in events:
+        event = prepared.event
         if projection.handles(event.type):
             try:
-                key, row, size = _apply(projection, event, rows, folded.changed)
+                key, row, size = _apply(projection, prepared, rows, folded.changed)
             except HandlerFailed as failure:
                 if str(event.event_id) not in skipped:
                     folded.failure = failure
@@ -129,7 +155,7 @@ def fold_all(
     for event in events:
         if projection.handles(event.type):
             try:
-                key, row, _ = _apply(projection, event, everything, {})
+                key, row, _ = _apply(projection, Prepared(projection, event), everything, {})
             except HandlerFailed:
                 if str(event.event_id) not in skipped:
                     raise
@@ -166,19 +192,19 @@ class _Everything(Mapping[str, Any]):
 
 
 def _apply(
-    projection: Projection, event: Event, rows: Mapping[str, Row | None], changed: Mapping[str, Row | None]
+    projection: Projection, prepared: Prepared, rows: Mapping[str, Row | None], changed: Mapping[str, Row | None]
 ) -> tuple[str, Row | None, int]:
+    event, key = prepared.event, prepared.key
+    if key is not None and key not in changed and key not in rows:
+        raise _NotLoaded
     try:
-        data = _data(event)
-        key = check_key(data.get(projection.key) if isinstance(data, dict) else None)
-        if key not in changed and key not in rows:
-            raise _NotLoaded
+        data = prepared.take()
+        if key is None:
+            key = _key(projection, data)  # raises, and says why there is none
         before = changed[key] if key in changed else rows[key]
         # Read-only, so that a handler which changes its row in place fails here instead of spoiling a warm copy.
         row = projection.handlers[event.type](None if before is None else MappingProxyType(before), data)
         size = check_row(row, (PARTITION_ATTRIBUTE, projection.key)) if row is not None else 0
-    except _NotLoaded:
-        raise
     except Exception as error:
         raise HandlerFailed(event.event_id, event.type, _describe(error)) from error
     return key, None if row is None else dict(row), size
@@ -186,6 +212,10 @@ def _apply(
 
 def _data(event: Event) -> Any:
     return catalogue.upcast(event.type, event.schema_version, event.payload())
+
+
+def _key(projection: Projection, data: Any) -> str:
+    return check_key(data.get(projection.key) if isinstance(data, dict) else None)
 
 
 def _describe(error: Exception) -> str:

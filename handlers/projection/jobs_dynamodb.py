@@ -12,7 +12,6 @@ from handlers.clock import parse_rfc3339
 from handlers.messages import stream_hash
 from handlers.projection.dynamodb import deserialize, serialize
 from handlers.projection.jobs import Job, Part
-from handlers.projection.state import without_nones
 
 # Jobs are kept for 90 days, then DynamoDB's TTL deletes them.
 JOB_TTL_S = 90 * 24 * 3600
@@ -97,7 +96,7 @@ class DynamoDbReplayJobs:
         return [_job(_plain(item), ()) for item in answer["Items"]]
 
     def _put(self, values: dict[str, Any]) -> None:
-        item = {name: serialize(value) for name, value in without_nones(values).items()}
+        item = {name: serialize(value) for name, value in values.items() if value is not None}
         self._client.put_item(TableName=self._table, Item=item)
 
 

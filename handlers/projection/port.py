@@ -6,15 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from handlers.core.dynamodb_limits import TRANSACTION_ITEMS
 from handlers.errors import Contended
 from handlers.events import StreamId
 from handlers.projection.definition import Row
 from handlers.projection.state import StreamState
 from handlers.projection.transitions import StateChange
 
-# A transaction holds at most 100 items; one is the state item (P3).
-MAX_COMMIT_ROWS = 99
-# A transaction holds at most 4 MB; the rest is room for the state item and for attribute names.
+# One item of the transaction is the state item (P3).
+MAX_COMMIT_ROWS = TRANSACTION_ITEMS - 1
+# Of a transaction's 4 MB; the rest is room for the state item and for attribute names.
 MAX_COMMIT_BYTES = 3_500_000
 
 

@@ -163,7 +163,8 @@ class Replays:
                 self._read_model.commit(change)
             except Outdated:
                 continue
-            first = 0 if state.previous is None or job.kind == REPLAY else state.previous.checkpoint + 1
+            begun = change.after.replay
+            first = begun.checkpoint + 1 if begun else 0
             part = Part(stream_id, RUNNING, job.started_at, first=first, head=self._store.head(stream_id))
             self._jobs.record(replace(job, parts=(part,)))
             self._send(stream_id, job.replay_id)

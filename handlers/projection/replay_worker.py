@@ -16,7 +16,7 @@ from handlers.errors import HandlerFailed
 from handlers.events import Event, StreamId
 from handlers.projection import transitions
 from handlers.projection.definition import Projection, Row
-from handlers.projection.fold import fold, keys_of, row_key
+from handlers.projection.fold import fold, keys_of, prepare
 from handlers.projection.heldrows import HeldRows
 from handlers.projection.history import HistoryPages
 from handlers.projection.jobs import REPLAY, RUNNING, Job, Part, ReplayJobs
@@ -115,13 +115,11 @@ class ReplayWorker:
 
     def _write_chunk(self, state: StreamState, replay: Replay, events: Sequence[Event], rows: HeldRows) -> Replay:
         """Fold a chunk and write its rows, lot by lot; returns the replay as it then is."""
-        keys = keys_of(self._projection, events, limit=len(events))
+        prepared = prepare(self._projection, events)
+        keys = keys_of(prepared, limit=len(prepared))
         done = replay.chunk.keys_done if replay.chunk else 0
         written = set(keys[:done])
-        if written:
-            events_left = [event for event in events if row_key(self._projection, event) not in written]
-        else:
-            events_left = list(events)
+        events_left = [event for event in prepared if event.key not in written]
         keys_left = keys[done:]
         before = rows.get(replay, keys_left)
         folded = fold(
@@ -148,15 +146,11 @@ class ReplayWorker:
         self, state: StreamState, to: int, done: int, changed: Mapping[str, Row | None], *, last: bool
     ) -> StreamState:
         replay, at = _replay_of(state), self._now()
-        if last:
-            change = transitions.advance_replay(state, to, at)
-            after = replace(replay, checkpoint=to, chunk=None, at=at)
-        else:
-            chunk = Chunk(to, done)
-            change = transitions.advance_chunk(state, chunk, at)
-            after = replace(replay, chunk=chunk, at=at)
+        change = (
+            transitions.advance_replay(state, to, at) if last else transitions.advance_chunk(state, Chunk(to, done), at)
+        )
         self._read_model.commit(change, changed, replay.generation)
-        return replace(state, replay=after)
+        return change.after
 
     def _record_end(self, state: StreamState, replay_id: str) -> None:
         """Record how the replay ended, as the state item tells; again after a crash, for the record is the same."""
@@ -178,11 +172,12 @@ class ReplayWorker:
                 if not has_time():
                     self._go_on(state.stream_id, replay_id)
                     return False
+            change = transitions.swept(state, generation)
             try:
-                self._read_model.commit(transitions.swept(state, generation))
+                self._read_model.commit(change)
             except Outdated:
                 return True  # another worker sweeps, or another replay added a generation: its own worker comes by
-            state = replace(state, sweep=tuple(each for each in state.sweep if each != generation))
+            state = change.after
         return True
 
     def _now(self) -> str:

@@ -1,22 +1,29 @@
-"""What a row may hold, and how large it is: checked where a handler returns it, so that the fault has its event's name.
+"""What a row may hold, and how large it is: checked where a handler returns it, so that the fault names its event.
 
-Limits: an item is at most 400 KB, a sort key at most 1,024 bytes, a number at most 38 significant digits between 1e-130
-and 9.99e125 ("Constraints in Amazon DynamoDB", Amazon DynamoDB Developer Guide).
+An event is checked before it is stored, too, against what would become of it in the rows of the projections that handle it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
-MAX_KEY_BYTES = 1024
-MAX_DIGITS = 38
-MAX_EXPONENT = 125
-MIN_EXPONENT = -130
-# 400 KB less the partition key (a stream id of up to 1,024 bytes and a generation), the sort key and their names.
-MAX_ROW_BYTES = 409_600 - 4_096
-MAX_DEPTH = 32
+from handlers.core.dynamodb_limits import (
+    ITEM_BYTES,
+    LARGEST_EXPONENT,
+    NESTING_LEVELS,
+    NUMBER_DIGITS,
+    SMALLEST_EXPONENT,
+    SORT_KEY_BYTES,
+)
+from handlers.errors import Fault, pointer
+from handlers.projection.definition import Projection
+
+# A row's key is the sort key of its table.
+MAX_KEY_BYTES = SORT_KEY_BYTES
+# An item less the partition key (a stream id of up to 1,024 bytes and a generation), the sort key and their names.
+MAX_ROW_BYTES = ITEM_BYTES - 4_096
 
 
 class Unstorable(ValueError):
@@ -51,7 +58,7 @@ def check_row(row: object, reserved: tuple[str, ...] = ()) -> int:
     for name in reserved:
         if name in row:
             raise Unstorable(f"the row has an attribute {name!r}, a name that belongs to the table's key")
-    size = _size(row, MAX_DEPTH)
+    size = _size(row, NESTING_LEVELS)
     if size > MAX_ROW_BYTES:
         raise Unstorable(f"the row has {size:,} bytes; the limit is {MAX_ROW_BYTES:,}")
     return size
@@ -65,7 +72,7 @@ def check_number(number: int | Decimal) -> None:
     Unstorable
         More than 38 significant digits, beyond 9.99e125, or closer to zero than 1e-130.
     """
-    if isinstance(number, int) and -(10**MAX_DIGITS) < number < 10**MAX_DIGITS:
+    if isinstance(number, int) and -(10**NUMBER_DIGITS) < number < 10**NUMBER_DIGITS:
         return
     exact = Decimal(number)
     if not exact.is_finite():
@@ -73,15 +80,64 @@ def check_number(number: int | Decimal) -> None:
     if not exact:
         return
     digits = "".join(map(str, exact.as_tuple().digits)).strip("0")
-    if len(digits) > MAX_DIGITS:
-        raise Unstorable(f"a number has {len(digits)} significant digits; the limit is {MAX_DIGITS}")
-    if not MIN_EXPONENT <= exact.adjusted() <= MAX_EXPONENT:
+    if len(digits) > NUMBER_DIGITS:
+        raise Unstorable(f"a number has {len(digits)} significant digits; the limit is {NUMBER_DIGITS}")
+    if not SMALLEST_EXPONENT <= exact.adjusted() <= LARGEST_EXPONENT:
         raise Unstorable(f"a number of magnitude 1e{exact.adjusted()} is out of range (1e-130 to 9.99e125)")
+
+
+def row_faults(
+    projections: Iterable[Projection], stream_id: str, event_type: str, data: dict[str, Any], place: str
+) -> list[Fault]:
+    """Check what projections would make of an event: the key of its row, and numbers that become attributes.
+
+    An event that no projection handles is stored as text and may hold any numbers.
+    """
+    handling = [each for each in projections if each.follows(stream_id) and each.handles(event_type)]
+    if not handling:
+        return []
+    faults: list[Fault] = []
+    for key in dict.fromkeys(each.key for each in handling):
+        faults += _row_key_faults(data, key, place)
+    faults += (Fault(place + where, why) for where, why in _unfit_numbers(data))
+    return faults
+
+
+def _row_key_faults(data: dict[str, Any], key: str, place: str) -> list[Fault]:
+    place += pointer(key)
+    if key not in data:
+        return [Fault(place, "is missing")]
+    try:
+        check_key(data[key])
+    except Unstorable as error:
+        return [Fault(place, f"cannot be a row's key: {error}")]
+    return []
+
+
+def _unfit_numbers(value: Any) -> Iterator[tuple[str, str]]:
+    for where, each in _walk(value):
+        if isinstance(each, int | Decimal) and not isinstance(each, bool):
+            try:
+                check_number(each)
+            except Unstorable as error:
+                yield where, f"does not fit the read model: {error}"
+
+
+def _walk(value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield every value inside a JSON value, itself included, with its pointer; without recursion."""
+    waiting: list[tuple[str, Any]] = [("", value)]
+    while waiting:
+        place, each = waiting.pop()
+        yield place, each
+        if isinstance(each, dict):
+            waiting.extend((place + pointer(key), inner) for key, inner in reversed(each.items()))
+        elif isinstance(each, list):
+            waiting.extend((f"{place}/{index}", each[index]) for index in reversed(range(len(each))))
 
 
 def _size(value: Any, depth: int) -> int:
     if depth == 0:
-        raise Unstorable(f"nested more than {MAX_DEPTH} deep")
+        raise Unstorable(f"nested more than {NESTING_LEVELS} deep")
     if isinstance(value, str):
         return len(value) if value.isascii() else _utf8_bytes(value)
     if value is None or isinstance(value, bool):

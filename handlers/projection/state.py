@@ -1,17 +1,22 @@
-"""The state of one stream in one projection: an immutable record, and its document form (what the state item holds)."""
+"""The state of one stream in one projection: an immutable record, and the document that its state item holds.
+
+A document has the record's fields in camel case, without those that are None or empty.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from handlers.events import NO_EVENTS, StreamId
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 Document = dict[str, Any]
 
-DEFAULTS: Mapping[str, int] = {"activeGeneration": 0, "checkpoint": NO_EVENTS, "nextGeneration": 1, "rewinds": 0}
-"""What an attribute means while it is not there: a stream that nothing was projected of yet has no item."""
+_R = TypeVar("_R", bound="DataclassInstance")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,70 +120,68 @@ class StreamState:
 
     @classmethod
     def from_document(cls, stream_id: StreamId, document: Mapping[str, Any]) -> StreamState:
-        """Read a state item's document; an empty one is a stream that nothing was projected of yet."""
-        halted, previous = document.get("halted"), document.get("previous")
-        replay, last = document.get("replay"), document.get("lastReplay")
-        return cls(
-            stream_id=stream_id,
-            **{_FIELDS[name]: int(document.get(name, default)) for name, default in DEFAULTS.items()},
-            rewound_from=_optional_int(document.get("rewoundFrom")),
-            fingerprint=document.get("fingerprint"),
-            previous=_previous(previous) if previous else None,
-            replay=_replay(replay) if replay else None,
-            last_replay=_last_replay(last) if last else None,
-            halted=Halted(int(halted["eventId"]), halted["error"], halted["at"]) if halted else None,
-            skipped=dict(document.get("skipped", {})),
-            sweep=tuple(int(generation) for generation in document.get("sweep", ())),
-        )
+        """Read a state item's document; an empty one is a stream without a state item."""
+        return _record(cls, {**document, "streamId": stream_id})
+
+    def to_document(self) -> Document:
+        """Write the state item's document, without its key."""
+        document = _document(self)
+        del document["streamId"]
+        return document
 
 
-_FIELDS = {
-    "activeGeneration": "active_generation",
-    "checkpoint": "checkpoint",
-    "nextGeneration": "next_generation",
-    "rewinds": "rewinds",
+_RECORDS: Mapping[str, type[Any]] = {
+    "halted": Halted,
+    "previous": Previous,
+    "replay": Replay,
+    "last_replay": LastReplay,
+    "chunk": Chunk,
 }
 
 
-def _optional_int(value: Any) -> int | None:
-    return None if value is None else int(value)
+def attribute(field_name: str) -> str:
+    """Return the attribute that holds a field: ``activeGeneration`` for ``active_generation``."""
+    first, *others = field_name.split("_")
+    return first + "".join(map(str.capitalize, others))
 
 
-def _previous(document: Mapping[str, Any]) -> Previous:
-    return Previous(
-        int(document["generation"]), int(document["checkpoint"]), document["at"], document.get("fingerprint")
-    )
+def value_at(document: Document, path: str) -> Any:
+    """Return the value at a path (``replay.checkpoint``), or its default; None where nothing is there."""
+    value: Any = document
+    for name in path.split("."):
+        if not isinstance(value, dict) or name not in value:
+            return DEFAULTS.get(path)
+        value = value[name]
+    return value
 
 
-def _replay(document: Mapping[str, Any]) -> Replay:
-    chunk = document.get("chunk")
-    return Replay(
-        replay_id=document["replayId"],
-        generation=int(document["generation"]),
-        checkpoint=int(document["checkpoint"]),
-        kind=document["kind"],
-        at=document["at"],
-        fingerprint=document.get("fingerprint"),
-        chunk=Chunk(int(chunk["to"]), int(chunk["keysDone"])) if chunk else None,
-    )
+def _document(record: Any) -> Document:
+    """Write a record; values that are None or empty are left out."""
+    found = {attribute(each.name): _value(getattr(record, each.name)) for each in fields(record)}
+    return {name: value for name, value in found.items() if value is not None}
 
 
-def _last_replay(document: Mapping[str, Any]) -> LastReplay:
-    return LastReplay(
-        replay_id=document["replayId"],
-        state=document["state"],
-        checkpoint=int(document["checkpoint"]),
-        at=document["at"],
-        error_event_id=_optional_int(document.get("errorEventId")),
-        error=document.get("error"),
-    )
+def _value(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return list(value) or None
+    if isinstance(value, Mapping):
+        return dict(value) or None
+    return _document(value) if is_dataclass(value) else value
 
 
-def chunk_document(chunk: Chunk | None) -> Document | None:
-    """Write a chunk's document; None for none."""
-    return None if chunk is None else {"to": chunk.to, "keysDone": chunk.keys_done}
+def _record(cls: type[_R], document: Document) -> _R:
+    """Read a record; what is not in the document has the field's default."""
+    values = {}
+    for name in (each.name for each in fields(cls)):
+        if attribute(name) in document:
+            value = document[attribute(name)]
+            if name in _RECORDS:
+                value = _record(_RECORDS[name], value)
+            values[name] = tuple(value) if isinstance(value, list) else value
+    return cls(**values)
 
 
-def without_nones(document: Document) -> Document:
-    """Leave out what is None: an absent attribute says the same."""
-    return {name: value for name, value in document.items() if value is not None}
+DEFAULTS: Mapping[str, int] = {
+    attribute(each.name): each.default for each in fields(StreamState) if isinstance(each.default, int)
+}
+"""What an attribute means while it is absent: a stream of which nothing was projected yet has no item."""

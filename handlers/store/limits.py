@@ -7,30 +7,22 @@ request that is too large is answered with its size rather than looked into.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
-from handlers.errors import Fault, TooLarge
+from handlers.core.dynamodb_limits import ITEM_BYTES, NESTING_LEVELS, TRANSACTION_BYTES
+from handlers.errors import Fault, TooLarge, pointer
 from handlers.events import NewEvent
-from handlers.projection import rows
-
-if TYPE_CHECKING:
-    from handlers.projection.definition import Projection
 
 # A code point takes 4 bytes of UTF-8 at most, and a sort key, which the id is in the index of streams, holds 1,024.
 MAX_STREAM_ID_CHARACTERS = 256
 MAX_STREAM_ID_BYTES = 4 * MAX_STREAM_ID_CHARACTERS
 MAX_TYPE_CHARACTERS = 128
-# DynamoDB nests attributes 32 levels deep, and a projection may make any part of the data an attribute.
-MAX_DEPTH = 32
-# An item has 400 KB, names of attributes included (https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/
-# Constraints.html). The margin is for attributes that later versions may add to an event.
-ITEM_BYTES = 400 * 1024
+# The margin is for attributes that later versions may add to an event.
 ITEM_MARGIN_BYTES = 1024
 MAX_EVENT_BYTES = ITEM_BYTES - ITEM_MARGIN_BYTES
-# A transaction has 4 MB. The idempotency guard is in it too: a key, a hash and up to 99 heads, 4 KB at most.
-MAX_APPEND_BYTES = 4 * 1024 * 1024 - 16 * 1024
+# The idempotency guard is in the transaction too: a key, a hash and up to 99 heads, 4 KB at most.
+MAX_APPEND_BYTES = TRANSACTION_BYTES - 16 * 1024
 # Metadata is for a handful of ids; it is read whenever the event is.
 MAX_METADATA_BYTES = 16 * 1024
 MAX_METADATA_ID_CHARACTERS = 256
@@ -58,11 +50,6 @@ _ITEM_OVERHEAD_BYTES = 192
 # Types are names in code, commands, log queries and filters: visible ASCII compares the same everywhere, and has no
 # look-alikes, no blanks to trim and no letters whose case depends on the locale. Names of CloudEvents and URIs fit.
 _TYPE = re.compile(r"[!-~]{1,128}")
-
-
-def pointer(*parts: object) -> str:
-    """Return the JSON pointer (RFC 6901) of a place given by keys and indexes."""
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
 
 
 def idempotency_key_faults(key: str, place: str) -> list[Fault]:
@@ -98,8 +85,8 @@ def data_faults(value: Any, place: str) -> list[Fault]:
     """Check an event's data: a JSON object, nested 32 levels deep at most."""
     if not isinstance(value, dict):
         return [Fault(place, "is not a JSON object")]
-    if depth(value) > MAX_DEPTH:
-        return [Fault(place, f"is nested more than {MAX_DEPTH} levels deep")]
+    if depth(value) > NESTING_LEVELS:
+        return [Fault(place, f"is nested more than {NESTING_LEVELS} levels deep")]
     return []
 
 
@@ -122,59 +109,10 @@ def integer_faults(value: Any, place: str, *, low: int, high: int = MAX_SAFE_INT
     return [Fault(place, f"is not a whole number from {low} to {high}")]
 
 
-def row_faults(
-    projections: Iterable[Projection], stream_id: str, event_type: str, data: dict[str, Any], place: str
-) -> list[Fault]:
-    """Check what projections would make of an event: the key of its row, and numbers that become attributes.
-
-    An event that no projection handles is stored as text and may hold any numbers.
-    """
-    handling = [each for each in projections if each.follows(stream_id) and each.handles(event_type)]
-    if not handling:
-        return []
-    faults: list[Fault] = []
-    for key in dict.fromkeys(each.key for each in handling):
-        faults += _row_key_faults(data, key, place)
-    faults += (Fault(place + where, why) for where, why in _unfit_numbers(data))
-    return faults
-
-
-def _row_key_faults(data: dict[str, Any], key: str, place: str) -> list[Fault]:
-    place += pointer(key)
-    if key not in data:
-        return [Fault(place, "is missing")]
-    try:
-        rows.check_key(data[key])
-    except rows.Unstorable as error:
-        return [Fault(place, f"cannot be a row's key: {error}")]
-    return []
-
-
-def _unfit_numbers(value: Any) -> Iterator[tuple[str, str]]:
-    for where, each in walk(value):
-        if isinstance(each, int | Decimal) and not isinstance(each, bool):
-            try:
-                rows.check_number(each)
-            except rows.Unstorable as error:
-                yield where, f"does not fit the read model: {error}"
-
-
-def walk(value: Any) -> Iterator[tuple[str, Any]]:
-    """Yield every value inside a JSON value, itself included, with its pointer; without recursion."""
-    waiting: list[tuple[str, Any]] = [("", value)]
-    while waiting:
-        place, each = waiting.pop()
-        yield place, each
-        if isinstance(each, dict):
-            waiting.extend((place + pointer(key), inner) for key, inner in reversed(each.items()))
-        elif isinstance(each, list):
-            waiting.extend((f"{place}/{index}", each[index]) for index in reversed(range(len(each))))
-
-
 def depth(value: Any) -> int:
     """Return how many objects and arrays are nested: 0 for a scalar, 1 for ``{}``; counts to 33 and no further."""
     level, inside = 0, [value]
-    while level <= MAX_DEPTH:
+    while level <= NESTING_LEVELS:
         containers = [each for each in inside if isinstance(each, dict | list)]
         if not containers:
             return level

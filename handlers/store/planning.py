@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from handlers.core.dynamodb_limits import TRANSACTION_ITEMS
 from handlers.errors import Fault, InvalidInput
 from handlers.events import Event, EventId, NewEvent, StreamId
-
-# A DynamoDB transaction holds at most 100 items; the idempotency guard is one of them.
-MAX_TRANSACTION_ITEMS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +54,7 @@ def plan_append(events: Sequence[NewEvent], *, guarded: bool) -> AppendPlan:
     InvalidInput
         No events, more than a transaction holds, or expected versions of one stream that contradict each other.
     """
-    limit = MAX_TRANSACTION_ITEMS - 1 if guarded else MAX_TRANSACTION_ITEMS
+    limit = TRANSACTION_ITEMS - 1 if guarded else TRANSACTION_ITEMS
     if not 1 <= len(events) <= limit:
         because = ": the idempotency guard is one of the 100 items of a transaction" if guarded else ""
         raise InvalidInput([Fault("/events", f"holds {len(events)} events, not 1 to {limit}{because}")])

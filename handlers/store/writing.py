@@ -15,27 +15,24 @@ _RETRYABLE_REASONS = {"TransactionConflict", "ThrottlingError", "ProvisionedThro
 
 
 class Lost(Exception):
-    """Another writer took the place; nothing was written.
+    """Another writer was first; nothing was written.
 
     Attributes
     ----------
     guard_stands
         The idempotency key was there already.
     taken
-        The events whose places are taken. So there is an event at each of these places (E1), and it may well be the head.
-    taken_at
-        The latest time stamp of what stands there; empty where that is not known.
+        The events whose places hold another writer's event.
     """
 
-    def __init__(self, taken: Iterable[Event], standing: Iterable[Any] = (), *, guard_stands: bool = False) -> None:
+    def __init__(self, taken: Iterable[Event], *, guard_stands: bool = False) -> None:
         super().__init__()
         self.guard_stands = guard_stands
         self.taken = tuple(taken)
-        self.taken_at = max((_time_stamp(refused) for refused in standing), default="")
 
 
 class Undecided(Exception):
-    """Somebody's transaction was in the way. It may have been our own first try, so the same places are tried again."""
+    """Another transaction was in progress, perhaps our own earlier attempt: the same write has to be repeated."""
 
 
 def put(client: Any, events_table: str, event: Event, write_id: str) -> None:
@@ -44,7 +41,7 @@ def put(client: Any, events_table: str, event: Event, write_id: str) -> None:
     Parameters
     ----------
     write_id
-        Unique to this append: an event in the way that bears it was written by an earlier try, whose answer was lost.
+        Unique to this append: an event in the way that has it was written by an earlier attempt, whose answer was lost.
 
     Raises
     ------
@@ -64,7 +61,7 @@ def put(client: Any, events_table: str, event: Event, write_id: str) -> None:
         if code != "ConditionalCheckFailedException":
             raise
         if not _is_ours(error.response, write_id):
-            raise Lost([event], [error.response]) from error
+            raise Lost([event]) from error
 
 
 def transact(
@@ -93,12 +90,12 @@ def transact(
             raise Undecided from error
         if not codes <= _RETRYABLE_REASONS | {"ConditionalCheckFailed"}:
             raise
-        # All or none: one event of ours that stands is proof of all. The others may be locked, by our own first try even.
+        # All or none: one event of ours proves all. The others may still be locked, even by our own earlier attempt.
         if any(_is_ours(reason, write_id) for reason in reasons):
             return
         failed = [reason.get("Code") == "ConditionalCheckFailed" for reason in reasons]
         taken = compress(events, failed)  # the guard comes last
-        raise Lost(taken, reasons, guard_stands=guard is not None and failed[-1]) from error
+        raise Lost(taken, guard_stands=guard is not None and failed[-1]) from error
 
 
 def _conditional_put(table: str, item: Item, key: str) -> dict[str, Any]:
@@ -113,11 +110,6 @@ def _conditional_put(table: str, item: Item, key: str) -> dict[str, Any]:
 
 
 def _is_ours(refused: Any, write_id: str) -> bool:
-    """Tell whether the item in the way is what this very call wrote: a call whose answer was lost is repeated."""
+    """Tell whether this very append wrote the item in the way: boto3 repeats a call whose answer was lost."""
     standing = refused.get("Item") or {}
     return bool(standing.get("writeId", {}).get("S") == write_id)
-
-
-def _time_stamp(refused: Any) -> str:
-    stamp: str = (refused.get("Item") or {}).get("timeStamp", {}).get("S", "")
-    return stamp

@@ -232,6 +232,17 @@ class EventStoreContract:
         assert (first.replayed, again.replayed) == (False, True)
         assert len(whole_stream(make_store())) == count + 1
 
+    def test_a_repeat_whose_expected_version_has_been_overtaken_gets_the_first_answer(
+        self, make_store: StoreFactory
+    ) -> None:
+        make_store().append([new_event()])
+        first = make_store().append([new_event(expected_version=0)], KEY)
+
+        again = make_store().append([new_event(expected_version=0)], KEY)
+
+        assert (again.events, again.replayed) == (first.events, True)
+        assert len(whole_stream(make_store())) == 2
+
     def test_a_repeat_of_events_of_several_streams_names_the_first_event_ids(self, make_store: StoreFactory) -> None:
         store = make_store()
         store.append([new_event("b")])

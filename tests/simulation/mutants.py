@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from handlers.events import Event, StreamId
+from handlers.events import StreamId
 from handlers.projection.definition import Row
 from handlers.projection.engine import Projector
+from handlers.projection.fold import Prepared
 from handlers.projection.port import ReadModel, Snapshot
 from handlers.projection.state import StreamState
 from handlers.projection.transitions import StateChange
@@ -67,7 +68,7 @@ def is_switch(change: StateChange) -> bool:
 
 
 def is_begin(change: StateChange) -> bool:
-    return "replay" in change.put
+    return "replay" in change.put and "replay" in change.expect
 
 
 def _same_generation_again(change: StateChange) -> StateChange:
@@ -88,7 +89,7 @@ class RowsAfterState(_Passing):
     def commit(self, change: StateChange, rows: Mapping[str, Row | None] | None = None, generation: int = 0) -> None:
         self._inner.commit(change)
         if rows:
-            self._inner.commit(StateChange(change.stream_id, {}), rows, generation)
+            self._inner.commit(replace(change, expect={}, put={}, remove=()), rows, generation)
 
 
 class RowsBeforeCheckpoint(_Passing):
@@ -126,7 +127,7 @@ class AlwaysSettled(_Passing):
 class NoGapRead(Projector):
     """Takes the event of a message for the one that comes next."""
 
-    def _following(self, state: StreamState, target: int, offered: Mapping[int, Event]) -> Sequence[Event]:
+    def _following(self, state: StreamState, target: int, offered: Mapping[int, Prepared]) -> Sequence[Prepared]:
         return [offered[target]] if target in offered else super()._following(state, target, offered)
 
 

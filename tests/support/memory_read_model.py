@@ -5,14 +5,14 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from handlers.events import StreamId
 from handlers.projection.definition import Row
 from handlers.projection.port import MAX_COMMIT_ROWS, Outdated, RowPage, Snapshot
-from handlers.projection.state import DEFAULTS, Document, StreamState
+from handlers.projection.state import Document, StreamState, value_at
 from handlers.projection.transitions import StateChange
 
+# Less than a test's rows, so that sweeping one generation takes several calls, as with DynamoDB.
 SWEEP_ROWS = 25
 
 
@@ -36,14 +36,10 @@ class MemoryReadModel:
         with self._lock:
             document = self.documents.get(change.stream_id, {})
             for path, expected in change.expect.items():
-                if _at(document, path) != expected:
+                if value_at(document, path) != expected:
                     raise Outdated(f"{path} of stream {change.stream_id!r} is not {expected!r} any more")
-            document = copy.deepcopy(document)
-            for path in change.remove:
-                _remove(document, path)
-            for path, value in change.put.items():
-                _put(document, path, copy.deepcopy(value))
-            self.documents[change.stream_id] = document
+            kept = {name: value for name, value in document.items() if name not in change.remove}
+            self.documents[change.stream_id] = copy.deepcopy({**kept, **change.put})
             held = self.rows.setdefault((change.stream_id, generation), {})
             for key, row in (rows or {}).items():
                 if row is None:
@@ -76,26 +72,3 @@ class MemoryReadModel:
             documents = copy.deepcopy(self.documents)
         for stream_id, document in documents.items():
             yield StreamState.from_document(stream_id, document)
-
-
-def _at(document: Document, path: str) -> Any:
-    value: Any = document
-    for name in path.split("."):
-        if not isinstance(value, dict) or name not in value:
-            return DEFAULTS.get(path)
-        value = value[name]
-    return value
-
-
-def _put(document: Document, path: str, value: Any) -> None:
-    *parents, last = path.split(".")
-    for name in parents:
-        document = document[name]
-    document[last] = value
-
-
-def _remove(document: Document, path: str) -> None:
-    *parents, last = path.split(".")
-    for name in parents:
-        document = document.get(name, {})
-    document.pop(last, None)

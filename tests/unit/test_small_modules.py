@@ -1,7 +1,7 @@
 """Time, waiting, and the registry of projections."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -94,27 +94,38 @@ def test_whatever_else_looks_like_a_time_is_none(text: str) -> None:
         parse_rfc3339(text)
 
 
-def waits(deadline_s: float, clock_step_s: float) -> Sequence[float]:
+def waits(backoff: Backoff, uniform: Callable[[], float], step_s: float = 0.0) -> Sequence[float]:
+    """Return the waits of a policy, on a clock that each attempt and each wait move on."""
     slept: list[float] = []
-    ticks = itertools.count(0, clock_step_s)
-    for _ in attempts(Backoff(deadline_s, 0.03, 0.2), monotonic=lambda: next(ticks), sleep=slept.append):
+    ticks = itertools.count(0, step_s)
+    for _ in attempts(backoff, monotonic=lambda: next(ticks) + sum(slept), sleep=slept.append, uniform=uniform):
         pass
     return slept
 
 
-def test_waiting_grows_up_to_a_cap_and_ends_at_the_deadline() -> None:
-    slept = waits(10, clock_step_s=0.25)
+def test_waits_double_up_to_a_cap_and_end_before_the_deadline() -> None:
+    # 0.5 * (0.25 + 0.5 + 1 + 1.5 + 1.5) is 2.375; another wait would end at 3.125
+    assert waits(Backoff(3, 0.25, 1.5), lambda: 0.5) == [0.125, 0.25, 0.5, 0.75, 0.75]
 
-    assert len(slept) == 39
-    assert all(0 <= pause <= min(0.2, 0.03 * 2**attempt) for attempt, pause in enumerate(slept, 1))
+
+def test_jitter_is_full() -> None:
+    draws = itertools.cycle([0.0, 0.25, 0.75])
+
+    assert waits(Backoff(2, 1, 1), lambda: next(draws)) == [0.25, 0.75, 0.25, 0.75]
+
+
+def test_the_first_retries_may_be_made_at_once() -> None:
+    backoff = Backoff(10, 0.5, 8, immediate_retries=2)
+
+    assert [backoff.wait_s(retry, lambda: 1.0) for retry in range(1, 8)] == [0, 0, 0.5, 1, 2, 4, 8]
 
 
 def test_the_first_attempt_is_made_even_with_no_time_left() -> None:
-    assert list(attempts(Backoff(0, 1, 1), sleep=lambda _: None)) == [0]
+    assert list(attempts(Backoff(0, 1, 1), sleep=lambda _: None, uniform=lambda: 0.5)) == [0]
 
 
-def test_waiting_may_go_on_for_long() -> None:
-    assert len(waits(5000, clock_step_s=1)) == 4999
+def test_retries_may_go_on_for_long() -> None:
+    assert len(waits(Backoff(5000, 0.03, 0.2), lambda: 0.5, step_s=1)) > 4000
 
 
 def test_every_fault_of_an_input_is_in_its_message() -> None:

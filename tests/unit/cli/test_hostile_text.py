@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from cli.logs.command import Request, _Shower
-from cli.logs.lines import RawLine, understand
-from cli.logs.rendering import Layout
 
 from cli.main import run
+from cli.operate.logs import RawLine, understand
+from cli.operate.logs_tail import Layout, Request, _Shower
 from cli.output import Output
 from cli.session import Session
 from cli.terminal.text import visible

@@ -9,7 +9,7 @@ import pytest
 from handlers.errors import HandlerFailed
 from handlers.events import StreamId
 from handlers.projection import Projection
-from handlers.projection.fold import MAX_ERROR_CHARACTERS, fold
+from handlers.projection.fold import MAX_ERROR_CHARACTERS, fold, prepare
 from handlers.projection.port import Outdated
 from tests.support.bench import STREAM, Bench, hint
 from tests.support.memory_event_store import MemoryEventStore
@@ -41,7 +41,7 @@ def test_an_error_that_quotes_the_event_fits_in_the_state_item() -> None:
     (event,) = bench.append(added("a", stream_id=STREAM, type="LOUD"))
     event = replace(event, data=f'{{"itemId":"a","text":"{"x" * 390_000}"}}')
 
-    failure = fold(quoting, [event], {"a": None}, -1).failure
+    failure = fold(quoting, prepare(quoting, [event]), {"a": None}, -1).failure
 
     assert failure is not None
     assert failure.error.startswith("KeyError: 'xxx")

@@ -125,13 +125,14 @@ def somebody_elses(name: str, state: StreamState) -> dict[str, StreamState]:
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_a_change_is_applied_to_the_state_it_was_made_for(name: str) -> None:
+def test_a_change_leads_to_the_state_that_it_says(name: str) -> None:
     state, change = CHANGES[name]
     read_model = in_storage(state)
 
     read_model.commit(change(state), {"a": {"n": 1}}, 2)
 
-    assert read_model.load(STREAM).state != state
+    assert change(state).after != state
+    assert read_model.load(STREAM).state == change(state).after
 
 
 @pytest.mark.parametrize(
@@ -186,6 +187,34 @@ def test_a_rollback_that_fails_before_it_wrote_keeps_what_it_would_have_gone_bac
     read_model.commit(transitions.give_up_replay(begun, 5, "no", AT))
 
     assert read_model.load(STREAM).state.previous == Previous(0, 4, AT, "f")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [replace(LIVE, checkpoint=4), replace(LIVE, active_generation=2), replace(LIVE, rewinds=3)],
+    ids=["the checkpoint", "the generation", "a rewind that came back to the checkpoint"],
+)
+def test_live_rows_are_told_apart_by(other: StreamState) -> None:
+    assert not transitions.same_live_rows(LIVE, other)
+    assert transitions.same_live_rows(LIVE, replace(LIVE, replay=REPLAYING.replay, halted=Halted(6, "no", AT)))
+
+
+def test_a_commit_removes_a_halt_that_its_stale_copy_does_not_know_of() -> None:
+    # given a warm copy from before another projector halted the stream
+    read_model = in_storage(replace(LIVE, halted=Halted(6, "no", AT)))
+
+    read_model.commit(transitions.advance(LIVE, 6, "f"))
+
+    assert read_model.load(STREAM).state.halted is None
+
+
+def test_a_commit_leaves_what_its_stale_copy_does_not_know_of_and_does_not_change() -> None:
+    # given a warm copy from before a replay began
+    read_model = in_storage(REPLAYING)
+
+    read_model.commit(transitions.advance(LIVE, 6, "f"))
+
+    assert read_model.load(STREAM).state == replace(REPLAYING, checkpoint=6)
 
 
 def test_generation_numbers_are_never_used_again() -> None:

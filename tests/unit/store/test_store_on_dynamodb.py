@@ -3,15 +3,14 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from handlers.backoff import Backoff
+from handlers.backoff import Backoff, attempts
 from handlers.errors import Contended, VersionConflict
 from handlers.store import IdempotencyKey
-from handlers.store.dynamodb import DynamoDbEventStore
+from handlers.store.dynamodb import CONTENTION, DynamoDbEventStore
 from tests.support.clients import Call, CountingClient, FaultyClient, answer_lost, client_error
 from tests.support.stores import STREAM, new_event, numbered, whole_stream
 from tests.support.tables import EventTables, make_event_tables
@@ -156,30 +155,14 @@ def test_many_events_are_one_transaction(
     assert counting.calls == {"transact_write_items": 1}
 
 
-class Clock:
-    """Time that passes only where a test says so."""
+class Waits:
+    """Retries as in production, without waiting: ``slept`` has the waits, each half of the longest possible."""
 
     def __init__(self) -> None:
-        self._now = datetime(2026, 11, 23, tzinfo=UTC)
+        self.slept: list[float] = []
 
-    def now(self) -> datetime:
-        return self._now
-
-    def passes(self, milliseconds: int) -> None:
-        self._now += timedelta(milliseconds=milliseconds)
-
-
-class Waits:
-    """Counts how often a store waits; nobody has to wait for that."""
-
-    def __init__(self, limit: int = 9) -> None:
-        self.number = 0
-        self._limit = limit
-
-    def __call__(self, _: Backoff) -> Iterator[int]:
-        for attempt in range(self._limit):
-            self.number += attempt > 0
-            yield attempt
+    def __call__(self, backoff: Backoff) -> Iterator[int]:
+        return attempts(backoff, monotonic=lambda: sum(self.slept), sleep=self.slept.append, uniform=lambda: 0.5)
 
 
 @pytest.mark.parametrize("behind", [1, 2, 50])
@@ -188,45 +171,54 @@ def test_a_head_that_is_out_of_date_costs_one_failed_write_and_one_read(
     counting: CountingClient, behind: int, idempotency: IdempotencyKey | None, operation: str
 ) -> None:
     # given a store that has not seen the last events of a stream that it knows
-    tables, clock, waits = make_event_tables(counting._client), Clock(), Waits()
+    tables, waits = make_event_tables(counting._client), Waits()
     names = {"events_table": tables.events, "idempotency_table": tables.idempotency}
-    store = DynamoDbEventStore(counting, **names, clock=clock, retries=waits)
+    store = DynamoDbEventStore(counting, **names, retries=waits)
     store.append([new_event()])
-    DynamoDbEventStore(counting._client, **names, clock=clock).append(numbered(behind))
-    clock.passes(20)
+    DynamoDbEventStore(counting._client, **names).append(numbered(behind))
     counting.reset()
 
     answer = store.append([new_event()], idempotency)
 
     assert answer.events[0].event_id == behind + 1
     assert counting.calls == {operation: 2, "query": 1}
-    assert waits.number == 0
+    assert not waits.slept
+
+
+def test_only_the_streams_that_moved_are_read_again(counting: CountingClient) -> None:
+    tables = make_event_tables(counting._client)
+    store = DynamoDbEventStore(counting, events_table=tables.events)
+    store.append([new_event("still"), new_event("moving")])
+    DynamoDbEventStore(counting._client, events_table=tables.events).append([new_event("moving")])
+    counting.reset()
+
+    answer = store.append([new_event("still"), new_event("moving")])
+
+    assert [event.event_id for event in answer.events] == [1, 2]
+    assert counting.calls == {"transact_write_items": 2, "query": 1}
 
 
 @pytest.mark.parametrize("processes", [2, 5])
-def test_a_lone_writer_never_waits_however_many_processes_serve_him(
+def test_a_lone_writer_never_waits_however_many_processes_serve_it(
     emulator_client: Callable[[str], Any], processes: int
 ) -> None:
-    client, clock, waits = emulator_client("dynamodb"), Clock(), Waits()
+    client, waits = emulator_client("dynamodb"), Waits()
     tables = make_event_tables(client)
-    stores = [
-        DynamoDbEventStore(client, events_table=tables.events, clock=clock, retries=waits) for _ in range(processes)
-    ]
+    stores = [DynamoDbEventStore(client, events_table=tables.events, retries=waits) for _ in range(processes)]
 
     for number in range(6 * processes):
         # by turns, and now and then the same one twice in a row
         for store in (stores[number % processes], stores[0]):
-            clock.passes(11)
             store.append([new_event()])
 
-    assert waits.number == 0
+    assert not waits.slept
 
 
 class Racing:
     """A client of a stream on which another appends: right before each of its next writes, so many of them."""
 
-    def __init__(self, client: Any, other: DynamoDbEventStore) -> None:
-        self._client, self._other = client, other
+    def __init__(self, client: Any, other: DynamoDbEventStore, time_stamp: str | None = None) -> None:
+        self._client, self._other, self._time_stamp = client, other, time_stamp
         self.races = 0
         self.calls: Counter[str] = Counter()
 
@@ -234,7 +226,7 @@ class Racing:
         self.calls["put_item"] += 1
         if self.races:
             self.races -= 1
-            self._other.append([new_event()])
+            self._other.append([new_event(time_stamp=self._time_stamp)])
         return self._client.put_item(**arguments)
 
     def query(self, **arguments: Any) -> Any:
@@ -242,47 +234,55 @@ class Racing:
         return self._client.query(**arguments)
 
 
-def test_who_met_another_writer_waits_as_soon_as_he_meets_one_again_until_he_has_met_nobody(
-    dynamodb: Any, tables: EventTables
+@pytest.mark.parametrize("time_stamp", [None, "2001-01-01T00:00:00.000Z", "2999-01-01T00:00:00.000Z"])
+@pytest.mark.parametrize(("races", "slept"), [(0, []), (1, []), (2, [0.4]), (4, [0.4, 0.5, 0.5])])
+def test_a_loser_re_reads_and_retries_at_once_and_then_backs_off(
+    dynamodb: Any, tables: EventTables, races: int, slept: list[float], time_stamp: str | None
 ) -> None:
-    clock, waits = Clock(), Waits()
-    client = Racing(dynamodb, DynamoDbEventStore(dynamodb, events_table=tables.events, clock=clock))
-    store = DynamoDbEventStore(client, events_table=tables.events, clock=clock, retries=waits)
+    # given a stream on which another writer is faster so many times, whatever its clock or an import says
+    waits = Waits()
+    client = Racing(dynamodb, DynamoDbEventStore(dynamodb, events_table=tables.events), time_stamp)
+    store = DynamoDbEventStore(client, events_table=tables.events, retries=waits)
     store.append([new_event()])
+    client.calls.clear()
+    client.races = races
 
-    def an_append(*, races: int) -> dict[str, int]:
-        clock.passes(20)
-        client.races, waits.number = races, 0
-        client.calls.clear()
-        store.append([new_event()])
-        return {**client.calls, "waits": waits.number}
+    answer = store.append([new_event()])
 
-    # the place behind the one that was lost is tried at once
-    assert an_append(races=1) == {"put_item": 2, "waits": 0}
-    # who meets another one again yields
-    assert an_append(races=1) == {"put_item": 2, "query": 1, "waits": 1}
-    # and no longer, once he has met nobody
-    assert an_append(races=0) == {"put_item": 1, "waits": 0}
-    assert an_append(races=2) == {"put_item": 3, "waits": 0}
-    assert an_append(races=0) == {"put_item": 1, "waits": 0}
-    # after three places in a row he waits in any case
-    assert an_append(races=3) == {"put_item": 4, "query": 1, "waits": 1}
+    assert (answer.events[0].event_id, answer.conflicts) == (races + 1, races)
+    assert client.calls == Counter(put_item=races + 1, query=races)
+    assert waits.slept == slept
 
 
-def test_who_loses_for_too_long_is_told_that_nothing_was_written(
-    dynamodb: Any, make_store: Callable[..., DynamoDbEventStore], tables: EventTables
-) -> None:
-    client = Racing(dynamodb, make_store())
+def test_a_loser_that_expects_a_version_learns_the_head_without_waiting(dynamodb: Any, tables: EventTables) -> None:
+    waits = Waits()
+    client = Racing(dynamodb, DynamoDbEventStore(dynamodb, events_table=tables.events))
+    store = DynamoDbEventStore(client, events_table=tables.events, retries=waits)
+
+    for expected in (-1, 0):
+        client.races = 1
+        with pytest.raises(VersionConflict) as conflict:
+            store.append([new_event(expected_version=expected)])
+        assert conflict.value.head == expected + 1
+
+    assert not waits.slept
+    assert len(whole_stream(store)) == 2
+
+
+def test_losing_for_too_long_is_reported_and_nothing_was_written(dynamodb: Any, tables: EventTables) -> None:
+    waits = Waits()
+    client = Racing(dynamodb, DynamoDbEventStore(dynamodb, events_table=tables.events))
     client.races = 99
-    store = DynamoDbEventStore(client, events_table=tables.events, retries=Waits(limit=2))
+    store = DynamoDbEventStore(client, events_table=tables.events, retries=waits)
 
     with pytest.raises(Contended, match="nothing was written"):
         store.append([new_event(data='{"by":"us"}')])
 
-    assert all(event.data != '{"by":"us"}' for event in whole_stream(make_store()))
+    assert CONTENTION.deadline_s - CONTENTION.cap_s <= sum(waits.slept) <= CONTENTION.deadline_s
+    assert all(event.data != '{"by":"us"}' for event in whole_stream(store))
 
 
-def test_who_is_left_undecided_for_too_long_is_told_that_it_is_not_known(
+def test_a_write_that_stays_undecided_for_too_long_is_reported_as_such(
     dynamodb: Any, make_store: Callable[..., DynamoDbEventStore]
 ) -> None:
     def in_the_way(call: Call, request: dict[str, Any]) -> None:
