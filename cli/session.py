@@ -107,7 +107,7 @@ class Session:
         from cli.emulator.process import is_alive, last_endpoint
         from cli.keys import local_access_key
 
-        access_key = local_access_key(self.state) if is_alive(self.state, patience_s=0) else None
+        access_key = local_access_key(self.state) if is_alive(self.state) else None
         return target.with_endpoint(last_endpoint(self.state), access_key)
 
     def _looked_up(self, target: Target) -> Target:

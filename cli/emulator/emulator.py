@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from cli.aws import Clients
 
 _HEALTH_TIMEOUT_S = 30.0  # a machine under load
+_LOCKED_S = 1.0
 _RECONCILER = "Reconciler"
 
 
@@ -127,7 +128,7 @@ class Emulator:
         record = process.find(self._state)
         if record is not None:
             process.end(self._state, record, force=force)
-        elif process.is_alive(self._state):
+        elif process.is_alive(self._state, timeout_s=_LOCKED_S):
             raise EmulatorError(
                 f"the local target runs, but its process is not to be seen: it holds {paths.ALIVE_LOCK}",
                 f"Stop it where it was started (in a container?). Its files are in {paths.folder(self._state)}",

@@ -120,13 +120,13 @@ def last_endpoint(state: State) -> str | None:
     return record.endpoint_url if record is not None and record.port else None
 
 
-def is_alive(state: State, *, patience_s: float = 0.2) -> bool:
+def is_alive(state: State, *, timeout_s: float = 0) -> bool:
     """Whether the process lives: it holds a lock that the system releases when it dies.
 
     Parameters
     ----------
-    patience_s
-        Others that look at the same moment hold the lock for an instant. Without patience they count as the process.
+    timeout_s
+        How long the lock has to be held: whoever else looks at this moment holds it for an instant.
     """
     from filelock import FileLock, Timeout
 
@@ -134,7 +134,7 @@ def is_alive(state: State, *, patience_s: float = 0.2) -> bool:
     if not path.exists():
         return False
     try:
-        with FileLock(path, mode=0o600, poll_interval=0.01).acquire(timeout=patience_s):
+        with FileLock(path, mode=0o600, poll_interval=0.01).acquire(timeout=timeout_s):
             return False
     except Timeout:
         return True

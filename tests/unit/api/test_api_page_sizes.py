@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from handlers.projection.memory import MemoryReadModel
 
 from handlers.api import http
 from handlers.api.items import Listing
@@ -15,6 +14,7 @@ from handlers.api.response import MAX_LAMBDA_RESPONSE_BYTES, RESERVED_BYTES, fit
 from handlers.events import NewEvent, StreamId
 from handlers.projection import Projection
 from handlers.projection.rows import MAX_ROW_BYTES, check_row
+from tests.support.memory_read_model import MemoryReadModel
 from tests.unit.api.driver import Api
 
 LISTED = Projection("listed", key="key", streams=["s"])

@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
-from handlers.projection.memory import MemoryReadModel
-from handlers.store.memory import MemoryEventStore
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -31,6 +29,8 @@ from handlers.projection import Projection
 from handlers.projection.rows import MAX_KEY_BYTES
 from handlers.projections.test_items import TEST_STREAM, items
 from handlers.store import limits
+from tests.support.memory_event_store import MemoryEventStore
+from tests.support.memory_read_model import MemoryReadModel
 from tests.support.stores import StoreFactory, dynamodb_stores
 from tests.unit.api.driver import Api
 

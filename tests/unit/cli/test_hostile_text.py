@@ -116,7 +116,7 @@ def test_an_export_through_a_pipe_is_the_file_byte_for_byte(esctl: Esctl, api: S
 )
 def test_log_lines_are_made_visible(esctl: Esctl, message: str, terminal: bool, raw: bool) -> None:
     output = Output(esctl.environment(terminal=terminal))
-    request = Request(False, None, (), "", None, None, None, raw, False)
+    request = Request(False, None, (), "", None, None, None, raw)
 
     shower = _Shower(Session(output.environment, output), request, Layout(10))
     shower.show([understand(RawLine("Browse", 0, message))])

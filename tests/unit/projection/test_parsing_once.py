@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from handlers.projection.memory import MemoryReadModel
-from handlers.store.memory import MemoryEventStore
 
 from handlers.catalogue.upcasters import upcaster
 from handlers.events import Event, NewEvent, StreamId
@@ -20,6 +18,8 @@ from handlers.projection.port import Outdated
 from handlers.projection.replay import Replays
 from handlers.projection.replay_worker import ReplayWorker
 from handlers.projection.state import Chunk
+from tests.support.memory_event_store import MemoryEventStore
+from tests.support.memory_read_model import MemoryReadModel
 from tests.support.ports import Interrupted
 from tests.support.projections import FixedClock
 
