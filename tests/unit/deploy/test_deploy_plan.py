@@ -1,4 +1,4 @@
-"""Change sets as they are read and shown; states; checks before anything is touched."""
+"""Change sets as they are read and shown, and what a stack's state allows."""
 
 import io
 from pathlib import Path
@@ -6,19 +6,13 @@ from typing import Any
 
 import pytest
 
-from cli.deployment.changes import all_new, change_of, counted, in_order, is_empty, losing_data
-from cli.deployment.checks import checked_target
-from cli.deployment.model import Action, Change
-from cli.deployment.progress import PlainView, Tally
-from cli.deployment.reporter import OutputReporter
-from cli.deployment.states import Verdict, judge
-from cli.deployment.widening import Widening
+from cli.deploy.assembly import Assembly, Asset
+from cli.deploy.permission_diff import Grant
+from cli.deploy.plan import Action, Change, ChangeSet, Plan, all_new, change_of, in_order, obstacle
+from cli.deploy.screen import PlainView, Progress, operation_view, show_plan, summary
 from cli.environment import Environment
-from cli.errors import AccessError, CliError, ExitCode
 from cli.output import Output
-from cli.settings import Settings
-from cli.targets import Target
-from tests.unit.deployment.fakes import AWS, LOCAL, TEMPLATE, event, stack, stack_event
+from tests.unit.deploy.fakes import AWS, LOCAL, STACK_ID, TEMPLATE, event, stack, stack_event
 
 
 def entry(action: str, replacement: str | None = None, **more: Any) -> dict[str, Any]:
@@ -61,18 +55,26 @@ def test_an_entry_that_only_refers_to_a_change_is_told_apart() -> None:
     assert echo is not None
     assert own is not None
     assert (echo.follows, own.follows) == (True, False)
-    assert counted([echo, own]) == "1 to replace perhaps"
+    assert summary([echo, own]) == "1 may be replaced; 1 other changes only because it references these"
+    assert summary([echo, echo]) == "nothing to change; 2 others change only because they reference these"
 
 
 def test_hooks_are_no_resources() -> None:
     assert change_of({"Type": "Hook"}) is None
 
 
-def test_only_a_change_set_without_changes_is_empty() -> None:
-    assert is_empty("FAILED", "The submitted information didn't contain changes. Submit different information …")
-    assert is_empty("FAILED", "No updates are to be performed.")
-    assert not is_empty("FAILED", "Access denied")
-    assert not is_empty("CREATE_COMPLETE", "")
+@pytest.mark.parametrize(
+    ("status", "reason", "empty"),
+    [
+        ("FAILED", "The submitted information didn't contain changes. Submit different information …", True),
+        ("FAILED", "No updates are to be performed.", True),
+        ("FAILED", "Access denied", False),
+        ("CREATE_COMPLETE", "", True),
+        ("CREATE_PENDING", "", False),
+    ],
+)
+def test_only_a_change_set_without_changes_is_empty(status: str, reason: str, empty: bool) -> None:
+    assert ChangeSet("set", STACK_ID, status, reason).is_empty is empty
 
 
 def test_what_loses_data_comes_first() -> None:
@@ -80,14 +82,21 @@ def test_what_loses_data_comes_first() -> None:
     role = Change(Action.REPLACE, "Role", "AWS::IAM::Role")
     new = Change(Action.ADD, "Alarm", "AWS::CloudWatch::Alarm")
     assert in_order([new, role, table]) == (table, role, new)
-    assert losing_data([new, role, table]) == (table,)
 
 
-def test_what_may_replace_a_table_loses_data_perhaps() -> None:
+def test_a_reference_to_what_changes_is_no_risk() -> None:
     own = Change(Action.MAY_REPLACE, "Events", "AWS::DynamoDB::Table")
     echo = Change(Action.MAY_REPLACE, "Queue", "AWS::SQS::Queue", follows=True)
-    assert losing_data([own, echo]) == ()
-    assert losing_data([own, echo], perhaps=True) == (own,)
+    assert plan(own, echo).question == "This may replace Events (data loss). Continue?"
+    assert plan(echo).question is None
+
+
+def test_all_risks_are_one_question() -> None:
+    table = Change(Action.REMOVE, "Events", "AWS::DynamoDB::Table")
+    grants = (Grant("Role", "s3:GetObject", "*"), Grant("Role", "s3:PutObject", "*"))
+    assert plan(table, grants=grants).question == (
+        "This replaces or removes Events (data loss) and grants 2 new permissions. Continue?"
+    )
 
 
 def test_a_new_stack_adds_everything() -> None:
@@ -95,59 +104,39 @@ def test_a_new_stack_adds_everything() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "verdict"),
+    ("status", "is_obstacle"),
     [
-        ("CREATE_COMPLETE", Verdict.UPDATE),
-        ("UPDATE_ROLLBACK_COMPLETE", Verdict.UPDATE),
-        ("IMPORT_COMPLETE", Verdict.UPDATE),
-        ("REVIEW_IN_PROGRESS", Verdict.CREATE),
-        ("CREATE_IN_PROGRESS", Verdict.FOLLOW),
-        ("UPDATE_COMPLETE_CLEANUP_IN_PROGRESS", Verdict.FOLLOW),
-        ("DELETE_IN_PROGRESS", Verdict.FOLLOW),
-        ("ROLLBACK_COMPLETE", Verdict.RECREATE),
-        ("ROLLBACK_FAILED", Verdict.RECREATE),
-        ("UPDATE_FAILED", Verdict.STUCK),
-        ("UPDATE_ROLLBACK_FAILED", Verdict.STUCK),
-        ("DELETE_FAILED", Verdict.STUCK),
-        ("SOMETHING_NEW", Verdict.STUCK),
+        ("CREATE_COMPLETE", False),
+        ("UPDATE_ROLLBACK_COMPLETE", False),
+        ("IMPORT_COMPLETE", False),
+        ("REVIEW_IN_PROGRESS", False),
+        ("CREATE_IN_PROGRESS", False),
+        ("UPDATE_COMPLETE_CLEANUP_IN_PROGRESS", False),
+        ("DELETE_IN_PROGRESS", False),
+        ("ROLLBACK_COMPLETE", False),
+        ("ROLLBACK_FAILED", False),
+        ("UPDATE_FAILED", True),
+        ("UPDATE_ROLLBACK_FAILED", True),
+        ("DELETE_FAILED", True),
+        ("SOMETHING_NEW", True),
     ],
 )
-def test_what_each_state_allows(status: str, verdict: Verdict) -> None:
-    judgement = judge(stack(status), AWS)
-    assert judgement.verdict is verdict
-    if verdict in (Verdict.STUCK, Verdict.RECREATE):
-        assert judgement.why
-        assert "shop" in judgement.mend
+def test_in_which_state_an_operator_has_to_act_first(status: str, is_obstacle: bool) -> None:
+    found = obstacle(stack(status), AWS)
+    assert (found is not None) is is_obstacle
+    if found is not None:
+        why, remedy = found
+        assert why
+        assert "shop" in remedy
 
 
-class NobodyThere:
-    """boto3 clients without credentials."""
-
-    def client(self, service: str) -> Any:
-        raise AccessError("no AWS credentials: none were found", "Sign in.")
-
-
-def test_all_that_is_missing_is_said_at_once() -> None:
-    target = Target("aws", "shop", "eu-central-1")
-    with pytest.raises(CliError) as caught:
-        checked_target(target, Settings(), lambda _: NobodyThere(), creates=True)  # type: ignore[arg-type,return-value]
-    assert caught.value.exit_code == ExitCode.ACCESS
-    assert len(caught.value.faults) == 2
-    assert "credentials" in caught.value.faults[0]
-    assert "API_KEY" in caught.value.faults[1]
+def plan(*changes: Change, grants: tuple[Grant, ...] = (), target: Any = AWS) -> Plan:
+    """Return the plan of an update."""
+    assembly = Assembly({}, Asset(Path(), ""), ())
+    return Plan(target, assembly, stack(), None, changes, grants, ChangeSet("set", STACK_ID, "CREATE_COMPLETE"))
 
 
-def test_a_single_fault_keeps_its_own_words() -> None:
-    target = Target("aws", "shop", "eu-central-1")
-    with pytest.raises(AccessError, match="no AWS credentials"):
-        checked_target(target, Settings(), lambda _: NobodyThere(), creates=False)  # type: ignore[arg-type,return-value]
-
-
-def test_the_local_target_needs_no_credentials() -> None:
-    assert checked_target(LOCAL, Settings(), lambda _: NobodyThere(), creates=True) is LOCAL  # type: ignore[arg-type,return-value]
-
-
-def reporter(*, terminal: bool) -> tuple[OutputReporter, io.StringIO, io.StringIO]:
+def output(*, terminal: bool) -> tuple[Output, io.StringIO, io.StringIO]:
     out, err = io.StringIO(), io.StringIO()
     environment = Environment(
         stdin=io.StringIO(),
@@ -158,40 +147,51 @@ def reporter(*, terminal: bool) -> tuple[OutputReporter, io.StringIO, io.StringI
         stderr_is_terminal=terminal,
         width=160,
     )
-    return OutputReporter(Output(environment)), out, err
+    return Output(environment), out, err
 
 
-PLAN = [
+CHANGES = (
     Change(Action.REPLACE, "Events", "AWS::DynamoDB::Table", ("KeySchema",), keeps_old=True),
     Change(Action.ADD, "Alarm", "AWS::CloudWatch::Alarm"),
     Change(Action.MAY_REPLACE, "Permission", "AWS::Lambda::Permission", ("FunctionName",), follows=True),
-]
+)
 
 
 @pytest.mark.parametrize("terminal", [False, True])
 def test_a_plan_says_in_words_what_colour_only_stresses(terminal: bool) -> None:
-    shown, out, err = reporter(terminal=terminal)
-    shown.plan(PLAN, [Widening("Role", "s3:GetObject", "*"), Widening("Role", "s3:PutObject", "*", public=True)])
+    shown, out, err = output(terminal=terminal)
+    grants = (Grant("Role", "s3:GetObject", "*"), Grant("Role", "s3:PutObject", "*", public=True))
+    show_plan(shown, plan(*CHANGES, grants=grants))
     text = err.getvalue()
     assert out.getvalue() == ""
     assert "replace (DATA!)" in text
-    assert "KeySchema (the old one stays)" in text
-    assert "1 to add, 1 to replace; 1 more only refer to these." in text
+    assert "KeySchema (the old one is retained)" in text
+    assert "1 to replace, 1 to add; 1 other changes only because it references these." in text
     assert "Role (PUBLIC)" in text
     assert ("\x1b[1;31m" in text) is terminal
     assert "Permission  " not in text
 
 
 def test_a_large_creation_is_shown_by_type() -> None:
-    shown, _, err = reporter(terminal=False)
-    shown.plan([Change(Action.ADD, f"T{number}", "AWS::SNS::Topic") for number in range(30)], [])
+    shown, _, err = output(terminal=False)
+    show_plan(shown, plan(*(Change(Action.ADD, f"T{number}", "AWS::SNS::Topic") for number in range(30))))
     assert "30  SNS::Topic" in err.getvalue()
     assert len(err.getvalue().splitlines()) == 3
 
 
+def test_a_long_list_of_permissions_is_cut() -> None:
+    shown, _, err = output(terminal=False)
+    show_plan(shown, plan(*CHANGES, grants=tuple(Grant(f"Role{number}", "a:B", "*") for number in range(45))))
+    assert "... and 5 more (all of them: -o json)" in err.getvalue()
+
+
+def test_the_local_target_grants_itself_what_it_wants() -> None:
+    assert plan(CHANGES[1], grants=(Grant("Role", "s3:GetObject", "*"),), target=LOCAL).question is None
+
+
 def test_a_terminal_sees_failures_after_the_display_is_gone() -> None:
-    shown, out, err = reporter(terminal=True)
-    with shown.watching("Creating shop", 3) as view:
+    shown, out, err = output(terminal=True)
+    with operation_view(shown, "Creating shop", expected=3, brief=False) as view:
         view.show(event("Role", "CREATE_IN_PROGRESS"))
         view.show(event("Events", "CREATE_FAILED", "too many [bold]indexes[/bold]"))
     assert "too many [bold]indexes[/bold]" in err.getvalue()
@@ -220,9 +220,9 @@ def test_a_brief_log_counts() -> None:
     ]
 
 
-def test_a_roll_back_is_counted_anew() -> None:
-    tally = Tally(expected=10)
-    tally.count(event("Role", "CREATE_COMPLETE"))
-    tally.count(stack_event("ROLLBACK_IN_PROGRESS"))
-    tally.count(event("Role", "DELETE_IN_PROGRESS"))
-    assert (len(tally.done), tally.total, list(tally.active)) == (0, 1, ["Role"])
+def test_a_rollback_is_counted_from_zero() -> None:
+    progress = Progress(expected=10)
+    progress.count(event("Role", "CREATE_COMPLETE"))
+    progress.count(stack_event("ROLLBACK_IN_PROGRESS"))
+    progress.count(event("Role", "DELETE_IN_PROGRESS"))
+    assert (len(progress.done), progress.total, list(progress.active)) == (0, 1, ["Role"])
