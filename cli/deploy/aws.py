@@ -24,7 +24,7 @@ from cli.targets import Target
 from stack.app import ASSET_BUCKET
 
 if TYPE_CHECKING:
-    from mypy_boto3_cloudformation.type_defs import StackEventTypeDef, StackTypeDef
+    from mypy_boto3_cloudformation.type_defs import ParameterTypeDef, StackEventTypeDef, StackTypeDef
     from mypy_boto3_dynamodb.type_defs import WaiterConfigTypeDef
 
 R = TypeVar("R")
@@ -85,14 +85,16 @@ class CloudFormation:
         api_key
             None: the stack keeps its own.
         """
-        key: Any = {"ParameterValue": api_key} if api_key is not None else {"UsePreviousValue": True}
+        parameter: ParameterTypeDef = {"ParameterKey": KEY_PARAMETER, "UsePreviousValue": True}
+        if api_key is not None:
+            parameter = {"ParameterKey": KEY_PARAMETER, "ParameterValue": api_key}
         return self._client.create_change_set(
             StackName=stack_name,
             ChangeSetName=name,
             ChangeSetType="CREATE" if creating else "UPDATE",
             Capabilities=["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM"],
             TemplateURL=template_url,
-            Parameters=[{"ParameterKey": KEY_PARAMETER, **key}],
+            Parameters=[parameter],
             Tags=[{"Key": key, "Value": value} for key, value in TAGS.items()],
         )["Id"]
 

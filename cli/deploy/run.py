@@ -14,7 +14,7 @@ from cli.deploy.aws import Assets, CloudFormation, Tables
 from cli.deploy.follow import EventReader, Outcome, follow, poll_s
 from cli.deploy.permission_diff import permission_diff
 from cli.deploy.plan import KEY_PARAMETER, ChangeSet, Plan, Stack, all_new, esctl, obstacle
-from cli.deploy.screen import operation_view, show_plan
+from cli.deploy.screen import OperationView, show_plan
 from cli.errors import CliError, DeploymentError, ExitCode, TimedOutError
 from cli.keys import choose_key, keep_key
 from cli.output import Output
@@ -80,16 +80,16 @@ class Job:
         """
         from filelock import FileLock, Timeout  # it loads asyncio: 40 ms
 
-        path = self.state.directory("locks") / f"{self.target.record}.lock"
-        lock = FileLock(path, mode=0o600)
+        folder, holder = "locks", f"{self.target.record}.pid"
+        lock = FileLock(self.state.directory(folder) / f"{self.target.record}.lock", mode=0o600)
         try:
             lock.acquire(timeout=LOCK_MESSAGE_AFTER_S)
         except Timeout:
-            holder = path.read_text(encoding="utf-8", errors="replace").strip() or "unknown"
-            self.output.message(f"another deployment of {self.target.stack_name} is running (pid {holder}); waiting")
-            lock.acquire(poll_interval=0.1)
+            pid = (self.state.read_text(folder, holder) or "unknown").strip()
+            self.output.message(f"another deployment of {self.target.stack_name} is running (pid {pid}); waiting")
+            lock.acquire()
         try:
-            path.write_text(f"{os.getpid()}\n", encoding="utf-8")
+            self.state.write_text(f"{os.getpid()}\n", folder, holder)
             yield
         finally:
             lock.release()
@@ -200,7 +200,7 @@ def _plan(job: Job, stack: Stack | None, api_key: str | None) -> Plan:
 def _execute(job: Job, plan: Plan) -> Stack:
     """Show the plan, have it approved, and run it to its end."""
     creating, change_set = plan.change_set is None, plan.change_set
-    with _discarding(job, change_set and change_set.id):
+    with _discarding(job, change_set.id if change_set else None):
         if not (creating and job.target.is_local):  # additions only, and nothing to approve
             show_plan(job.output, plan)
         if plan.question:
@@ -300,7 +300,7 @@ def _watch(job: Job, reader: EventReader, stack_id: str, title: str, *, expected
         Ctrl-C: the operation continues, unwatched.
     """
     try:
-        with operation_view(job.output, title, expected=expected, brief=job.target.is_local) as view:
+        with OperationView(job.output, title, expected=expected, brief=job.target.is_local) as view:
             describe = partial(job.cloudformation.stack, stack_id)
             return follow(reader, describe, view.show, job.output.environment, job.target)
     except KeyboardInterrupt:
@@ -340,8 +340,14 @@ def _deployment_failure(job: Job, outcome: Outcome) -> DeploymentError:
 
 def kept_tables(job: Job) -> list[str]:
     """Return the tables that destroyed stacks of this name left behind."""
-    document = job.state.read_json("kept", f"{job.target.record}.json") or {}
-    return [str(table) for table in document.get("tables") or ()]
+    path = job.state.path("kept", f"{job.target.record}.json")
+    if not path.exists():
+        return []
+    tables = (job.state.read_json("kept", path.name) or {}).get("tables")
+    if not isinstance(tables, list):
+        job.output.warning(f"{path} is damaged: tables kept by an earlier destroy are unknown")
+        return []
+    return [str(table) for table in tables]
 
 
 def remember_kept(job: Job, tables: Sequence[str]) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from cli.deploy.follow import StackEvent
@@ -14,7 +13,7 @@ from cli.output import Output
 from cli.tables import Column, visible
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import RenderableType
     from rich.live import Live
     from rich.spinner import Spinner
     from rich.text import Text
@@ -83,114 +82,81 @@ def _show_permissions(output: Output, permissions: Iterable[Grant]) -> None:
         output.message(f"... and {len(rows) - _GRANTS_MAX} more (all of them: -o json)")
 
 
-def operation_view(output: Output, title: str, *, expected: int, brief: bool) -> PlainView | LiveView:
-    """Return the display of an operation in progress.
+class OperationView:
+    """The display of an operation in progress.
+
+    At a terminal, the resources being changed are shown in place, below the lines of the events that matter; elsewhere
+    each resource that is done gets a line.
 
     Parameters
     ----------
     expected
-        How many resources it changes; 0 where that is unknown.
+        How many resources the operation changes; 0 where that is unknown.
     brief
-        Without a terminal, omit the lines of single resources.
+        Without a terminal, only the events that matter get a line.
     """
-    if output.environment.stderr_is_terminal:
-        return LiveView(output.console("stderr"), title, expected)
-    return PlainView(output.message, title, brief=brief)
 
-
-@dataclass(slots=True)
-class Progress:
-    """Which resources are being changed, and which are done."""
-
-    expected: int = 0
-    active: dict[str, StackEvent] = field(default_factory=dict)
-    done: set[str] = field(default_factory=set)
-    state: str = ""
-
-    def count(self, event: StackEvent) -> None:
-        """Take one more event into account."""
-        if event.is_stack:
-            if event.status != self.state and "ROLLBACK" in event.status:
-                self.done.clear()  # from here on it counts what is undone
-                self.expected = 0
-            self.state = event.status
-        elif event.status.endswith("_IN_PROGRESS"):
-            self.active[event.logical_id] = event
-        else:
-            self.active.pop(event.logical_id, None)
-            self.done.add(event.logical_id)
-
-    @property
-    def total(self) -> int:
-        """Resources expected: never fewer than those seen."""
-        return max(self.expected, len(self.done) + len(self.active))
-
-
-class PlainView:
-    """A line for each resource that is done, failed or retained."""
-
-    def __init__(self, say: Callable[[str], None], title: str, *, brief: bool = False) -> None:
-        self._say = say
+    def __init__(self, output: Output, title: str, *, expected: int = 0, brief: bool = False) -> None:
+        self._output = output
         self._title = title
+        self._expected = expected
         self._brief = brief
-        self._progress = Progress()
-
-    def __enter__(self) -> PlainView:
-        self._say(f"{self._title} ...")
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._brief and self._progress.state:
-            self._say(f"{self._title}: {len(self._progress.done)} resources, {self._progress.state}")
-
-    def show(self, event: StackEvent) -> None:
-        """Write the event's line."""
-        self._progress.count(event)
-        ended = event.is_stack or not event.status.endswith("_IN_PROGRESS")
-        if _matters(event) or (ended and not self._brief):
-            self._say(_line(event))
-
-
-class LiveView:
-    """The resources being changed, in place, below the lines of the events that matter."""
-
-    def __init__(self, console: Console, title: str, expected: int) -> None:
-        self._console = console
-        self._title = title
-        self._progress = Progress(expected)
+        self._active: dict[str, StackEvent] = {}
+        self._done: set[str] = set()
+        self._state = ""
         self._live: Live | None = None
-        self._spinner: Spinner | None = None
 
-    def __enter__(self) -> LiveView:
-        from rich.live import Live
+    def __enter__(self) -> OperationView:
+        if self._output.environment.stderr_is_terminal:
+            from rich.live import Live
+            from rich.spinner import Spinner
 
-        self._live = Live(get_renderable=self._render, console=self._console, transient=True, refresh_per_second=8)
-        self._live.__enter__()
+            spinner, console = Spinner("dots"), self._output.console("stderr")
+            self._live = Live(
+                get_renderable=lambda: self._render(spinner), console=console, transient=True, refresh_per_second=8
+            )
+            self._live.__enter__()
+        else:
+            self._output.message(f"{self._title} ...")
         return self
 
     def __exit__(self, *error: object) -> None:
         if self._live is not None:
             self._live.__exit__(None, None, None)
+        elif self._brief and self._state:
+            self._output.message(f"{self._title}: {len(self._done)} resources, {self._state}")
 
     def show(self, event: StackEvent) -> None:
-        """Count the event, and write its line if it matters."""
-        self._progress.count(event)
-        if _matters(event):
-            self._console.print(_text(_line(event), "bold red" if event.status.endswith("_FAILED") else "yellow"))
+        """Take one more event into account, and write its line."""
+        ended = not event.status.endswith("_IN_PROGRESS")
+        if event.is_stack:
+            if event.status != self._state and _matters(event):
+                self._done.clear()  # from here on it counts what is undone
+                self._expected = 0
+            self._state = event.status
+        elif ended:
+            self._active.pop(event.logical_id, None)
+            self._done.add(event.logical_id)
+        else:
+            self._active[event.logical_id] = event
+        if self._live is not None:
+            if _matters(event):
+                style = "bold red" if event.status.endswith("_FAILED") else "yellow"
+                self._live.console.print(_text(_line(event), style))
+        elif _matters(event) or ((ended or event.is_stack) and not self._brief):
+            self._output.message(_line(event))
 
-    def _render(self) -> RenderableType:
+    def _render(self, spinner: Spinner) -> RenderableType:
         from rich.console import Group
-        from rich.spinner import Spinner
 
-        progress = self._progress
-        rows = [_text(f"  {_named(event)}", "dim") for event in [*progress.active.values()][:_ACTIVE_MAX]]
-        more = len(progress.active) - len(rows)
+        rows = [_text(f"  {_named(event)}", "dim") for event in [*self._active.values()][:_ACTIVE_MAX]]
+        more = len(self._active) - len(rows)
         if more > 0:
             rows.append(_text(f"  ... and {more} more", "dim"))
-        self._spinner = self._spinner or Spinner("dots")
-        head = f"{self._title}: {len(progress.done)} of {progress.total} resources  {progress.state}"
-        self._spinner.update(text=_text(head))
-        return Group(self._spinner, *rows)
+        done = len(self._done)
+        total = max(self._expected, done + len(self._active))
+        spinner.update(text=_text(f"{self._title}: {done} of {total} resources  {self._state}"))
+        return Group(spinner, *rows)
 
 
 def _matters(event: StackEvent) -> bool:

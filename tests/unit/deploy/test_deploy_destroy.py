@@ -131,3 +131,14 @@ def test_a_new_stack_that_has_the_table_no_longer_counts_it_as_kept(world: World
     world.cloudformation.steps = []
     deploy(world.job(yes=True))
     assert kept_tables(world.job()) == []
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"tables": 5}', '{"tables": "shop"}', '{"tables": ["shop-Ev'])
+def test_damaged_knowledge_of_kept_tables_is_named_and_stops_nothing(world: World, content: str) -> None:
+    destroy(world.job(yes=True), delete_events=False)
+    path = world.folder / "kept" / f"{AWS.record}.json"
+    path.write_text(content)
+    world.cloudformation.steps = []
+    deploy(world.job(yes=True))
+    assert f"{path} is damaged" in world.said
+    assert not path.exists()

@@ -9,7 +9,7 @@ import pytest
 from cli.deploy.assembly import Assembly, Asset
 from cli.deploy.permission_diff import Grant
 from cli.deploy.plan import Action, Change, ChangeSet, Plan, all_new, change_of, in_order, obstacle
-from cli.deploy.screen import PlainView, Progress, operation_view, show_plan, summary
+from cli.deploy.screen import OperationView, show_plan, summary
 from cli.environment import Environment
 from cli.output import Output
 from tests.unit.deploy.fakes import AWS, LOCAL, STACK_ID, TEMPLATE, event, stack, stack_event
@@ -191,29 +191,32 @@ def test_the_local_target_grants_itself_what_it_wants() -> None:
 
 def test_a_terminal_sees_failures_after_the_display_is_gone() -> None:
     shown, out, err = output(terminal=True)
-    with operation_view(shown, "Creating shop", expected=3, brief=False) as view:
+    with OperationView(shown, "Creating shop", expected=3) as view:
         view.show(event("Role", "CREATE_IN_PROGRESS"))
         view.show(event("Events", "CREATE_FAILED", "too many [bold]indexes[/bold]"))
     assert "too many [bold]indexes[/bold]" in err.getvalue()
+    assert "Creating shop: 1 of 3 resources" in err.getvalue()
+    assert "CREATE_IN_PROGRESS   Role" in err.getvalue()
     assert out.getvalue() == ""
 
 
 def test_a_log_gets_one_line_for_each_resource() -> None:
-    lines: list[str] = []
-    with PlainView(lines.append, "Creating shop") as view:
+    shown, _, err = output(terminal=False)
+    with OperationView(shown, "Creating shop") as view:
         for each in ("CREATE_IN_PROGRESS", "CREATE_COMPLETE"):
             view.show(event("Role", each))
+    lines = err.getvalue().splitlines()
     assert len(lines) == 2
     assert "CREATE_COMPLETE" in lines[1]
 
 
 def test_a_brief_log_counts() -> None:
-    lines: list[str] = []
-    with PlainView(lines.append, "Creating shop", brief=True) as view:
+    shown, _, err = output(terminal=False)
+    with OperationView(shown, "Creating shop", brief=True) as view:
         view.show(event("Role", "CREATE_COMPLETE"))
         view.show(event("Events", "CREATE_FAILED", "no"))
         view.show(stack_event("CREATE_FAILED"))
-    assert [line.split("  ")[-1] for line in lines] == [
+    assert [line.split("  ")[-1] for line in err.getvalue().splitlines()] == [
         "Creating shop ...",
         "no",
         "Creating shop: 2 resources, CREATE_FAILED",
@@ -221,8 +224,11 @@ def test_a_brief_log_counts() -> None:
 
 
 def test_a_rollback_is_counted_from_zero() -> None:
-    progress = Progress(expected=10)
-    progress.count(event("Role", "CREATE_COMPLETE"))
-    progress.count(stack_event("ROLLBACK_IN_PROGRESS"))
-    progress.count(event("Role", "DELETE_IN_PROGRESS"))
-    assert (len(progress.done), progress.total, list(progress.active)) == (0, 1, ["Role"])
+    shown, _, err = output(terminal=False)
+    with OperationView(shown, "Creating shop", expected=10, brief=True) as view:
+        view.show(event("Role", "CREATE_COMPLETE"))
+        view.show(event("Events", "CREATE_COMPLETE"))
+        view.show(stack_event("ROLLBACK_IN_PROGRESS"))
+        view.show(event("Role", "DELETE_COMPLETE"))
+        view.show(stack_event("ROLLBACK_COMPLETE"))
+    assert err.getvalue().splitlines()[-1] == "Creating shop: 1 resources, ROLLBACK_COMPLETE"
