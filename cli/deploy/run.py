@@ -143,7 +143,7 @@ def diff(job: Job) -> Plan:
 def _settled(job: Job) -> tuple[Job, Stack | None]:
     """Bring the stack into a state that can be deployed to; None where it has to be created.
 
-    The job is returned too: approving that a failed stack is created again approves its creation.
+    The job is returned too: on AWS, approving that a failed stack is created again approves its creation.
     """
     stack = job.stack()
     if stack is None or stack.in_review:
@@ -160,9 +160,10 @@ def _settled(job: Job) -> tuple[Job, Stack | None]:
         job.output.message(f"The first creation of {job.target.label} failed ({stack.status}).")
         if not job.target.is_local:
             job.approve("Such a stack can only be deleted. Delete it and create it again?")
+            job = replace(job, yes=True)
         for event in delete_stack(job, stack, f"Removing what is left of {stack.name}").retained:
             job.output.message(f"left behind by the failed creation: {event.resource_type} {event.physical_id}")
-        return replace(job, yes=True), None
+        return job, None
     return job, stack
 
 

@@ -342,6 +342,15 @@ class TestConsent:
         assert "This permanently deletes the events kept in shop-Events-1. Continue?" in world.said
         assert len(world.cloudformation.requests) == 1
 
+    def test_it_asks_even_where_a_failed_creation_is_repeated(self, world: World) -> None:
+        destroyed_keeping(world, items=True)
+        world.cloudformation.found = stack("ROLLBACK_COMPLETE")
+        world.cloudformation.steps = [("DELETE_COMPLETE", [stack_event("DELETE_COMPLETE")])]
+        world.answer = "n"
+        with pytest.raises(CliError, match="nothing was changed"):
+            deploy(world.job(LOCAL))
+        assert "permanently deletes the events kept in shop-Events-1" in world.said
+
     def test_diff_names_the_kept_events_too(self, world: World) -> None:
         destroyed_keeping(world, items=True)
         diff(world.job(LOCAL))
