@@ -307,7 +307,7 @@ def _watch(job: Job, reader: EventReader, stack_id: str, title: str, *, expected
     except KeyboardInterrupt:
         command = "destroy" if title.startswith("Deleting") else "deploy"
         raise CliError(
-            f"stopped watching: {title[0].lower()}{title[1:]} continues",
+            f"stopped watching: CloudFormation is still {title[0].lower()}{title[1:]}",
             f"Follow it again:  {esctl(command, job.target)}",
             exit_code=ExitCode.INTERRUPTED,
         ) from None

@@ -233,7 +233,7 @@ class Interrupting(io.StringIO):
 
 def test_ctrl_c_leaves_it_running_and_a_second_call_sees_its_end(account: Account) -> None:
     account.world.stderr = Interrupting()
-    with pytest.raises(CliError, match="continues") as caught:
+    with pytest.raises(CliError, match="still creating") as caught:
         deploy(account.job(yes=True))
     assert caught.value.exit_code == ExitCode.INTERRUPTED
     account.world.stderr = io.StringIO()

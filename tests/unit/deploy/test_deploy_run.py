@@ -482,7 +482,7 @@ class TestFailing:
 class TestInterrupted:
     def test_while_it_runs_it_continues_and_says_how_to_follow(self, world: World) -> None:
         world.cloudformation.interrupt_after = 0
-        with pytest.raises(CliError, match="creating shop continues") as caught:
+        with pytest.raises(CliError, match="still creating shop") as caught:
             deploy(world.job(yes=True))
         assert caught.value.exit_code == ExitCode.INTERRUPTED
         assert "esctl deploy --region eu-central-1 --stack-name shop" in caught.value.hint
