@@ -21,21 +21,32 @@ _ACCESS_KEY = "local-access-key"
 _ACCESS_KEY_FORM = re.compile(r"ESCTL[0-9A-F]{40}", re.ASCII)
 
 
-def key_for_deployment(target: Target, settings: Settings, state: State) -> str:
-    """The key to give the stack: ``API_KEY``; on the local target else the one kept, else a new one.
+def choose_key(target: Target, settings: Settings, state: State, *, has_key: bool) -> str | None:
+    """Choose the key to deploy with: ``API_KEY``; on the local target else the one kept, else a new one.
 
-    On the local target the key is kept in the state directory.
+    Parameters
+    ----------
+    has_key
+        The stack exists, with a key.
+
+    Returns
+    -------
+    The key; None on AWS where a stack is to keep the one it has.
 
     Raises
     ------
     SettingError
-        It can't be used, or is missing on AWS.
+        ``API_KEY`` can't be used, or is missing for a new stack on AWS.
     """
-    if not target.is_local:
-        return settings.required_api_key()
-    key = settings.checked_api_key() or kept_key(target, state) or secrets.token_hex(_RANDOM_BYTES)
-    state.write_text(key + "\n", _FOLDER, target.record)
-    return key
+    if target.is_local:
+        return settings.checked_api_key() or kept_key(target, state) or secrets.token_hex(_RANDOM_BYTES)
+    return settings.checked_api_key() if has_key else settings.required_api_key()
+
+
+def keep_key(target: Target, state: State, key: str) -> None:
+    """Keep the key of a local stack in the state directory."""
+    if key != kept_key(target, state):
+        state.write_text(key + "\n", _FOLDER, target.record)
 
 
 def key_for_calls(target: Target, settings: Settings, state: State, clients: Clients) -> str:

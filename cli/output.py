@@ -145,10 +145,10 @@ class Output:
 
     # Questions ---------------------------------------------------------------------------------------------------
 
-    def ask(self, question: str, default: str = "") -> str:
-        """Ask at the terminal; `UsageError` where nobody is there."""
+    def ask(self, question: str, default: str = "", *, hint: str = "Give the value as an option.") -> str:
+        """Ask at the terminal; `UsageError` with the hint where there is none."""
         if not self.environment.interactive:
-            raise UsageError(f"can't ask “{question}”: there is no terminal", "Give the value as an option.")
+            raise UsageError(f"can't ask “{question}”: there is no terminal", hint)
         suffix = f" [{default}]" if default else ""
         self.environment.stderr.write(f"{one_line(question + suffix)}: ")
         self.environment.stderr.flush()

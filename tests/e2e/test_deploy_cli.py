@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import urllib3
 
 from cli.emulator import Emulator
 from cli.environment import Environment
 from cli.state import State
+from tests.e2e.support import Machine
 from tests.support.emulator import ACCESS_KEY
 
 KEY = "correct-horse-battery-staple"
@@ -124,7 +126,7 @@ def test_tracing_widens_permissions_which_wants_consent(aws: Shell, emulator_cli
     assert {each["may"] for each in compared.json["widenings"]} >= {"xray:PutTraceSegments"}
 
     refused = aws("deploy", TRACING="true")
-    assert (refused.code, "--yes" in refused.err, "Permissions that widen" in refused.err) == (2, True, True)
+    assert (refused.code, "--yes" in refused.err, "New permissions" in refused.err) == (2, True, True)
     sets = emulator_client("cloudformation").list_change_sets(StackName=NAME)["Summaries"]
     assert [each for each in sets if each["ExecutionStatus"] != "EXECUTE_COMPLETE"] == []
 
@@ -197,3 +199,33 @@ def test_deploying_locally_starts_the_emulator_and_needs_nothing(tmp_path: Path)
         assert shell("destroy", "--local", "--yes").code == 3
     finally:
         emulator.stop()
+
+
+def test_two_deployments_at_once_agree_on_the_key(machine: Machine) -> None:
+    for _ in range(3):
+        # When two deployments of a stack that does not exist start together
+        processes = [machine.popen("deploy", "--local", "--yes") for _ in range(2)]
+        said = [process.communicate(timeout=180)[1] for process in processes]
+
+        # Then both succeed, one after the other, with one key; and the API takes it
+        assert [process.returncode for process in processes] == [0, 0], said
+        assert sorted("created" in text for text in said) == [False, True], said
+        described = machine.esctl("outputs", "-o", "json", "--show-key").ok().json
+        url = f"{described['apiUrl']}/streams"
+        answers = [urllib3.request("GET", url, headers=headers) for headers in ({"x-api-key": described["apiKey"]}, {})]
+        assert [answer.status for answer in answers] == [200, 403]
+
+        machine.esctl("destroy", "--local", "--yes", "--delete-events").ok()
+
+
+def test_a_removal_waits_for_the_deployment_that_runs(machine: Machine) -> None:
+    deploying = machine.popen("deploy", "--local", "--yes")
+    assert deploying.stderr is not None
+    shown = iter(deploying.stderr.readline, "")
+    assert any("preparing the stack" in line for line in shown)  # from here on it holds the lock
+
+    destroyed = machine.esctl("destroy", "--local", "--yes", "--delete-events", timeout_s=180)
+
+    deploying.communicate(timeout=60)
+    assert (deploying.returncode, destroyed.exit_code) == (0, 0), destroyed.stderr
+    assert machine.esctl("destroy", "--local", "--yes").exit_code == 3

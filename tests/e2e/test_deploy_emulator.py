@@ -1,24 +1,24 @@
 """Deploying small stacks through the real adapters: what CloudFormation (the emulator's) really does."""
 
+import io
 import itertools
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cli.deployment.assembly import Assemblies
-from cli.deployment.assets import S3AssetStore
-from cli.deployment.cloudformation import CloudFormationChangeSets, CloudFormationStacks
-from cli.deployment.deploy import deploy, diff
-from cli.deployment.destroy import destroy
-from cli.deployment.follow import EventReader
-from cli.deployment.job import Job, Services
-from cli.deployment.model import Action
-from cli.deployment.tables import DynamoTables
+from cli.deploy.assembly import Assemblies
+from cli.deploy.aws import Assets, CloudFormation, Tables
+from cli.deploy.destroy import destroy
+from cli.deploy.follow import EventReader
+from cli.deploy.plan import Action
+from cli.deploy.run import Job, deploy, diff
 from cli.errors import CliError, DeploymentError, ExitCode, NotDeployedError
 from cli.targets import Target
-from tests.unit.deployment.fakes import KEY, World
+from tests.unit.deploy.fakes import KEY, World
 
 _names = (f"small-{number}" for number in itertools.count())
 
@@ -49,35 +49,32 @@ class Clients:
         self.client = client
 
 
+class RealTime(World):
+    """A world whose clock runs, faster than AWS is polled."""
+
+    def _sleep(self, seconds: float) -> None:
+        time.sleep(min(seconds, 0.05))
+        super()._sleep(seconds)
+
+
 class Account:
     """One small stack on the emulator."""
 
     def __init__(self, folder: Path, client: Callable[[str], Any]) -> None:
-        self.world = World(folder)
+        self.world = RealTime(folder)
         self.client = client
         self.name = next(_names)
 
-    def job(self, kind: Any = "aws", **options: Any) -> Job:
-        target = Target(kind, self.name, "us-east-1", account="000000000000")
-        fake = self.world.job(target, **options)
+    def job(self, **options: Any) -> Job:
+        target = Target("aws", self.name, "us-east-1", account="000000000000")
         clients: Any = Clients(self.client)
-        cloudformation = self.client("cloudformation")
-        services = Services(
-            CloudFormationStacks(cloudformation),
-            CloudFormationChangeSets(cloudformation),
-            S3AssetStore(clients, target),
-            DynamoTables(clients, 0.1),
-        )
-        return Job(
-            target=target,
-            settings=fake.settings,
-            services=services,
-            reporter=self.world.reporter,
-            pace=fake.pace,
-            state=fake.state,
-            assemblies=Assemblies(fake.state, self.world._synthesize),
-            sources=lambda: repr(self.world.template),
-            yes=options.get("yes", False),
+        fake = self.world.job(target, **options)
+        return replace(
+            fake,
+            assemblies=Assemblies(fake.state, self.world.synthesize, lambda: repr(self.world.template)),
+            cloudformation=CloudFormation(clients),
+            assets=Assets(clients, target),
+            tables=Tables(clients, 0.1),
         )
 
     def change_sets(self) -> list[Any]:
@@ -101,42 +98,41 @@ def account(tmp_path: Path, emulator_client: Callable[[str], Any]) -> Account:
 
 
 def test_deploy_then_nothing_changed(account: Account) -> None:
-    assert deploy(account.job(yes=True)).action == "created"
-    statuses = [each.status for each in account.world.reporter.shown]
-    assert (statuses[-1], len({each.id for each in account.world.reporter.shown})) == ("CREATE_COMPLETE", len(statuses))
-    assert deploy(account.job()).action == "unchanged"
+    assert deploy(account.job(yes=True))[0].action == "create"
+    events = [line.split()[1:] for line in account.world.said.splitlines() if "(" in line and "COMPLETE" in line]
+    assert sorted(event[1] for event in events) == sorted(["Events", "Key", "Queue", account.name])
+    assert events[-1][:2] == ["CREATE_COMPLETE", account.name]
+    assert deploy(account.job())[0].action == "unchanged"
     assert account.world.syntheses == 1
 
 
 def test_the_stack_has_the_key_but_does_not_show_it(account: Account) -> None:
-    result = deploy(account.job(yes=True))
-    assert result.stack is not None
-    assert KEY not in repr(result)
+    assert KEY not in repr(deploy(account.job(yes=True)))
     described = account.client("cloudformation").describe_stacks(StackName=account.name)["Stacks"][0]
     assert KEY not in repr(described)
     keys = account.client("apigateway").get_api_keys(includeValues=True)["items"]
     assert KEY in [each["value"] for each in keys]
 
 
-def test_another_machine_without_a_record_gets_an_empty_change_set(account: Account, tmp_path: Path) -> None:
+def test_another_machine_gets_an_empty_change_set_too(account: Account, tmp_path: Path) -> None:
     deploy(account.job(yes=True))
     other = Account(tmp_path / "other", account.client)
     other.name, other.world.template = account.name, account.world.template
-    assert deploy(other.job()).action == "unchanged"
-    assert deploy(other.job(api_key=None)).action == "unchanged"
+    assert deploy(other.job())[0].action == "unchanged"
+    assert deploy(other.job(api_key=None))[0].action == "unchanged"
     assert account.change_sets() == []
 
 
 def test_an_update_keeps_the_key_that_nobody_here_knows(account: Account) -> None:
     deploy(account.job(yes=True))
     account.world.template = template(Queue=QUEUE, Topic=TOPIC)
-    result = deploy(account.job(api_key=None))
-    assert (result.action, [(each.action, each.logical_id) for each in result.changes]) == (
-        "updated",
+    plan, stack = deploy(account.job(api_key=None))
+    assert (plan.action, [(each.action, each.logical_id) for each in plan.changes]) == (
+        "update",
         [(Action.ADD, "Topic")],
     )
-    assert result.stack is not None
-    assert result.stack.status == "UPDATE_COMPLETE"
+    assert stack.status == "UPDATE_COMPLETE"
+    assert KEY in [each["value"] for each in account.client("apigateway").get_api_keys(includeValues=True)["items"]]
 
 
 def test_diff_leaves_nothing_behind(account: Account) -> None:
@@ -151,7 +147,7 @@ def test_diff_leaves_nothing_behind(account: Account) -> None:
     }
     assert account.change_sets() == []
     account.world.template = template(Queue=QUEUE)
-    assert deploy(account.job()).action == "unchanged"
+    assert deploy(account.job())[0].action == "unchanged"
 
 
 def test_a_failing_creation_shows_its_first_cause_and_the_next_one_starts_anew(account: Account) -> None:
@@ -160,9 +156,9 @@ def test_a_failing_creation_shows_its_first_cause_and_the_next_one_starts_anew(a
     with pytest.raises(DeploymentError, match=r"failed at Broken \(AWS::SQS::Queue\): .*VisibilityTimeout") as caught:
         deploy(account.job(yes=True))
     assert caught.value.faults[0] == "the stack is now ROLLBACK_COMPLETE"
-    assert account.world.reporter.shown[-1].status == "ROLLBACK_COMPLETE"
+    assert "ROLLBACK_COMPLETE" in account.world.said.splitlines()[-1]
     account.world.template = template()
-    assert deploy(account.job(yes=True)).action == "created"
+    assert deploy(account.job(yes=True))[0].action == "create"
 
 
 def test_a_failing_update_is_rolled_back_and_told(account: Account) -> None:
@@ -173,7 +169,7 @@ def test_a_failing_update_is_rolled_back_and_told(account: Account) -> None:
         deploy(account.job(yes=True))
     assert caught.value.faults[0] == "the stack is now UPDATE_ROLLBACK_COMPLETE"
     account.world.template = good
-    assert deploy(account.job()).action == "unchanged"
+    assert deploy(account.job())[0].action == "unchanged"
 
 
 def test_destroy_keeps_events_and_deletes_them_on_request(account: Account) -> None:
@@ -200,7 +196,7 @@ def test_two_stacks_side_by_side(account: Account, tmp_path: Path) -> None:
     deploy(account.job(yes=True))
     deploy(other.job(yes=True))
     destroy(account.job(yes=True), delete_events=True)
-    assert deploy(other.job()).action == "unchanged"
+    assert deploy(other.job())[0].action == "unchanged"
 
 
 def test_a_stack_that_somebody_else_made_is_left_alone(account: Account) -> None:
@@ -215,36 +211,31 @@ def test_attaching_reads_only_the_last_operation(account: Account) -> None:
     deploy(account.job(yes=True))
     account.world.template = template(Topic=TOPIC)
     deploy(account.job(yes=True))
-    stacks = account.job().services.stacks
-    stack = stacks.describe(account.name)
+    cloudformation = account.job().cloudformation
+    stack = cloudformation.stack(account.name)
     assert stack is not None
-    events = EventReader.from_operation(stacks, stack.id).new()
+    stack_id = stack.id
+    events = EventReader.from_operation(lambda: cloudformation.events(stack_id)).new()
     assert events[0].status == "UPDATE_IN_PROGRESS"
     assert events[0].is_stack
     assert "Topic" in {each.logical_id for each in events}
     assert not any(each.status.startswith("CREATE") for each in events if each.logical_id == "Events")
 
 
-class Interrupting:
-    """A view whose viewer presses Ctrl-C at the first event."""
+class Interrupting(io.StringIO):
+    """A terminal at which Ctrl-C is pressed as soon as the operation has begun."""
 
-    def __enter__(self) -> "Interrupting":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        return None
-
-    def show(self, event: object) -> None:
-        raise KeyboardInterrupt
+    def write(self, text: str) -> int:
+        if "CREATE_IN_PROGRESS" in text:
+            raise KeyboardInterrupt
+        return super().write(text)
 
 
-def test_ctrl_c_leaves_it_running_and_a_second_call_sees_its_end(
-    account: Account, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(account.world.reporter, "watching", lambda title, expected: Interrupting())
-        with pytest.raises(CliError, match="goes on without you") as caught:
-            deploy(account.job(yes=True))
+def test_ctrl_c_leaves_it_running_and_a_second_call_sees_its_end(account: Account) -> None:
+    account.world.stderr = Interrupting()
+    with pytest.raises(CliError, match="still creating") as caught:
+        deploy(account.job(yes=True))
     assert caught.value.exit_code == ExitCode.INTERRUPTED
-    assert deploy(account.job()).action == "unchanged"
+    account.world.stderr = io.StringIO()
+    assert deploy(account.job())[0].action == "unchanged"
     assert account.change_sets() == []

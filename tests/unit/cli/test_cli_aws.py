@@ -11,7 +11,7 @@ from botocore import exceptions as boto
 
 from cli.aws import Clients, region_of, translate
 from cli.errors import AccessError, CliError, ExitCode, NotDeployedError, UnreachableError, UsageError
-from cli.keys import key_for_calls, key_for_deployment
+from cli.keys import choose_key, keep_key, key_for_calls
 from cli.output import Output
 from cli.session import Session
 from cli.settings import Settings
@@ -97,18 +97,20 @@ def test_key_that_nobody_knows_is_an_error_with_a_way_out(esctl: Esctl) -> None:
 def test_local_key_is_made_up_once_and_kept(esctl: Esctl) -> None:
     target = Target("local", "esctl", "us-east-1")
 
-    first = key_for_deployment(target, Settings(), esctl.state)
+    first = choose_key(target, Settings(), esctl.state, has_key=False)
 
+    assert first is not None
     assert len(first) >= 20
-    assert key_for_deployment(target, Settings(), esctl.state) == first
+    keep_key(target, esctl.state, first)
+    assert choose_key(target, Settings(), esctl.state, has_key=True) == first
     assert key_for_calls(target, Settings(api_key="s" * 20), esctl.state, Clients(target)) == first
 
 
 def test_key_set_at_deployment_decides_on_the_local_target_too(esctl: Esctl) -> None:
     target = Target("local", "esctl", "us-east-1")
+    keep_key(target, esctl.state, "kept" * 5)
 
-    assert key_for_deployment(target, Settings(api_key="s" * 20), esctl.state) == "s" * 20
-    assert key_for_deployment(target, Settings(), esctl.state) == "s" * 20
+    assert choose_key(target, Settings(api_key="s" * 20), esctl.state, has_key=True) == "s" * 20
 
 
 def answer(code: str, message: str = "a reason") -> boto.ClientError:

@@ -13,13 +13,13 @@ from handlers.events import Event, NewEvent, StreamId
 from handlers.messages import Hint
 from handlers.projection import Projection, transitions
 from handlers.projection.engine import Projector
-from handlers.projection.jobs import MemoryReplayJobs
 from handlers.projection.port import Outdated
 from handlers.projection.replay import Replays
 from handlers.projection.replay_worker import ReplayWorker
 from handlers.projection.state import Chunk
 from tests.support.memory_event_store import MemoryEventStore
 from tests.support.memory_read_model import MemoryReadModel
+from tests.support.memory_replay_jobs import MemoryReplayJobs
 from tests.support.ports import Interrupted
 from tests.support.projections import FixedClock
 

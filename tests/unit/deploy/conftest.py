@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.deployment.fakes import World
+from tests.unit.deploy.fakes import World
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from cli.deployment.widening import widenings
+from cli.deploy.permission_diff import permission_diff
 
 TOPIC = {"Fn::GetAtt": ["Topic", "Arn"]}
 
@@ -29,15 +29,15 @@ def method(**properties: Any) -> dict[str, Any]:
 
 
 def gained(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
-    return [str(each) for each in widenings({"Resources": before}, {"Resources": after})]
+    return [str(each) for each in permission_diff({"Resources": before}, {"Resources": after})]
 
 
-def test_equal_templates_widen_nothing() -> None:
+def test_equal_templates_grant_nothing() -> None:
     both = {"P": policy(statement()), "M": method(ApiKeyRequired=True)}
     assert gained(both, both) == []
 
 
-def test_a_new_action_is_a_widening() -> None:
+def test_a_new_action_is_a_new_permission() -> None:
     assert gained({"P": policy(statement())}, {"P": policy(statement(["sns:Publish", "sns:Subscribe"]))}) == [
         "PublisherRole may sns:Subscribe on Topic.Arn"
     ]
@@ -57,18 +57,18 @@ def test_a_policy_moved_into_its_role_is_none() -> None:
     assert gained({"P": policy(statement(), role="R")}, {"R": inline(statement())}) == []
 
 
-def test_a_wider_resource_is_a_widening() -> None:
+def test_a_wider_resource_is_a_new_permission() -> None:
     assert gained({"P": policy(statement())}, {"P": policy(statement(resource="*"))}) == [
         "PublisherRole may sns:Publish on *"
     ]
 
 
-def test_a_dropped_condition_is_a_widening() -> None:
+def test_a_dropped_condition_is_a_new_permission() -> None:
     limited = statement(Condition={"Bool": {"aws:SecureTransport": "true"}})
     assert gained({"P": policy(limited)}, {"P": policy(statement())}) == ["PublisherRole may sns:Publish on Topic.Arn"]
 
 
-def test_a_denial_that_goes_away_is_a_widening() -> None:
+def test_a_denial_that_goes_away_is_a_new_permission() -> None:
     before = {"PublisherRole": inline(), "P": policy(statement(effect="Deny"))}
     assert gained(before, {"PublisherRole": inline()}) == [
         "PublisherRole may sns:Publish, no longer denied, on Topic.Arn"
@@ -88,13 +88,13 @@ def test_not_action_and_not_resource_are_grants() -> None:
     assert gained({}, {"P": policy(wide)}) == ["PublisherRole may anything but iam:* on everything but arn:x"]
 
 
-def test_a_managed_policy_is_a_widening() -> None:
+def test_a_managed_policy_is_a_new_permission() -> None:
     assert gained(
         {"R": inline()}, {"R": inline(ManagedPolicyArns=["arn:aws:iam::aws:policy/AdministratorAccess"])}
     ) == ["R may use all that the policy allows on arn:aws:iam::aws:policy/AdministratorAccess"]
 
 
-def test_a_permissions_boundary_that_goes_away_is_a_widening() -> None:
+def test_a_permissions_boundary_that_goes_away_is_a_new_permission() -> None:
     assert len(gained({"R": inline(PermissionsBoundary="arn:b")}, {"R": inline()})) == 1
     assert gained({"R": inline()}, {"R": inline(PermissionsBoundary="arn:b")}) == []
 
@@ -106,6 +106,37 @@ def test_who_may_assume_a_role_is_compared() -> None:
 
     lambda_, ec2 = "lambda.amazonaws.com", "ec2.amazonaws.com"
     assert gained({"R": trusting(lambda_)}, {"R": trusting(lambda_, ec2)}) == [f"{ec2} may sts:AssumeRole on R"]
+
+
+def test_the_policy_of_a_table_is_read_wherever_it_is() -> None:
+    open_ = {"Effect": "Allow", "Action": "dynamodb:GetItem", "Principal": {"AWS": "*"}, "Resource": "*"}
+    policy = {"ResourcePolicy": {"PolicyDocument": {"Statement": open_}}}
+    table = {"Type": "AWS::DynamoDB::Table", "Properties": policy}
+    assert gained({}, {"T": table}) == ["* may dynamodb:GetItem on T (public)"]
+
+
+def test_who_holds_a_policy_of_its_own_is_named_by_it() -> None:
+    document = {"Statement": [statement()]}
+    inline_policy = {
+        "Type": "AWS::IAM::RolePolicy",
+        "Properties": {"RoleName": {"Ref": "R"}, "PolicyDocument": document},
+    }
+    assert gained({}, {"P": inline_policy}) == ["R may sns:Publish on Topic.Arn"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ({"Ref": "T"}, "T"),
+        ({"Fn::GetAtt": "T.Arn"}, "T.Arn"),
+        ({"Fn::Sub": "arn:${T}"}, "arn:${T}"),
+        ({"Fn::Sub": ["arn:${X}", {"X": "1"}]}, "arn:${X}"),
+        ({"Fn::Join": ["", [{"Fn::GetAtt": ["T", "Arn"]}, "/*"]]}, "T.Arn/*"),
+        ({"Fn::If": ["C", "a", "b"]}, '{"Fn::If":["C","a","b"]}'),
+    ],
+)
+def test_values_are_shown_as_short_text(value: Any, text: str) -> None:
+    assert gained({}, {"P": policy(statement(resource=value))}) == [f"PublisherRole may sns:Publish on {text}"]
 
 
 @pytest.mark.parametrize(
@@ -144,7 +175,7 @@ def test_a_method_that_loses_its_key_is_public() -> None:
     ]
 
 
-def test_a_method_that_loses_its_signature_is_a_widening_but_not_public() -> None:
+def test_a_method_that_loses_its_signature_is_a_new_permission_but_not_public() -> None:
     signed = method(ApiKeyRequired=True, AuthorizationType="AWS_IAM")
     assert gained({"M": signed}, {"M": method(ApiKeyRequired=True)}) == [
         "a caller without a signature may call on POST AddEventPath"

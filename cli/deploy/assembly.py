@@ -1,0 +1,161 @@
+"""The synthesized assembly, cached by its inputs, and the upload of its files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cli.errors import DeploymentError
+from cli.state import State
+from stack.settings import StackSettings
+
+if TYPE_CHECKING:
+    from cli.deploy.aws import Assets
+
+KEPT = 4  # two stacks with two versions each; an assembly is about 2 MB
+_FOLDER = "assemblies"
+_CHECKSUM = "esctl.sha256"
+
+Template = Mapping[str, Any]
+"""A CloudFormation template as JSON: `Resources`, `Parameters`, `Outputs`."""
+
+Synthesize = Callable[[StackSettings, Path, bool], object]
+"""(settings, output folder, validate): writes a cloud assembly into the folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """A file to upload, and its key in the bucket."""
+
+    path: Path
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """A stack as it was synthesized: the template, parsed and as a file, and the code of its functions."""
+
+    template: Template = field(repr=False)
+    template_file: Asset
+    code: tuple[Asset, ...]
+
+
+class Assemblies:
+    """The assemblies of this machine, each synthesized once and kept in the state directory.
+
+    Parameters
+    ----------
+    sources
+        Returns a fingerprint of the code that assemblies are made of (`stack.asset.source_fingerprint`).
+    """
+
+    def __init__(self, state: State, synthesize: Synthesize, sources: Callable[[], str]) -> None:
+        self._state = state
+        self._synthesize = synthesize
+        self._sources = sources
+
+    def get(
+        self, settings: StackSettings, *, validate: bool, working: Callable[[str], AbstractContextManager[object]]
+    ) -> Assembly:
+        """Return the assembly; synthesize it where it is missing, or its files are damaged.
+
+        Parameters
+        ----------
+        working
+            Shows what is being done while it is entered.
+        """
+        key = hashlib.sha256(f"{self._sources()}\0{settings!r}\0{validate}".encode()).hexdigest()
+        folder = self._state.path(_FOLDER, key)
+        if _is_intact(folder):
+            os.utime(folder)  # the least recently used ones are pruned
+        else:
+            with working("synthesizing the stack"):
+                self._make(folder, settings, validate)
+            _prune(keep=folder)
+        return _read(folder)
+
+    def _make(self, folder: Path, settings: StackSettings, validate: bool) -> None:
+        """Synthesize into a temporary folder and rename it, so that an interruption leaves no partial assembly."""
+        partial = Path(tempfile.mkdtemp(dir=self._state.directory(_FOLDER), prefix="."))
+        try:
+            self._synthesize(settings, partial, validate)
+            (partial / _CHECKSUM).write_text(_checksum(partial), encoding="utf-8")
+            for path in [partial, *partial.rglob("*")]:  # private to its owner, even what Node.js wrote
+                path.chmod(0o700 if path.is_dir() else 0o600)
+            if not _is_intact(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+            with suppress(OSError):  # another process was faster: its assembly is the same
+                partial.rename(folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _prune(keep: Path) -> None:
+    others = [path for path in keep.parent.glob("[!.]*") if path != keep]
+    for path in sorted(others, key=lambda path: path.stat().st_mtime, reverse=True)[KEPT - 1 :]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_intact(folder: Path) -> bool:
+    try:
+        return (folder / _CHECKSUM).read_bytes() == _checksum(folder).encode()
+    except OSError:
+        return False
+
+
+def _checksum(folder: Path) -> str:
+    """Return a checksum of all files in the folder; of 2 MB in 4 ms."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name != _CHECKSUM:
+            content = hashlib.sha256(path.read_bytes()).hexdigest()
+            digest.update(f"{path.relative_to(folder).as_posix()}\0{content}\0".encode())
+    return digest.hexdigest()
+
+
+def _read(folder: Path) -> Assembly:
+    """Read a cloud assembly of one stack (format: `aws-cdk-lib/cloud-assembly-schema`)."""
+    (manifest,), (template,) = folder.glob("*.assets.json"), folder.glob("*.template.json")
+    files = json.loads(manifest.read_text(encoding="utf-8"))["files"].values()
+    assets = [
+        Asset(folder / file["source"]["path"], next(iter(file["destinations"].values()))["objectKey"]) for file in files
+    ]
+    (template_file,) = (asset for asset in assets if asset.path == template)
+    return Assembly(
+        json.loads(template.read_text(encoding="utf-8")),
+        template_file,
+        tuple(asset for asset in assets if asset != template_file),
+    )
+
+
+def upload(files: Sequence[Asset], store: Assets) -> list[Asset]:
+    """Upload the files that are not in the bucket yet; return those.
+
+    Raises
+    ------
+    AccessError
+        The bucket belongs to somebody else.
+    DeploymentError
+        An upload is not there afterwards. The emulator would silently create a function without code.
+    """
+    store.prepare()
+    uploaded = []
+    for file in files:
+        size = file.path.stat().st_size
+        if store.size(file.key) == size:
+            continue
+        store.put(file.key, file.path)
+        found = store.size(file.key)
+        if found != size:
+            fault = "it is missing" if found is None else f"it has {found} bytes instead of {size}"
+            raise DeploymentError(f"the upload to s3://{store.bucket}/{file.key} failed: {fault}", "Deploy again.")
+        uploaded.append(file)
+    return uploaded

@@ -1,0 +1,186 @@
+"""Plans and running operations as an operator sees them, on stderr: live at a terminal, line by line elsewhere."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from cli.deploy.follow import StackEvent
+from cli.deploy.permission_diff import Grant
+from cli.deploy.plan import Action, Change, Plan
+from cli.output import Output
+from cli.tables import Column
+from cli.terminal.text import one_line
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.live import Live
+    from rich.spinner import Spinner
+    from rich.text import Text
+
+_SIGNS = {Action.CHANGE: "~", Action.MAY_REPLACE: "±", Action.REPLACE: "±", Action.REMOVE: "-"}  # all others: +
+_STYLES = {Action.CHANGE: "", Action.ADD: "green", Action.IMPORT: "green"}  # all others: yellow
+_ADDITIONS_MAX = 20  # more than these of a new stack are summed up by type
+_GRANTS_MAX = 40
+_ACTIVE_MAX = 8  # resources shown at a time: the display has to fit the smallest terminal
+
+
+def show_plan(output: Output, plan: Plan) -> None:
+    """Show the changes as a table, and what they newly permit."""
+    shown = [change for change in plan.changes if not change.follows]
+    if len(shown) > _ADDITIONS_MAX and all(change.action is Action.ADD for change in shown):
+        kinds = Counter(_short(change.resource_type) for change in shown)
+        rows: list[list[object]] = [["+", "add", count, kind] for kind, count in sorted(kinds.items())]
+        output.message_table(["", "change", Column("number", "right"), "type"], rows)
+    else:
+        coloured = output.environment.stderr_is_terminal
+        rows = [_row(change, coloured) for change in shown]
+        output.message_table(["", "change", "resource", "type", "details"], rows)
+    output.message(f"{summary(plan.changes)}.")
+    if plan.permissions:
+        _show_permissions(output, plan.permissions)
+    for table in plan.overwritten:
+        output.warning(f"the new stack replaces table {table} and the events kept in it")
+
+
+def summary(changes: Sequence[Change]) -> str:
+    """Return `3 to add, 1 may be replaced; 2 others change only because they reference these`."""
+    own = Counter(change.action for change in changes if not change.follows)
+    counts = [
+        f"{own[action]} {'may be replaced' if action is Action.MAY_REPLACE else f'to {action}'}"
+        for action in Action
+        if own[action]
+    ]
+    text = ", ".join(counts) or "nothing to change"
+    others = len(changes) - own.total()
+    if others == 1:
+        return f"{text}; 1 other changes only because it references these"
+    return f"{text}; {others} others change only because they reference these" if others else text
+
+
+def _row(change: Change, coloured: bool) -> list[object]:
+    # Colour is never the only signal: a word goes with it.
+    word = change.action.value + (" (DATA!)" if change.loses_data else "")
+    details = ", ".join(change.properties) + (" (the old one is retained)" if change.keeps_old else "")
+    cells: list[object] = [_SIGNS.get(change.action, "+"), word, change.logical_id]
+    style = "bold red" if change.loses_data else _STYLES.get(change.action, "yellow")
+    if style and coloured:
+        from rich.text import Text
+
+        cells = [Text(str(cell), style=style) for cell in cells]
+    return [*cells, _short(change.resource_type), details.strip()]
+
+
+def _show_permissions(output: Output, permissions: Iterable[Grant]) -> None:
+    actions: dict[tuple[str, str], list[str]] = {}
+    for each in permissions:
+        who = f"{each.who} (PUBLIC)" if each.public else each.who
+        actions.setdefault((who, each.on), []).append(each.may)
+    rows = [[who, ", ".join(may), on] for (who, on), may in actions.items()]
+    output.message_table(["principal", "actions", "on"], rows[:_GRANTS_MAX], title="New permissions")
+    if len(rows) > _GRANTS_MAX:
+        output.message(f"... and {len(rows) - _GRANTS_MAX} more (all of them: -o json)")
+
+
+class OperationView:
+    """The display of an operation in progress.
+
+    At a terminal, the resources being changed are shown in place, below the lines of the events that matter; elsewhere
+    each resource that is done gets a line.
+
+    Parameters
+    ----------
+    expected
+        How many resources the operation changes; 0 where that is unknown.
+    brief
+        Without a terminal, only the events that matter get a line.
+    """
+
+    def __init__(self, output: Output, title: str, *, expected: int = 0, brief: bool = False) -> None:
+        self._output = output
+        self._title = title
+        self._expected = expected
+        self._brief = brief
+        self._active: dict[str, StackEvent] = {}
+        self._done: set[str] = set()
+        self._state = ""
+        self._live: Live | None = None
+
+    def __enter__(self) -> OperationView:
+        if self._output.environment.stderr_is_terminal:
+            from rich.live import Live
+            from rich.spinner import Spinner
+
+            spinner, console = Spinner("dots"), self._output.console("stderr")
+            self._live = Live(
+                get_renderable=lambda: self._render(spinner), console=console, transient=True, refresh_per_second=8
+            )
+            self._live.__enter__()
+        else:
+            self._output.message(f"{self._title} ...")
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._live is not None:
+            self._live.__exit__(None, None, None)
+        elif self._brief and self._state:
+            self._output.message(f"{self._title}: {len(self._done)} resources, {self._state}")
+
+    def show(self, event: StackEvent) -> None:
+        """Take one more event into account, and write its line."""
+        ended = not event.status.endswith("_IN_PROGRESS")
+        if event.is_stack:
+            if event.status != self._state and _matters(event):
+                self._done.clear()  # from here on it counts what is undone
+                self._expected = 0
+            self._state = event.status
+        elif ended:
+            self._active.pop(event.logical_id, None)
+            self._done.add(event.logical_id)
+        else:
+            self._active[event.logical_id] = event
+        if self._live is not None:
+            if _matters(event):
+                style = "bold red" if event.status.endswith("_FAILED") else "yellow"
+                self._live.console.print(_text(_line(event), style))
+        elif _matters(event) or ((ended or event.is_stack) and not self._brief):
+            self._output.message(_line(event))
+
+    def _render(self, spinner: Spinner) -> RenderableType:
+        from rich.console import Group
+
+        rows = [_text(f"  {_named(event)}", "dim") for event in [*self._active.values()][:_ACTIVE_MAX]]
+        more = len(self._active) - len(rows)
+        if more > 0:
+            rows.append(_text(f"  ... and {more} more", "dim"))
+        done = len(self._done)
+        total = max(self._expected, done + len(self._active))
+        spinner.update(text=_text(f"{self._title}: {done} of {total} resources  {self._state}"))
+        return Group(spinner, *rows)
+
+
+def _matters(event: StackEvent) -> bool:
+    """Return True for events that stay readable: failures, retained resources, and the start of a rollback."""
+    if event.is_stack:
+        return "ROLLBACK_IN_PROGRESS" in event.status
+    return event.status.endswith("_FAILED") or event.status == "DELETE_SKIPPED"
+
+
+def _line(event: StackEvent) -> str:
+    reason = f"  {one_line(event.reason)}" if event.reason else ""
+    return f"{event.at:%H:%M:%S}  {_named(event)}{reason}"
+
+
+def _named(event: StackEvent) -> str:
+    return f"{event.status:<20} {event.logical_id}  ({_short(event.resource_type)})"
+
+
+def _short(resource_type: str) -> str:
+    return resource_type.removeprefix("AWS::")
+
+
+def _text(line: str, style: str = "") -> Text:
+    from rich.text import Text
+
+    return Text(line, style=style, overflow="ellipsis", no_wrap=style == "dim")
