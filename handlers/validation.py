@@ -105,9 +105,10 @@ def _faults(error: Any, place: str) -> Iterator[Fault]:
                 yield Fault(place + pointer(name), "is required")
     elif error.rule == "additionalProperties" and isinstance(error.value, dict):
         known, patterns = definition.get("properties", {}), definition.get("patternProperties", ())
+        detail = f"is unknown (known: {', '.join(known) or 'none'})"
         for name in error.value:
             if name not in known and not any(re.search(pattern, name) for pattern in patterns):
-                yield Fault(place + pointer(name), f"is unknown (known: {', '.join(known) or 'none'})")
+                yield Fault(place + pointer(name), detail)
     else:
         yield Fault(place, _requirement(definition, error.rule) or str(error.message).removeprefix(f"{error.name} "))
 
