@@ -47,6 +47,19 @@ def deduplication_id(stream_id: str, event_id: int, salt: str = "") -> str:
     return hashlib.sha256(f"{event_id}#{salt}#{stream_id}".encode()).hexdigest()
 
 
+def trigger_entry(stream_id: StreamId, head: int, salt: str) -> dict[str, str]:
+    """Return the SQS entry that makes a projector look at a stream again.
+
+    Its group is the stream's, as for live messages (P7). Without a ``salt`` that differs each time, SQS would drop it as a
+    duplicate of one sent in the last five minutes.
+    """
+    return {
+        "MessageBody": encode(Hint(stream_id, EventId(head), fresh=True)),
+        "MessageGroupId": stream_hash(stream_id),
+        "MessageDeduplicationId": deduplication_id(stream_id, head, salt),
+    }
+
+
 def encode(hint: Hint) -> str:
     """Write a hint as ASCII JSON; the event is left out when the text would be over 64 KB."""
     message: dict[str, object] = {"streamId": hint.stream_id, "eventId": hint.event_id}

@@ -165,6 +165,16 @@ def send_replay(
     )
 
 
+def trigger_projection(projection_name: str, stream_id: StreamId, head: int) -> None:
+    """Send the message that makes a projector look at a stream again."""
+    import uuid
+
+    from handlers import messages
+
+    entry = messages.trigger_entry(stream_id, head, uuid.uuid4().hex)
+    client("sqs").send_message(QueueUrl=resources()[projection_name].queue, **entry)
+
+
 def projection(name: str) -> Projection:
     """Return a projection of the registry.
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 
 from aws_cdk import Aws, RemovalPolicy
 from aws_cdk import aws_apigateway as apigateway
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
+from handlers.api.route import Route
 from stack.function import EsFunction, pin_logical_id
 from stack.gateway_responses import add_gateway_responses
 from stack.nag import accept
@@ -36,26 +36,30 @@ ACCESS_LOG_FIELDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
-    """One method of the API and the function behind it."""
-
-    method: str
-    path: str
-    function: EsFunction
-
-
 class Api(Construct):
-    """The contract's routes, each behind the API key."""
+    """The routes of the API, each behind the API key.
 
-    def __init__(self, scope: Construct, settings: StackSettings, routes: Sequence[Route], api_key: str) -> None:
+    Parameters
+    ----------
+    functions
+        What serves the routes, by logical id.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        settings: StackSettings,
+        routes: Iterable[Route],
+        functions: Mapping[str, EsFunction],
+        api_key: str,
+    ) -> None:
         super().__init__(scope, "Api")
         self.access_logs = logs.LogGroup(
             self, "AccessLogs", retention=logs.RetentionDays.ONE_MONTH, removal_policy=RemovalPolicy.DESTROY
         )
         pin_logical_id(self.access_logs, "ApiAccessLogs")
         self.rest = self._rest_api(settings)
-        self._add_routes(routes, settings)
+        self._add_routes(routes, functions, settings)
         add_gateway_responses(self.rest, settings.auth)
         self.key = self._key(api_key)
         self._explain(settings)
@@ -86,20 +90,20 @@ class Api(Construct):
         api.node.try_remove_child("Endpoint")  # an output of its own making; ours is ApiUrl
         return api
 
-    def _add_routes(self, routes: Iterable[Route], settings: StackSettings) -> None:
+    def _add_routes(
+        self, routes: Iterable[Route], functions: Mapping[str, EsFunction], settings: StackSettings
+    ) -> None:
         authorization = (
             apigateway.AuthorizationType.IAM if settings.auth == "iam" else apigateway.AuthorizationType.NONE
         )
-        integrations: dict[str, apigateway.LambdaIntegration] = {}
+        # One permission per function: API Gateway may call it for this API, not once per method.
+        integrations = {
+            name: apigateway.LambdaIntegration(function.resource, scope_permission_to_method=False)
+            for name, function in functions.items()
+        }
         for route in routes:
-            name = route.function.spec.logical_id
-            if name not in integrations:
-                # One permission per function: API Gateway may call it for this API, not once per method.
-                integrations[name] = apigateway.LambdaIntegration(
-                    route.function.resource, scope_permission_to_method=False
-                )
             self.rest.root.resource_for_path(route.path).add_method(
-                route.method, integrations[name], api_key_required=True, authorization_type=authorization
+                route.method, integrations[route.function], api_key_required=True, authorization_type=authorization
             )
 
     def _key(self, value: str) -> apigateway.ApiKey:

@@ -12,6 +12,7 @@ from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sns_subscriptions as subscriptions
 from constructs import Construct
 
+from handlers.api.routes import list_rows
 from handlers.messages import stream_hash
 from stack.event_store import EventStore
 from stack.function import EsFunction, FunctionSpec, Platform, pin_logical_id
@@ -134,7 +135,7 @@ class ProjectionStack(Construct):
         function = EsFunction(
             self,
             FunctionSpec(
-                logical_id=f"List{self.definition.pascal_name}",
+                logical_id=list_rows(self.definition).function,
                 module="list_items",
                 service=f"list-{name}",
                 description=f"Lists the read model of {name}",

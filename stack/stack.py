@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from aws_cdk import CfnOutput, CfnParameter, IStackSynthesizer, Stack
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
-from stack.api import Api, Route
+from handlers.api.routes import Function, all_routes
+from stack.api import Api
 from stack.event_store import EventStore
 from stack.function import EsFunction, FunctionSpec, Platform, flag
 from stack.observability import Observability
@@ -49,8 +50,8 @@ class EsStack(Stack):
         ]
         self.replay = Replay(self, self.platform, self.store, self.projections)
         self.reconciler = Reconciler(self, self.platform, self.store, self.projections, self.replay)
-        routes = self._routes()
-        self.api = Api(self, settings, routes, self._api_key())
+        behind_api = self._functions_behind_api()
+        self.api = Api(self, settings, all_routes(projections.values()), behind_api, self._api_key())
         self.observability = Observability(
             self,
             store=self.store,
@@ -58,19 +59,19 @@ class EsStack(Stack):
             projections=self.projections,
             replay=self.replay,
             reconciler=self.reconciler,
-            functions=self._functions(routes),
+            functions=[*behind_api.values(), *self._functions_behind_queues()],
         )
         self._outputs()
 
-    def _functions(self, routes: Sequence[Route]) -> list[EsFunction]:
-        """List every function once, those behind the API first."""
-        behind_queues = [
-            self.publisher.function,
-            *(each.projector for each in self.projections),
-            self.replay.worker,
-            self.reconciler.function,
-        ]
-        return list(dict.fromkeys([*(route.function for route in routes), *behind_queues]))
+    def _functions_behind_api(self) -> dict[str, EsFunction]:
+        """Make the functions that serve routes; returns them by logical id."""
+        listers = [each.lister for each in self.projections]
+        functions = [self._add_event(), *listers, self._trigger_replay(), self._mend(), self._browse()]
+        return {function.spec.logical_id: function for function in functions}
+
+    def _functions_behind_queues(self) -> list[EsFunction]:
+        projectors = [each.projector for each in self.projections]
+        return [self.publisher.function, *projectors, self.replay.worker, self.reconciler.function]
 
     def _api_key(self) -> str:
         parameter = CfnParameter(
@@ -83,26 +84,8 @@ class EsStack(Stack):
         )
         return parameter.value_as_string
 
-    def _routes(self) -> list[Route]:
-        append, replay, mend, browse = self._add_event(), self._trigger_replay(), self._mend(), self._browse()
-        return [
-            Route("POST", "/addEvent", append),
-            Route("POST", "/addEvents", append),
-            *(Route("GET", f"/list{each.definition.pascal_name}", each.lister) for each in self.projections),
-            Route("POST", "/triggerReplay", replay),
-            Route("POST", "/projections/{name}/rollback", replay),
-            Route("POST", "/projections/{name}/resume", mend),
-            Route("POST", "/projections/{name}/skip", mend),
-            Route("GET", "/projections", browse),
-            Route("GET", "/streams", browse),
-            Route("GET", "/streams/{streamId}/events", browse),
-            Route("GET", "/replays", browse),
-            Route("GET", "/replays/{replayId}", browse),
-            Route("GET", "/openapi.json", browse),
-        ]
-
     def _add_event(self) -> EsFunction:
-        spec = FunctionSpec("AddEvent", "add_event", "add-event", "Appends events")
+        spec = FunctionSpec(Function.ADD_EVENT, "add_event", "add-event", "Appends events")
         environment = {
             "EVENTS_TABLE": self.store.events.table_name,
             "IDEMPOTENCY_TABLE": self.store.idempotency.table_name,
@@ -113,7 +96,9 @@ class EsStack(Stack):
         return function
 
     def _trigger_replay(self) -> EsFunction:
-        spec = FunctionSpec("TriggerReplay", "trigger_replay", "trigger-replay", "Starts replays and roll-backs")
+        spec = FunctionSpec(
+            Function.TRIGGER_REPLAY, "trigger_replay", "trigger-replay", "Starts replays and roll-backs"
+        )
         environment = {**self._reading(), "REPLAY_QUEUE_URL": self.replay.queue.queue.queue_url}
         function = EsFunction(self, spec, self.platform, environment)
         self.store.allow_reading(function)
@@ -125,7 +110,7 @@ class EsStack(Stack):
         return function
 
     def _mend(self) -> EsFunction:
-        spec = FunctionSpec("Mend", "mend", "mend", "Resumes halted streams and skips events")
+        spec = FunctionSpec(Function.MEND, "mend", "mend", "Resumes halted streams and skips events")
         environment = {
             "EVENTS_TABLE": self.store.events.table_name,
             "PROJECTIONS": described(self.projections),
@@ -139,7 +124,9 @@ class EsStack(Stack):
         return function
 
     def _browse(self) -> EsFunction:
-        spec = FunctionSpec("Browse", "browse", "browse", "Answers questions about streams, projections and replays")
+        spec = FunctionSpec(
+            Function.BROWSE, "browse", "browse", "Answers questions about streams, projections and replays"
+        )
         function = EsFunction(self, spec, self.platform, self._reading())
         self.store.allow_reading(function)
         self.store.allow_listing_streams(function)

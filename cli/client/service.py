@@ -11,7 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from cli.client.http import Answer
 from cli.errors import CliError, NotFoundError
-from handlers.api.request import path_segment
+from handlers.api.route import path_segment
 from handlers.projection.definition import Projection
 from handlers.projection.jobs import DONE, FAILED, REPLAY, REWIND, ROLLBACK
 

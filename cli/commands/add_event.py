@@ -14,9 +14,10 @@ from cli.errors import CliError, UsageError
 from cli.eventdata import given_data, lacking, lacking_error, unknown_type_note
 from cli.session import Session
 from cli.terminal.text import visible
+from handlers.api.routes import IDEMPOTENCY_KEY
 from handlers.catalogue import known_types
 from handlers.projections.test_items import TEST_STREAM
-from handlers.store.limits import MAX_IDEMPOTENCY_KEY_CHARACTERS, idempotency_key_faults
+from handlers.validation import Validator
 
 
 @command()
@@ -97,11 +98,8 @@ def add_event(
 
 
 def _check_key(key: str | None) -> None:
-    if key is not None and idempotency_key_faults(key, "--idempotency-key"):
-        raise UsageError(
-            "--idempotency-key can't be used: it travels in an HTTP header",
-            f"Use 1 to {MAX_IDEMPOTENCY_KEY_CHARACTERS} printable ASCII characters.",
-        )
+    for fault in [] if key is None else Validator(IDEMPOTENCY_KEY)(key):
+        raise UsageError(f"--idempotency-key {fault.detail}", "It is sent as an HTTP header.")
 
 
 def _asked_type(session: Session) -> str:

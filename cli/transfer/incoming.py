@@ -9,11 +9,13 @@ from typing import Any
 
 from cli.transfer.files import BadLineError
 from handlers import catalogue
-from handlers.api.newevent import Surroundings, read_event
+from handlers.api.newevent import EventContext, read_event
+from handlers.api.route import integer, record
 from handlers.clock import parse_rfc3339, rfc3339
 from handlers.errors import TooLarge
 from handlers.exactjson import NotJson, dumps, loads
-from handlers.store.limits import MAX_SAFE_INTEGER, check_sizes, integer_faults
+from handlers.store.limits import MAX_SAFE_INTEGER, check_sizes
+from handlers.validation import Validator
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,12 @@ class Incoming:
 
 
 # Whether a time is in the future is for the store's clock to say: this machine's may be wrong.
-_ANY_TIME = Surroundings(request_id="", caller=None, now=datetime(9000, 1, 1, tzinfo=UTC), strict=False, importing=True)
+_ANY_TIME = EventContext(request_id="", caller=None, now=datetime(9000, 1, 1, tzinfo=UTC), strict=False, importing=True)
+
+
+_positions = Validator(
+    record(optional={"eventId": integer(0, MAX_SAFE_INTEGER - 1), "expectedVersion": integer(-1, MAX_SAFE_INTEGER - 1)})
+)
 
 
 def read_line(number: int, raw: bytes) -> Incoming:
@@ -75,20 +82,13 @@ def read_line(number: int, raw: bytes) -> Incoming:
 def _take_event_id(event: dict[str, Any]) -> int | None:
     """Take eventId and expectedVersion, which say the same, out of an event."""
     given = {name: event.pop(name) for name in ("eventId", "expectedVersion") if name in event}
-    faults = []
-    for name, value in given.items():
-        low = 0 if name == "eventId" else -1
-        faults += [f"{each.pointer} {each.detail}" for each in _whole(value, name, low)]
+    faults = _positions(given)
     if faults:
-        raise BadLineError(faults)
+        raise BadLineError([f"{fault.pointer} {fault.detail}" for fault in faults])
     meant = {value if name == "eventId" else value + 1 for name, value in given.items()}
     if len(meant) > 1:
         raise BadLineError([f"eventId {given['eventId']} and expectedVersion {given['expectedVersion']} contradict"])
     return meant.pop() if meant else None
-
-
-def _whole(value: Any, name: str, low: int) -> Any:
-    return integer_faults(value, f"/{name}", low=low, high=MAX_SAFE_INTEGER - 1)
 
 
 def same_event(incoming: Incoming, stored: Mapping[str, Any]) -> bool:

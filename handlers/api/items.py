@@ -2,58 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from handlers import exactjson
 from handlers.api import http
 from handlers.api.page_tokens import ROWS, page_token
-from handlers.api.query import Query
 from handlers.api.request import Request
 from handlers.api.response import Response, fitting, page_response
+from handlers.api.routes import list_rows
+from handlers.api.schemas import stream_id_faults
 from handlers.errors import NotFound
 from handlers.events import StreamId
 from handlers.projection import Projection, rows
 from handlers.projection.port import ReadModel
 from handlers.projection.reading import read_page
-from handlers.store import limits
-
-# A page is at most 1 MB, which is some thousands of small rows; with 1,000 the answer stays quick to read and to send.
-MAX_ITEMS = 1000
+from handlers.store.limits import MAX_SAFE_INTEGER
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
-    """What the routes need: the projections, and the read model of each by name."""
+class RowRoutes:
+    """List the rows of one projection, from the read model of that name."""
 
-    projections: Iterable[Projection]
+    projection: Projection
     read_model: Callable[[str], ReadModel]
 
     def routes(self) -> http.Routes:
-        return {f"GET /list{each.pascal_name}": partial(self.list_items, each) for each in self.projections}
+        return {list_rows(self.projection): self.list_rows}
 
-    def list_items(self, projection: Projection, request: Request) -> Response:
+    def list_rows(self, request: Request) -> Response:
         """List rows in the order of their keys, a page at a time; further pages are of the generation of the first."""
-        query = Query(request, ("limit", "nextToken", "streamId"))
-        limit = query.integer("limit", MAX_ITEMS, low=1, high=MAX_ITEMS)
-        asked = query.text("streamId")
+        projection, asked = self.projection, request.query.get("streamId")
 
         def is_issued(name: str, stream: str, generation: int, key: str) -> bool:
             ours = name == projection.name and asked in (None, stream)
             return ours and _is_position(projection, stream, generation, key)
 
-        token = query.token("nextToken", ROWS, str, str, int, str, valid=is_issued)
-        stream_id = StreamId(token[1]) if token else _stream(projection, query)
-        query.check()
+        token = request.page_token(ROWS, str, str, int, str, valid=is_issued)
+        stream_id = StreamId(token[1]) if token else _stream(projection, request)
+        request.check()
         if not projection.follows(stream_id):
             raise NotFound(f"the projection {projection.name} does not follow stream {stream_id!r}")
         page = read_page(
             self.read_model(projection.name),
             stream_id,
             key=projection.key,
-            limit=limit,
+            limit=request.query["limit"],
             after=token[3] if token else None,
             generation=token[2] if token else None,
         )
@@ -72,17 +67,15 @@ def _is_position(projection: Projection, stream_id: str, generation: int, key: s
         rows.check_key(key)
     except rows.Unstorable:
         return False
-    faults = limits.stream_id_faults(stream_id, "") + limits.integer_faults(generation, "", low=0)
-    return not faults and projection.follows(stream_id)
+    valid = not stream_id_faults(stream_id) and 0 <= generation <= MAX_SAFE_INTEGER
+    return valid and projection.follows(stream_id)
 
 
-def _stream(projection: Projection, query: Query) -> StreamId:
-    """Return the stream that is asked for: the projection's only one unless the query says."""
-    given = query.text("streamId")
+def _stream(projection: Projection, request: Request) -> StreamId:
+    """Return the stream whose rows to list: the projection's only one unless the query says."""
+    given = request.query.get("streamId")
+    if given is None and projection.streams and len(projection.streams) == 1:
+        return projection.streams[0]
     if given is None:
-        if projection.streams and len(projection.streams) == 1:
-            return projection.streams[0]
-        query.fault("streamId", f"is needed: the projection {projection.name} follows several streams")
-        return StreamId("")
-    query.faults += limits.stream_id_faults(given, "query:streamId")
-    return StreamId(given)
+        request.fault("query:streamId", f"is required: the projection {projection.name} follows several streams")
+    return StreamId(given or "")

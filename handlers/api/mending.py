@@ -1,4 +1,4 @@
-"""``resume`` and ``skip``: setting a halted stream of a projection going again (P5)."""
+"""``POST /projections/{name}/resume`` and ``…/skip``: recovering halted streams (P5)."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from handlers.api import http
-from handlers.api.body import read_object
-from handlers.api.replays import known, stream_faults
-from handlers.api.request import Request
-from handlers.api.response import Response, distinct, json_response
+from handlers.api.request import Request, named_projection
+from handlers.api.response import Response, json_response
+from handlers.api.routes import RESUME, SKIP
 from handlers.clock import Clock, rfc3339
-from handlers.errors import Conflict, Contended, Fault, InvalidInput, NotFound
+from handlers.errors import Conflict, Contended, NotFound
 from handlers.events import StreamId
 from handlers.projection import Projection, transitions
 from handlers.projection.port import Outdated, ReadModel
 from handlers.projection.state import StreamState
 from handlers.projection.transitions import StateChange
-from handlers.store import EventStore, limits
+from handlers.store import EventStore
 
 # A halted stream's state hardly ever changes: losing this often means that something else is wrong.
 MAX_LOST_RACES = 10
@@ -27,58 +26,45 @@ Change = Callable[[StreamState], StateChange]
 
 
 @dataclass(frozen=True, slots=True)
-class Mending:
-    """What the routes need.
+class RecoveryRoutes:
+    """Resume halted streams, or skip the event that a stream is halted at.
 
     Attributes
     ----------
-    nudge
-        Sends a message to a projection's queue, so that it looks at a stream afresh: the projection's name, the
-        stream, its head.
+    trigger
+        Makes a projection look at a stream again, by a message to its queue: the projection's name, the stream, its head.
     """
 
     store: Callable[[], EventStore]
     projections: Callable[[], Mapping[str, Projection]]
     read_model: Callable[[str], ReadModel]
     clock: Clock
-    nudge: Callable[[str, StreamId, int], None]
+    trigger: Callable[[str, StreamId, int], None]
 
     def routes(self) -> http.Routes:
-        return {"POST /projections/{name}/resume": self.resume, "POST /projections/{name}/skip": self.skip}
+        return {RESUME: self.resume, SKIP: self.skip}
 
     def resume(self, request: Request) -> Response:
-        """Try again what halted: one stream, or every one of the projection."""
-        projection = self.projections()[known(request, self.projections())]
-        body, faults = read_object(request, ("streamId",))
-        faults += stream_faults(body)
-        if faults:
-            raise InvalidInput(distinct(faults))
-        only = StreamId(body["streamId"]) if "streamId" in body else None
+        """Retry the event that a stream is halted at: of one stream, or of every halted one of the projection."""
+        projection = named_projection(request, self.projections())
         resumed = []
-        for stream_id in self._halted(projection, only):
+        for stream_id in self._halted(projection, request.body.get("streamId")):
             event_id = self._change(projection, stream_id, None, transitions.resume)
             resumed.append({"streamId": stream_id, "eventId": event_id})
         return json_response(202, {"projection": projection.name, "streams": resumed})
 
     def skip(self, request: Request) -> Response:
-        """Step over the event that a stream halted at, and leave a record of it."""
-        projection = self.projections()[known(request, self.projections())]
-        body, faults = read_object(request, ("streamId", "eventId"))
-        faults += stream_faults(body, required=True)
-        if "eventId" in body:
-            faults += limits.integer_faults(body["eventId"], "/eventId", low=0)
-        else:
-            faults.append(Fault("/eventId", "is missing"))
-        if faults:
-            raise InvalidInput(distinct(faults))
-        stream_id, at = StreamId(body["streamId"]), rfc3339(self.clock.now())
+        """Skip the event that a stream is halted at, and keep a record of it."""
+        projection = named_projection(request, self.projections())
+        stream_id, at = StreamId(request.body["streamId"]), rfc3339(self.clock.now())
         self._must_follow(projection, stream_id)
-        skipped = self._change(projection, stream_id, body["eventId"], lambda state: transitions.skip(state, at))
+        event_id: int = request.body["eventId"]
+        skipped = self._change(projection, stream_id, event_id, lambda state: transitions.skip(state, at))
         answer: dict[str, Any] = {"projection": projection.name, "streamId": stream_id}
         return json_response(200, {**answer, "eventId": skipped, "checkpoint": skipped})
 
     def _halted(self, projection: Projection, only: StreamId | None) -> list[StreamId]:
-        """Return the streams to resume; one that was asked for need not be halted to be looked at."""
+        """Return the streams to resume: the one that was asked for, halted or not, or all that are halted."""
         if only is not None:
             self._must_follow(projection, only)
             return [only]
@@ -94,13 +80,13 @@ class Mending:
             raise NotFound(f"the projection {projection.name} does not follow stream {stream_id!r}")
 
     def _change(self, projection: Projection, stream_id: StreamId, event_id: int | None, change: Change) -> int:
-        """Change the state of a halted stream and nudge its projection; returns the event that it was halted at."""
+        """Change the state of a halted stream and trigger its projection; returns the event that it was halted at."""
         read_model = self.read_model(projection.name)
         halted_at = -1
         for _ in range(MAX_LOST_RACES):
             state = read_model.load(stream_id).state
             if state.halted is None or not state.is_halted:
-                # boto3 repeats a call whose answer was lost: then it was our own change that came first.
+                # boto3 repeats a call whose answer was lost: the change that came first may be this call's own.
                 ours = halted_at >= 0 and (event_id is None or str(event_id) in state.skipped)
                 if not ours:
                     raise Conflict(f"stream {stream_id!r} is not halted in the projection {projection.name}")
@@ -117,5 +103,5 @@ class Mending:
             break
         else:
             raise Contended(f"the state of stream {stream_id!r} is contended; try again")
-        self.nudge(projection.name, stream_id, self.store().head(stream_id))
+        self.trigger(projection.name, stream_id, self.store().head(stream_id))
         return halted_at

@@ -1,30 +1,31 @@
-"""Reading one event of a request: its shape, the limits, the catalogue; every fault with its place."""
+"""Reading one event of a request: its schema, the limits, the catalogue; every fault with its place."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from handlers import catalogue, exactjson
+from handlers.api.schemas import IMPORTED_EVENT, NEW_EVENT
 from handlers.clock import parse_rfc3339, rfc3339
-from handlers.errors import Fault, pointer
+from handlers.core.dynamodb_limits import NESTING_LEVELS
+from handlers.errors import Fault
 from handlers.events import NewEvent, StreamId
 from handlers.projection import rows
 from handlers.store import limits
+from handlers.validation import Validator
 
-REQUIRED = ("streamId", "type", "data")
-OPTIONAL = ("expectedVersion", "metadata")
-# An import brings what was stored elsewhere: when it happened, and in which form of its type.
-IMPORTED = ("timeStamp", "schemaVersion")
-
-# Clocks differ: what another machine has just stored is not "in the future" for being a little ahead of us.
+# Clocks differ: what another machine has just stored is not "in the future" for being a little ahead of this one.
 MAX_CLOCK_SKEW = timedelta(minutes=1)
+
+_new, _imported = Validator(NEW_EVENT), Validator(IMPORTED_EVENT)
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What matters to reading an event besides the event.
+class EventContext:
+    """What reading an event depends on, apart from the event.
 
     Attributes
     ----------
@@ -35,7 +36,7 @@ class Surroundings:
     strict
         Whether types outside the catalogue are refused.
     importing
-        Whether ``timeStamp`` and ``schemaVersion`` may be given.
+        Whether ``timeStamp`` and ``schemaVersion`` are allowed.
     """
 
     request_id: str
@@ -45,26 +46,23 @@ class Surroundings:
     importing: bool
 
 
-def read_event(value: Any, place: str, around: Surroundings) -> tuple[NewEvent | None, list[Fault]]:
+def read_event(value: Any, place: str, context: EventContext) -> tuple[NewEvent | None, list[Fault]]:
     """Read an event of a request body.
 
     Returns
     -------
-    The event when nothing is wrong with it, else None; and every fault, with pointers that begin with ``place``.
+    The event where it is valid, else None; and every fault, with pointers that begin with ``place``.
     """
-    if not isinstance(value, dict):
-        return None, [Fault(place, "is not a JSON object")]
-    known = REQUIRED + OPTIONAL + (IMPORTED if around.importing else ())
-    faults = [Fault(place + pointer(name), "is missing") for name in REQUIRED if name not in value]
-    faults += _field_faults(value, place, around)
-    faults += (
-        Fault(place + pointer(name), f"is not known here (known: {', '.join(known)})")
-        for name in value
-        if name not in known
-    )
+    faults = (_imported if context.importing else _new)(value, place)
+    if isinstance(value, dict):
+        faulty = {fault.pointer.removeprefix(place).split("/")[1] for fault in faults if fault.pointer != place}
+        valid = {name: field for name, field in value.items() if name not in faulty}
+        # Data is held against the version of its type that it claims; where that is invalid, there is nothing to say.
+        needed = {"streamId", "type", "data"} | (value.keys() & {"schemaVersion"} if context.importing else set())
+        faults += _semantic_faults(valid, place, context, needed)
     if faults:
         return None, faults
-    metadata = _metadata(value, around)
+    metadata = _metadata(value, context)
     return (
         NewEvent(
             stream_id=StreamId(value["streamId"]),
@@ -79,75 +77,64 @@ def read_event(value: Any, place: str, around: Surroundings) -> tuple[NewEvent |
     )
 
 
-def _field_faults(value: dict[str, Any], place: str, around: Surroundings) -> list[Fault]:
-    """Check the fields that are there, each by itself, and then the data by its type."""
-    faults: list[Fault] = []
-    sound = True
-    for name, check in (
-        ("streamId", limits.stream_id_faults),
-        ("type", limits.type_faults),
-        ("data", limits.data_faults),
-    ):
-        found = check(value[name], place + pointer(name)) if name in value else []
-        sound = sound and name in value and not found
-        faults += found
-    if "metadata" in value:
-        faults += limits.metadata_faults(value["metadata"], place + pointer("metadata"))
-    if "expectedVersion" in value:
-        faults += limits.integer_faults(value["expectedVersion"], place + pointer("expectedVersion"), low=-1)
-    if "timeStamp" in value and around.importing:
-        faults += _time_faults(value["timeStamp"], place + pointer("timeStamp"), around.now)
-    if sound:
-        faults += _data_faults(value, place, around)
-    return faults
+def _semantic_faults(valid: dict[str, Any], place: str, context: EventContext, needed: Set[str]) -> Iterator[Fault]:
+    """Yield what a schema cannot say about the fields that are valid by it; data is examined if the needed ones are."""
+    for name in ("data", "metadata"):
+        if name in valid and limits.depth(valid[name]) > NESTING_LEVELS:
+            del valid[name]
+            yield Fault(f"{place}/{name}", f"must be at most {NESTING_LEVELS} levels deep")
+    if "timeStamp" in valid:
+        yield from _time_faults(valid["timeStamp"], f"{place}/timeStamp", context.now)
+    if valid.keys() >= needed:
+        yield from _data_faults(valid, place, context)
 
 
-def _time_faults(value: Any, place: str, now: datetime) -> list[Fault]:
+def _time_faults(value: str, place: str, now: datetime) -> Iterator[Fault]:
     try:
-        moment = parse_rfc3339(value) if isinstance(value, str) else None
+        if parse_rfc3339(value) > now + MAX_CLOCK_SKEW:
+            yield Fault(place, "must not be in the future")
     except ValueError:
-        moment = None
-    if moment is None:
-        return [Fault(place, "is not an RFC 3339 time with an offset, such as 2026-11-23T10:15:30.123Z")]
-    return [Fault(place, "is in the future")] if moment > now + MAX_CLOCK_SKEW else []
+        yield Fault(place, "must be an RFC 3339 time with an offset, such as 2026-11-23T10:15:30.123Z")
 
 
-def _data_faults(value: dict[str, Any], place: str, around: Surroundings) -> list[Fault]:
-    """Hold the data against its type's schema and what projections need; in the newest form, as they will see it."""
+def _data_faults(value: dict[str, Any], place: str, context: EventContext) -> Iterator[Fault]:
+    """Hold the data against its type's schema and what projections need, in the newest version, as they will see it."""
     event_type, data = value["type"], value["data"]
-    if around.strict and event_type not in catalogue.known_types():
-        known = ", ".join(catalogue.known_types())
-        return [Fault(place + "/type", f"is not in the catalogue, and this stack is strict (known: {known})")]
+    known = catalogue.known_types()
+    if context.strict and event_type not in known:
+        yield Fault(
+            f"{place}/type", f"must be in the catalogue, because this stack is strict (known: {', '.join(known)})"
+        )
+        return
     newest = catalogue.current_version(event_type)
-    if "schemaVersion" in value and around.importing:
-        # A type outside the catalogue may have any history elsewhere.
-        high = newest if event_type in catalogue.known_types() else limits.MAX_SAFE_INTEGER
-        faults = limits.integer_faults(value["schemaVersion"], place + "/schemaVersion", low=1, high=high)
-        if faults:
-            return faults
+    version = value.get("schemaVersion", newest)
+    if version > newest and event_type in known:  # a type outside the catalogue may have any history elsewhere
+        yield Fault(f"{place}/schemaVersion", f"must be a whole number from 1 to {newest}")
+        return
     try:
-        data = catalogue.upcast(event_type, value.get("schemaVersion", newest), data)
+        data = catalogue.upcast(event_type, version, data)
     except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
-        return [Fault(place + "/data", f"does not have the form of its schemaVersion: {type(error).__name__}")]
+        yield Fault(f"{place}/data", f"does not fit its schemaVersion: upcasting raised {type(error).__name__}")
+        return
     from handlers.projections import registry
 
-    faults = [Fault(place + "/data" + each.pointer, each.detail) for each in catalogue.validate(event_type, data)]
-    projections = registry().values()
-    return faults + rows.row_faults(projections, value["streamId"], event_type, data, place + "/data")
+    for fault in catalogue.validate(event_type, data):
+        yield Fault(f"{place}/data{fault.pointer}", fault.detail)
+    yield from rows.row_faults(registry().values(), value["streamId"], event_type, data, f"{place}/data")
 
 
-def _metadata(value: dict[str, Any], around: Surroundings) -> dict[str, Any] | None:
-    """Complete the metadata; an import's stays as it is, but for the actor.
+def _metadata(value: dict[str, Any], context: EventContext) -> dict[str, Any] | None:
+    """Complete the metadata; an import's is kept as given, except for the actor.
 
     The actor is always the identity that API Gateway checked, where it checked one. In an import, the actor that the event
     had elsewhere is kept as ``originalActor``, unless an earlier import has recorded one there.
     """
     given: dict[str, Any] | None = value.get("metadata")
     metadata = dict(given or {})
-    if "timeStamp" not in value and around.request_id:
-        metadata = {"correlationId": around.request_id} | metadata
-    if around.caller and metadata.get("actor") != around.caller:
-        if around.importing and "actor" in metadata:
+    if "timeStamp" not in value and context.request_id:
+        metadata = {"correlationId": context.request_id} | metadata
+    if context.caller and metadata.get("actor") != context.caller:
+        if context.importing and "actor" in metadata:
             metadata.setdefault("originalActor", metadata["actor"])
-        metadata["actor"] = around.caller
+        metadata["actor"] = context.caller
     return metadata or (given if "timeStamp" in value else None)

@@ -8,45 +8,37 @@ from itertools import islice
 from typing import Any
 
 from handlers.api import http
-from handlers.api.query import Query
 from handlers.api.request import Request
 from handlers.api.response import Response, json_response
+from handlers.api.routes import LIST_PROJECTIONS, list_rows
 from handlers.events import StreamId
 from handlers.projection import Projection
 from handlers.projection.port import ReadModel
 from handlers.projection.state import StreamState
-from handlers.store import EventStore, limits
-
-# Every stream costs a query for its head (some 5 ms): a thousand stay well below API Gateway's 29 seconds.
-DEFAULT_LIMIT, MAX_LIMIT = 100, 1000
+from handlers.store import EventStore
 
 LIVE, BEHIND, HALTED, REPLAYING = "live", "behind", "halted", "replaying"
 
 
 @dataclass(frozen=True, slots=True)
-class Overview:
-    """What the route needs: the store, the projections by name, and the read model of each."""
+class ProjectionRoutes:
+    """Describe projections: their read models against the heads of the store."""
 
     store: Callable[[], EventStore]
     projections: Callable[[], Mapping[str, Projection]]
     read_model: Callable[[str], ReadModel]
 
     def routes(self) -> http.Routes:
-        return {"GET /projections": self.list_projections}
+        return {LIST_PROJECTIONS: self.list_projections}
 
     def list_projections(self, request: Request) -> Response:
         """Describe every projection, or one (``name``), with up to ``limit`` of its streams, or one (``streamId``)."""
-        query = Query(request, ("name", "streamId", "limit"))
-        limit = query.integer("limit", DEFAULT_LIMIT, low=1, high=MAX_LIMIT)
-        projections = self.projections()
-        name = query.choice("name", tuple(projections))
-        stream_id = query.text("streamId")
-        if stream_id is not None:
-            query.faults += limits.stream_id_faults(stream_id, "query:streamId")
-        query.check()
+        projections, name, only = self.projections(), request.query.get("name"), request.query.get("streamId")
+        if name is not None and name not in projections:
+            request.fault("query:name", f"must be one of {', '.join(projections)}")
+        request.check()
         chosen = [each for each in projections.values() if name in (None, each.name)]
-        only = None if stream_id is None else StreamId(stream_id)
-        described = [self._describe(each, only, limit) for each in chosen]
+        described = [self._describe(each, only, request.query["limit"]) for each in chosen]
         return json_response(200, {"projections": described})
 
     def _describe(self, projection: Projection, only: StreamId | None, limit: int) -> dict[str, Any]:
@@ -55,7 +47,7 @@ class Overview:
         states = list(islice(_states(projection, read_model, only), limit + 1))
         return {
             "name": projection.name,
-            "listPath": f"/list{projection.pascal_name}",
+            "listPath": list_rows(projection).path,
             "follows": projection.streams,
             "eventTypes": list(projection.handlers),
             "fingerprint": projection.fingerprint(),

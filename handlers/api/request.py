@@ -1,115 +1,200 @@
-"""An API Gateway proxy event (REST API, payload version 1.0) as a plain record.
-
-API Gateway leaves path parameters percent-encoded, and so must they be decoded here; the embedded emulator decodes
-them before. A stream id that would suffer from a second decoding, or that a URL cannot carry (a slash, ``..``), goes
-as ``~`` and the unpadded base64url of its UTF-8 text instead: `path_segment` writes it, both ways of delivery keep it.
-"""
+"""An API Gateway proxy event (REST API, payload version 1.0), read as its route declares it."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote
 
-from handlers.errors import Fault, InvalidInput, TooLarge
+from handlers import exactjson
+from handlers.api.page_tokens import read_page_token
+from handlers.api.route import Body, Route, is_unicode, path_value
+from handlers.errors import Fault, InvalidInput, NotFound, TooLarge
+from handlers.projection import Projection
+from handlers.validation import distinct
 
-_PLAIN_SEGMENT = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
+# ASCII digits only (int() also takes blanks, underscores and other scripts); 16 are enough for 2^53.
+_INTEGER = re.compile(r"-?[0-9]{1,16}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Request:
-    """What a client asked for.
+    """A request to a route, with the values that are valid.
+
+    A handler adds to ``faults`` what it finds itself and calls `check` before it acts, so that a client learns all that
+    is wrong at once.
 
     Attributes
     ----------
-    resource
-        The route as the API declares it (``/streams/{streamId}/events``).
-    path
-        Path parameters as delivered; `path_value` decodes one.
-    query
-        Query parameters, each with all its values.
-    headers
-        By lower-case name.
+    path, query, headers
+        Values by name; where the schema has a default, it stands for a missing value. Those with faults are left out.
     body
-        As delivered; `text` decodes it.
+        The JSON value. Of an object, fields with faults are left out; with a fault of the whole it is ``{}``.
     request_id
         The API request's id.
     caller
         ARN of the IAM identity that signed the request, where API Gateway checked one.
+    faults
+        What is wrong with the rest.
     """
 
-    method: str
-    resource: str
     path: Mapping[str, str] = field(default_factory=dict)
-    query: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    query: Mapping[str, Any] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
-    body: str = ""
-    is_base64: bool = False
+    body: Any = None
     request_id: str = ""
     caller: str | None = None
+    faults: list[Fault] = field(default_factory=list)
 
-    def text(self, limit_bytes: int) -> str:
-        """Return the body as text.
+    def fault(self, place: str, detail: str) -> None:
+        """Record a fault: ``query:limit`` or ``/streamId``, and what is wrong as a sentence without its subject."""
+        self.faults.append(Fault(place, detail))
 
-        Raises
-        ------
-        TooLarge
-            It is longer than the limit.
-        InvalidInput
-            It is no UTF-8 text.
+    def page_token(self, kind: str, *types: type[str] | type[int], valid: Callable[..., bool]) -> list[Any] | None:
+        """Return the parts of the page token ``nextToken``; None where it is missing or, with a fault, invalid.
+
+        Parameters
+        ----------
+        valid
+            Tells whether the parts are a position that this list could have issued.
         """
-        try:
-            raw = base64.b64decode(self.body) if self.is_base64 else self.body.encode(errors="surrogatepass")
-            if len(raw) > limit_bytes:
-                raise TooLarge("the request body", len(raw), limit_bytes)
-            return raw.decode()
-        except (binascii.Error, UnicodeDecodeError) as error:
-            raise InvalidInput([Fault("", "is not UTF-8 text")]) from error
+        given = self.query.get("nextToken")
+        if given is None:
+            return None
+        parts = read_page_token(given, kind, *types)
+        if parts is None or not valid(*parts):
+            self.fault("query:nextToken", "is not a page token of this list; start again without one")
+            return None
+        return parts
 
-    def path_value(self, name: str) -> str:
-        """Return a path parameter, decoded.
-
-        Raises
-        ------
-        InvalidInput
-            It is neither percent-encoded UTF-8 nor, after a ``~``, base64url of UTF-8.
-        """
-        given = self.path.get(name, "")
-        try:
-            if given.startswith("~"):
-                padded = given[1:] + "=" * (-len(given[1:]) % 4)
-                return base64.b64decode(padded, altchars=b"-_", validate=True).decode()
-            return unquote(given, errors="strict")
-        except (ValueError, binascii.Error) as error:
-            raise InvalidInput([Fault(f"path:{name}", "is not percent-encoded UTF-8 text")]) from error
+    def check(self) -> None:
+        """Raise `InvalidInput` where there are faults."""
+        if self.faults:
+            raise InvalidInput(distinct(self.faults))
 
 
-def path_segment(value: str) -> str:
-    """Write a value as a path segment that every client, gateway and emulator delivers unchanged."""
-    if _PLAIN_SEGMENT.fullmatch(value):
-        return value
-    return "~" + base64.urlsafe_b64encode(value.encode()).decode().rstrip("=")
+def read_request(route: Route, event: Mapping[str, Any]) -> Request:
+    """Read a proxy event; whatever is missing or ``null`` in it counts as empty.
 
-
-def parse_request(event: Mapping[str, Any]) -> Request:
-    """Read a proxy event; whatever is missing or ``null`` in it counts as empty."""
+    Raises
+    ------
+    TooLarge
+        The body is over the route's limit.
+    InvalidInput
+        The body is not JSON.
+    """
+    faults: list[Fault] = []
+    given: dict[str, Any] = {
+        "path": dict(_path_values(event.get("pathParameters") or {}, faults)),
+        "query": dict(_query_values(route, event, faults)),
+        "header": dict(_headers(route, event)),
+    }
+    if route.body is not None:
+        given["body"] = _body(route.body, event)
+    faults += [_taken_out(given, fault) for fault in route.validate(given)]
+    defaults = {name: schema["default"] for name, schema in route.query.items() if "default" in schema}
     context = event.get("requestContext") or {}
-    headers = {name: values[-1] for name, values in (event.get("multiValueHeaders") or {}).items() if values}
-    headers |= event.get("headers") or {}
-    query = {name: (value,) for name, value in (event.get("queryStringParameters") or {}).items()}
-    query |= {name: tuple(all_) for name, all_ in (event.get("multiValueQueryStringParameters") or {}).items() if all_}
     return Request(
-        method=str(event.get("httpMethod") or ""),
-        resource=str(event.get("resource") or event.get("path") or ""),
-        path=event.get("pathParameters") or {},
-        query=query,
-        headers={name.lower(): str(value) for name, value in headers.items()},
-        body=str(event.get("body") or ""),
-        is_base64=bool(event.get("isBase64Encoded")),
-        request_id=str(context.get("requestId") or ""),
+        path=given["path"],
+        query={**defaults, **given["query"]},
+        headers=given["header"],
+        body=given.get("body"),
+        request_id=request_id(event),
         caller=(context.get("identity") or {}).get("userArn") or None,
+        faults=faults,
     )
+
+
+def named_projection(request: Request, projections: Mapping[str, Projection]) -> Projection:
+    """Return the projection that the path names; the request has no faults then.
+
+    Raises
+    ------
+    NotFound
+        There is none of that name.
+    InvalidInput
+        The request has faults.
+    """
+    name = request.path.get("name")
+    if name is not None and name not in projections:
+        raise NotFound(f"there is no projection {name[:64]!r}; projections: {', '.join(projections)}")
+    request.check()
+    return projections[request.path["name"]]
+
+
+def request_id(event: Mapping[str, Any]) -> str:
+    """Return the id that API Gateway gave a request."""
+    return str((event.get("requestContext") or {}).get("requestId") or "")
+
+
+def _path_values(parameters: Mapping[str, str], faults: list[Fault]) -> Iterator[tuple[str, str]]:
+    for name, segment in parameters.items():
+        try:
+            yield name, path_value(segment)
+        except ValueError:
+            faults.append(Fault(f"path:{name}", "must be percent-encoded UTF-8 text"))
+
+
+def _query_values(route: Route, event: Mapping[str, Any], faults: list[Fault]) -> Iterator[tuple[str, Any]]:
+    given = {name: (value,) for name, value in (event.get("queryStringParameters") or {}).items()}
+    given |= {name: tuple(all_) for name, all_ in (event.get("multiValueQueryStringParameters") or {}).items() if all_}
+    for name, values in given.items():
+        if len(values) > 1:
+            faults.append(Fault(f"query:{name}", f"must be given once, not {len(values)} times"))
+        elif not is_unicode(values[0]):
+            faults.append(Fault(f"query:{name}", "must be UTF-8 text"))
+        else:
+            is_integer = route.query.get(name, {}).get("type") == "integer" and _INTEGER.fullmatch(values[0])
+            yield name, int(values[0]) if is_integer else values[0]
+
+
+def _headers(route: Route, event: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the declared headers that are there; of several values the last one counts."""
+    values = {name: all_[-1] for name, all_ in (event.get("multiValueHeaders") or {}).items() if all_}
+    values |= event.get("headers") or {}
+    lowered = {name.lower(): str(value) for name, value in values.items()}
+    for name in route.headers:
+        if name.lower() in lowered:
+            yield name, lowered[name.lower()]
+
+
+def _body(body: Body, event: Mapping[str, Any]) -> Any:
+    text = _text(str(event.get("body") or ""), bool(event.get("isBase64Encoded")), body.max_bytes)
+    if not text.strip():
+        return {} if body.optional else None
+    try:
+        return exactjson.loads(text)
+    except exactjson.NotJson as error:
+        raise InvalidInput([Fault("", f"is not valid JSON: {error}")]) from error
+
+
+def _text(body: str, is_base64: bool, max_bytes: int) -> str:
+    try:
+        raw = base64.b64decode(body) if is_base64 else body.encode(errors="surrogatepass")
+        if len(raw) > max_bytes:
+            raise TooLarge("the request body", len(raw), max_bytes)
+        return raw.decode()
+    except (binascii.Error, UnicodeDecodeError) as error:
+        raise InvalidInput([Fault("", "is not UTF-8 text")]) from error
+
+
+def _taken_out(given: dict[str, Any], fault: Fault) -> Fault:
+    """Remove the field that a fault is in, or the whole part where it is in none; returns the fault at the client's place.
+
+    Places in the request (``/query/limit``, ``/body/streamId``) become ``query:limit`` and ``/streamId``.
+    """
+    _, part, *rest = fault.pointer.split("/", 2)
+    if not rest:
+        given[part] = {}
+    elif isinstance(given[part], dict):
+        given[part].pop(_unescaped(rest[0].partition("/")[0]), None)
+    if part == "body":
+        return Fault(fault.pointer.removeprefix("/body"), fault.detail)
+    return Fault(f"{part}:{_unescaped('/'.join(rest))}", fault.detail)
+
+
+def _unescaped(name: str) -> str:
+    return name.replace("~1", "/").replace("~0", "~")

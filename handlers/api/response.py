@@ -20,7 +20,7 @@ MAX_LAMBDA_RESPONSE_BYTES = 6_291_556
 # For status and headers, and for the fields of a page beside its list: the page token is the largest, under 3 KB.
 RESERVED_BYTES = 16 * 1024
 
-# A body of a megabyte can hold as many faults; the first hundred are enough to mend it by.
+# A body of a megabyte can hold as many faults; the first hundred are enough to fix it.
 MAX_FAULTS = 100
 # A key of the client's own making may be as long as the body; a pointer need not repeat all of it a hundred times.
 MAX_POINTER_CHARACTERS = 512
@@ -92,14 +92,6 @@ def problem(error: EsError, request_id: str) -> Response:
     if error.status == 503:
         headers["Retry-After"] = "1"
     return json_response(error.status, document, headers)
-
-
-def distinct(faults: Iterable[Fault]) -> list[Fault]:
-    """Return the first fault of each place, in their order: what a schema and a limit both found is one fault."""
-    first: dict[str, Fault] = {}
-    for each in faults:
-        first.setdefault(each.pointer, each)
-    return list(first.values())
 
 
 def _summary(faults: tuple[Fault, ...]) -> str:

@@ -8,35 +8,30 @@ from dataclasses import dataclass
 from handlers import exactjson
 from handlers.api import http
 from handlers.api.page_tokens import EVENTS, STREAMS, page_token
-from handlers.api.query import Query
 from handlers.api.request import Request
 from handlers.api.response import Response, fitting, json_response, page_response
+from handlers.api.routes import BACKWARD, FORWARD, LIST_EVENTS, LIST_STREAMS
+from handlers.api.schemas import stream_id_faults
 from handlers.errors import NotFound
 from handlers.events import NO_EVENTS, Event, EventId, StreamId
-from handlers.store import EventStore, limits
-
-DEFAULT_LIMIT = 100
-MAX_LIMIT = 1000
-
-FORWARD, BACKWARD = "forward", "backward"
+from handlers.store import EventStore
+from handlers.store.limits import MAX_SAFE_INTEGER
 
 
 @dataclass(frozen=True, slots=True)
-class Streams:
-    """What the routes need: the event store, asked at the first request."""
+class StreamRoutes:
+    """Read the event store, which is asked for at the first request."""
 
     store: Callable[[], EventStore]
 
     def routes(self) -> http.Routes:
-        return {"GET /streams": self.list_streams, "GET /streams/{streamId}/events": self.list_events}
+        return {LIST_STREAMS: self.list_streams, LIST_EVENTS: self.list_events}
 
     def list_streams(self, request: Request) -> Response:
         """List the streams; a new one shows up within about a second."""
-        query = Query(request, ("limit", "nextToken"))
-        limit = query.integer("limit", DEFAULT_LIMIT, low=1, high=MAX_LIMIT)
-        token = query.token("nextToken", STREAMS, str, valid=lambda last: not limits.stream_id_faults(last, ""))
-        query.check()
-        page = self.store().streams(limit=limit, after=token[0] if token else None)
+        token = request.page_token(STREAMS, str, valid=lambda last: not stream_id_faults(last))
+        request.check()
+        page = self.store().streams(limit=request.query["limit"], after=token[0] if token else None)
         return json_response(
             200,
             {
@@ -47,22 +42,18 @@ class Streams:
 
     def list_events(self, request: Request) -> Response:
         """List events of one stream in the order asked for."""
-        stream_id = StreamId(request.path_value("streamId"))
-        query = Query(request, ("from", "limit", "direction", "nextToken"))
-        query.faults += limits.stream_id_faults(stream_id, "path:streamId")
-        limit = query.integer("limit", DEFAULT_LIMIT, low=1, high=MAX_LIMIT)
-        first: int | None = query.integer("from", 0) if query.text("from") is not None else None
-        direction = query.choice("direction", (FORWARD, BACKWARD))
+        first, direction = request.query.get("from"), request.query.get("direction")
 
         def is_issued(stream: str, position: int, way: str) -> bool:
             goes_on = way == direction or (direction is None and way in (FORWARD, BACKWARD))
-            return stream == stream_id and goes_on and not limits.integer_faults(position, "", low=0)
+            return stream == request.path.get("streamId") and goes_on and 0 <= position <= MAX_SAFE_INTEGER
 
-        token = query.token("nextToken", EVENTS, str, int, str, valid=is_issued)
+        token = request.page_token(EVENTS, str, int, str, valid=is_issued)
         if token:
             _, first, direction = token
-        query.check()
-        return self._page(stream_id, first, limit, backwards=direction == BACKWARD)
+        request.check()
+        stream_id = StreamId(request.path["streamId"])
+        return self._page(stream_id, first, request.query["limit"], backwards=direction == BACKWARD)
 
     def _page(self, stream_id: StreamId, first: int | None, limit: int, *, backwards: bool) -> Response:
         store = self.store()

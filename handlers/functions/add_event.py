@@ -1,8 +1,9 @@
-"""``POST /addEvent`` and ``POST /addEvents``."""
+"""The function ``AddEvent``."""
 
 from handlers import runtime
 from handlers.api import http
-from handlers.api.appending import Appending
+from handlers.api.appending import EventRoutes
+from handlers.api.routes import Function
 from handlers.clock import SystemClock
 
-handler = http.serve(Appending(runtime.event_store, SystemClock(), strict=runtime.flag("STRICT")).routes())
+handler = http.serve(Function.ADD_EVENT, EventRoutes(runtime.event_store, SystemClock(), strict=runtime.flag("STRICT")))

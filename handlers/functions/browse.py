@@ -1,17 +1,18 @@
-"""``GET /streams…``, ``/replays…``, ``/projections``, ``/openapi.json``."""
+"""The function ``Browse``: whatever is read, except rows."""
 
 from handlers import runtime
-from handlers.api import contract, http
-from handlers.api.overview import Overview
-from handlers.api.replays import Reporting
-from handlers.api.streams import Streams
+from handlers.api import http
+from handlers.api.openapi import ContractRoutes
+from handlers.api.overview import ProjectionRoutes
+from handlers.api.replays import ReplayRoutes
+from handlers.api.routes import Function
+from handlers.api.streams import StreamRoutes
 from handlers.projections import registry
 
 handler = http.serve(
-    {
-        **Streams(runtime.event_store).routes(),
-        **Reporting(registry, runtime.replay_jobs, runtime.replays).routes(),
-        **Overview(runtime.event_store, registry, runtime.read_model).routes(),
-        **contract.routes(),
-    }
+    Function.BROWSE,
+    StreamRoutes(runtime.event_store),
+    ReplayRoutes(registry, runtime.replay_jobs, runtime.replays),
+    ProjectionRoutes(runtime.event_store, registry, runtime.read_model),
+    ContractRoutes(registry),
 )

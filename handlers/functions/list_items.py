@@ -1,8 +1,10 @@
-"""``GET /list<Name>`` of one projection."""
+"""The function ``List<Name>`` of one projection."""
 
 from handlers import runtime
 from handlers.api import http
-from handlers.api.items import Listing
-from handlers.projections import registry
+from handlers.api.items import RowRoutes
+from handlers.api.routes import list_rows
 
-handler = http.serve(Listing(registry().values(), runtime.read_model).routes())
+(name,) = runtime.resources()
+projection = runtime.projection(name)
+handler = http.serve(list_rows(projection).function, RowRoutes(projection, runtime.read_model))

@@ -8,27 +8,12 @@ from typing import Any
 
 from handlers import messages, runtime
 from handlers.clock import Clock, SystemClock
-from handlers.events import EventId
-from handlers.messages import Hint
 from handlers.projection.reconcile import Lag, lags, retire, unfinished_replay, worst
 
 # SQS takes ten messages a batch.
 MAX_BATCH_ENTRIES = 10
 # What is left of the function's time when it stops looking; the next run, a minute later, begins at another stream.
 RESERVE_MS = 10_000
-
-
-def nudge_entry(lag: Lag, salt: str) -> dict[str, str]:
-    """Return the queue entry that makes a projector look at a stream afresh.
-
-    Its group is the stream's, as for live messages (P7); its deduplication id is salted, else the five-minute
-    deduplication would swallow it.
-    """
-    return {
-        "MessageBody": messages.encode(Hint(lag.stream_id, EventId(lag.head), fresh=True)),
-        "MessageGroupId": messages.stream_hash(lag.stream_id),
-        "MessageDeduplicationId": messages.deduplication_id(lag.stream_id, lag.head, salt),
-    }
 
 
 def send_batches(entries: Sequence[Mapping[str, str]], sqs: Any, queue_url: str) -> int:
@@ -55,7 +40,7 @@ def reconcile(name: str, clock: Clock, has_time: Callable[[], bool]) -> dict[str
             replays += 1
             runtime.send_replay(name, replay_id, lag.stream_id)
     salt = clock.now().isoformat()
-    entries = [nudge_entry(lag, salt) for lag in found if lag.needs_nudge]
+    entries = [messages.trigger_entry(lag.stream_id, lag.head, salt) for lag in found if lag.needs_nudge]
     refused = send_batches(entries, runtime.client("sqs"), runtime.resources()[name].queue)
     return {
         "streams": len(found),

@@ -1,8 +1,9 @@
-"""``POST /triggerReplay`` and ``POST /projections/{name}/rollback``."""
+"""The function ``TriggerReplay``."""
 
 from handlers import runtime
 from handlers.api import http
-from handlers.api.replays import Triggering
+from handlers.api.replays import ReplayRoutes
+from handlers.api.routes import Function
 from handlers.projections import registry
 
-handler = http.serve(Triggering(registry, runtime.replays).routes())
+handler = http.serve(Function.TRIGGER_REPLAY, ReplayRoutes(registry, runtime.replay_jobs, runtime.replays))

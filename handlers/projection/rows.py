@@ -106,11 +106,11 @@ def row_faults(
 def _row_key_faults(data: dict[str, Any], key: str, place: str) -> list[Fault]:
     place += pointer(key)
     if key not in data:
-        return [Fault(place, "is missing")]
+        return [Fault(place, "is required")]
     try:
         check_key(data[key])
     except Unstorable as error:
-        return [Fault(place, f"cannot be a row's key: {error}")]
+        return [Fault(place, f"cannot be the key of a row: {error}")]
     return []
 
 

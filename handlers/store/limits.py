@@ -1,22 +1,24 @@
 """What may be stored (E8): every limit in one place, checked before anything is written. Pure.
 
+Lengths and ranges of single fields are part of the schemas in `handlers.api.schemas`; here is what a schema cannot say.
 The checks return faults, so that a request learns all that is wrong with it at once; only sizes raise, because a
-request that is too large is answered with its size rather than looked into.
+request that is too large is answered with its size rather than examined.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 from handlers.core.dynamodb_limits import ITEM_BYTES, NESTING_LEVELS, TRANSACTION_BYTES
-from handlers.errors import Fault, TooLarge, pointer
+from handlers.errors import TooLarge
 from handlers.events import NewEvent
 
 # A code point takes 4 bytes of UTF-8 at most, and a sort key, which the id is in the index of streams, holds 1,024.
 MAX_STREAM_ID_CHARACTERS = 256
 MAX_STREAM_ID_BYTES = 4 * MAX_STREAM_ID_CHARACTERS
+# Types are names in code, commands, log queries and filters: visible ASCII compares the same everywhere, and has no
+# look-alikes, no blanks to trim and no letters whose case depends on the locale. Names of CloudEvents and URIs fit.
 MAX_TYPE_CHARACTERS = 128
 # The margin is for attributes that later versions may add to an event.
 ITEM_MARGIN_BYTES = 1024
@@ -29,12 +31,6 @@ MAX_METADATA_ID_CHARACTERS = 256
 # The longest ARN of an identity: a user's, with a path of 512 characters, a name of 64 and some 40 around them (IAM and
 # AWS STS quotas). What is recorded as an actor must be accepted again by an import.
 MAX_ACTOR_CHARACTERS = 1024
-_METADATA_TEXTS = {
-    "correlationId": MAX_METADATA_ID_CHARACTERS,
-    "causationId": MAX_METADATA_ID_CHARACTERS,
-    "actor": MAX_ACTOR_CHARACTERS,
-    "originalActor": MAX_ACTOR_CHARACTERS,
-}
 MAX_IDEMPOTENCY_KEY_CHARACTERS = 256
 # Larger integers lose digits in JavaScript and other readers of JSON (RFC 8259, section 6).
 MAX_SAFE_INTEGER = 2**53 - 1
@@ -47,67 +43,6 @@ MAX_EVENTS_BODY_BYTES = 4 * 1024 * 1024
 # tests hold it against the items that the store makes.
 _ITEM_OVERHEAD_BYTES = 192
 
-# Types are names in code, commands, log queries and filters: visible ASCII compares the same everywhere, and has no
-# look-alikes, no blanks to trim and no letters whose case depends on the locale. Names of CloudEvents and URIs fit.
-_TYPE = re.compile(r"[!-~]{1,128}")
-
-
-def idempotency_key_faults(key: str, place: str) -> list[Fault]:
-    """Check an idempotency key: it travels in an HTTP header."""
-    if 1 <= len(key) <= MAX_IDEMPOTENCY_KEY_CHARACTERS and key.isascii() and key.isprintable():
-        return []
-    return [Fault(place, f"is not 1 to {MAX_IDEMPOTENCY_KEY_CHARACTERS} printable ASCII characters")]
-
-
-def stream_id_faults(value: Any, place: str) -> list[Fault]:
-    """Check a stream id: 1 to 256 characters of any Unicode text that is not all blank."""
-    if not isinstance(value, str):
-        return [Fault(place, "is not a string")]
-    if not 1 <= len(value) <= MAX_STREAM_ID_CHARACTERS:
-        return [Fault(place, f"has {len(value):,} characters, not 1 to {MAX_STREAM_ID_CHARACTERS}")]
-    if value.isspace():
-        return [Fault(place, "is blank")]
-    return _text_faults(value, place)
-
-
-def type_faults(value: Any, place: str) -> list[Fault]:
-    """Check an event type: 1 to 128 visible ASCII characters, kept as sent."""
-    if not isinstance(value, str):
-        return [Fault(place, "is not a string")]
-    if not 1 <= len(value) <= MAX_TYPE_CHARACTERS:
-        return [Fault(place, f"has {len(value):,} characters, not 1 to {MAX_TYPE_CHARACTERS}")]
-    if not _TYPE.fullmatch(value):
-        return [Fault(place, "holds something other than visible ASCII characters")]
-    return []
-
-
-def data_faults(value: Any, place: str) -> list[Fault]:
-    """Check an event's data: a JSON object, nested 32 levels deep at most."""
-    if not isinstance(value, dict):
-        return [Fault(place, "is not a JSON object")]
-    if depth(value) > NESTING_LEVELS:
-        return [Fault(place, f"is nested more than {NESTING_LEVELS} levels deep")]
-    return []
-
-
-def metadata_faults(value: Any, place: str) -> list[Fault]:
-    """Check metadata: a JSON object, whose well-known fields are strings of bounded length."""
-    faults = data_faults(value, place)
-    if faults:
-        return faults
-    for name, most in _METADATA_TEXTS.items():
-        given = value.get(name, "-")
-        if not isinstance(given, str) or not 1 <= len(given) <= most:
-            faults.append(Fault(place + pointer(name), f"is not a string of 1 to {most:,} characters"))
-    return faults
-
-
-def integer_faults(value: Any, place: str, *, low: int, high: int = MAX_SAFE_INTEGER) -> list[Fault]:
-    """Check a whole number between two bounds, both included; ``true`` and ``1.0`` are none."""
-    if type(value) is int and low <= value <= high:  # bool is an int to isinstance
-        return []
-    return [Fault(place, f"is not a whole number from {low} to {high}")]
-
 
 def depth(value: Any) -> int:
     """Return how many objects and arrays are nested: 0 for a scalar, 1 for ``{}``; counts to 33 and no further."""
@@ -119,14 +54,6 @@ def depth(value: Any) -> int:
         level += 1
         inside = [inner for each in containers for inner in (each.values() if isinstance(each, dict) else each)]
     return level
-
-
-def _text_faults(value: str, place: str) -> list[Fault]:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return [Fault(place, "holds an unpaired surrogate, which is not Unicode text")]
-    return []
 
 
 def event_size_bytes(event: NewEvent) -> int:

@@ -189,7 +189,7 @@ class Stack(Machine):
 
     def events(self, stream_id: str) -> list[dict[str, Any]]:
         """A whole stream, page after page."""
-        from handlers.api.request import path_segment
+        from handlers.api.route import path_segment
 
         found: list[dict[str, Any]] = []
         token = ""

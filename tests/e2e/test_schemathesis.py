@@ -12,7 +12,9 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from handlers.api import contract
+from handlers.api import openapi
+from handlers.api.routes import all_routes
+from handlers.projections import registry
 from tests.e2e.support import Stack
 
 CHECKS = [
@@ -24,7 +26,7 @@ CHECKS = [
 ]
 EXAMPLES = 12  # of each operation: the whole takes well under a minute
 
-schema = schemathesis.openapi.from_dict(contract.document())
+schema = schemathesis.openapi.from_dict(openapi.document(all_routes(registry().values())))
 
 
 @schema.parametrize()

@@ -2,31 +2,55 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+from functools import cache
+from typing import Any
 
 import pytest
 
+from handlers import runtime
+from handlers.api.routes import all_routes
+from handlers.projections import registry
 from tests.stack.synthesized import Synthesized, references
 
-ROUTES = {
-    "POST /addEvent": "AddEvent",
-    "POST /addEvents": "AddEvent",
-    "GET /listTestItems": "ListTestItems",
-    "POST /triggerReplay": "TriggerReplay",
-    "POST /projections/{name}/rollback": "TriggerReplay",
-    "POST /projections/{name}/resume": "Mend",
-    "POST /projections/{name}/skip": "Mend",
-    "GET /projections": "Browse",
-    "GET /streams": "Browse",
-    "GET /streams/{streamId}/events": "Browse",
-    "GET /replays": "Browse",
-    "GET /replays/{replayId}": "Browse",
-    "GET /openapi.json": "Browse",
-}
+ROUTES = {route.key: route for route in all_routes(registry().values())}
 
 
-def test_routes_are_those_of_the_contract(stack: Synthesized) -> None:
-    assert {route: function for route, (function, _) in stack.routes().items()} == ROUTES
+def test_routes_and_the_functions_behind_them_are_as_declared(stack: Synthesized) -> None:
+    declared = {key: route.function for key, route in ROUTES.items()}
+    assert {key: function for key, (function, _) in stack.routes().items()} == declared
+
+
+@pytest.mark.parametrize("key", ROUTES)
+def test_the_function_behind_a_route_answers_it(stack: Synthesized, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # given the code of the function that API Gateway calls, in the environment that the stack gives it
+    function, _ = stack.routes()[key]
+    for name, value in stack.environment_of(function).items():
+        monkeypatch.setenv(name, rendered(value))
+    monkeypatch.setattr(runtime, "resources", cache(runtime.resources.__wrapped__))
+    module, _, attribute = stack.properties(function)["Handler"].rpartition(".")
+    handler = getattr(importlib.reload(importlib.import_module(module)), attribute)
+
+    # when a request to the route has a fault
+    event = {
+        "httpMethod": ROUTES[key].method,
+        "resource": ROUTES[key].path,
+        "pathParameters": dict.fromkeys(ROUTES[key].path_parameters, "test-items"),
+        "queryStringParameters": {"colour": "red"},
+    }
+    answer = handler(event, None)
+
+    # then the function finds it, rather than saying that there is no such route
+    assert answer["statusCode"] == 400
+    assert {"in": "query", "name": "colour"}.items() <= json.loads(answer["body"])["errors"][0].items()
+
+
+def rendered(value: Any) -> str:
+    """A value of the template with the names of resources instead of what CloudFormation would make of them."""
+    if isinstance(value, dict):
+        return "".join(map(rendered, value["Fn::Join"][1])) if "Fn::Join" in value else str(value["Ref"])
+    return str(value)
 
 
 def test_every_method_wants_the_key(stack: Synthesized, chosen: Synthesized) -> None:
@@ -66,7 +90,7 @@ def test_api_calls_functions_for_itself_only(stack: Synthesized) -> None:
     for each in permissions:
         if each["Principal"] == "apigateway.amazonaws.com":
             called[each["FunctionName"]["Fn::GetAtt"][0]] = references(each["SourceArn"]) & {api}
-    assert called == {function: {api} for function in ROUTES.values()}
+    assert called == {route.function: {api} for route in ROUTES.values()}
 
 
 def test_stage_writes_access_logs_without_the_key(stack: Synthesized) -> None:

@@ -99,7 +99,7 @@ def test_asset_holds_what_the_handlers_need_and_no_more() -> None:
     }
 
 
-def test_catalogue_and_contract_are_in_the_asset(extracted: Path) -> None:
+def test_catalogue_is_in_the_asset(extracted: Path) -> None:
     assert (extracted / "handlers" / "catalogue" / "schemas" / "ITEM_CREATED.json").is_file()
 
 
@@ -113,7 +113,12 @@ def test_function_starts_from_the_asset_and_boto3_alone(extracted: Path, runtime
     )
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-B", "-c", code],
-        env={"AWS_DEFAULT_REGION": "eu-central-1", "TRACING": "true", "POWERTOOLS_SERVICE_NAME": name},
+        env={
+            "AWS_DEFAULT_REGION": "eu-central-1",
+            "TRACING": "true",
+            "POWERTOOLS_SERVICE_NAME": name,
+            "PROJECTIONS": '{"test-items": {"state": "TestItemsState", "rows": "TestItemsRows"}}',
+        },
         capture_output=True,
         text=True,
         check=False,

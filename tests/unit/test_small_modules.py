@@ -8,7 +8,7 @@ import pytest
 
 from handlers.backoff import Backoff, attempts
 from handlers.clock import SystemClock, parse_rfc3339, rfc3339
-from handlers.errors import EsError, Fault, InvalidInput
+from handlers.errors import EsError, Fault, InvalidInput, pointer
 from handlers.projection import Projection
 from handlers.projections import registry
 
@@ -134,6 +134,11 @@ def test_every_fault_of_an_input_is_in_its_message() -> None:
     assert str(error) == "/data/amount: is missing; body: is not JSON"
     assert isinstance(error, EsError)
     assert error.status == 400
+
+
+def test_a_pointer_escapes_what_rfc_6901_says() -> None:
+    assert pointer("a/b", "m~n", 0, "") == "/a~1b/m~0n/0/"
+    assert pointer() == ""
 
 
 def test_the_registry_holds_every_projection_by_its_name() -> None:

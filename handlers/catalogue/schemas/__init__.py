@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from handlers import exactjson
 from handlers.errors import Fault, NotFound
+from handlers.validation import Validator
 
 _FOLDER = Path(__file__).parent
 
@@ -46,13 +46,8 @@ def current_version(event_type: str) -> int:
 
 
 @cache
-def _validator(event_type: str) -> Callable[[Any], Any]:
-    # Compiling costs milliseconds, so only the types that come along are compiled, each once per container.
-    import fastjsonschema
-
-    # use_default=False: validation must not write into what is about to be stored.
-    compiled: Callable[[Any], Any] = fastjsonschema.compile(_load(event_type), use_default=False, fast_fail=False)
-    return compiled
+def _validator(event_type: str) -> Validator:
+    return Validator(_load(event_type))
 
 
 def validate(event_type: str, data: Any) -> list[Fault]:
@@ -68,27 +63,4 @@ def validate(event_type: str, data: Any) -> list[Fault]:
     Every fault, each with a JSON pointer into the data (the empty string is the data itself). Empty when all is well,
     and for types outside the catalogue.
     """
-    if event_type not in known_types():
-        return []
-    validator = _validator(event_type)
-    import fastjsonschema
-
-    try:
-        validator(data)
-    except fastjsonschema.JsonSchemaValuesException as error:
-        return [fault for each in error.errors for fault in _faults(each)]
-    except fastjsonschema.JsonSchemaValueException as error:  # inside anyOf and the like it stops at the first
-        return list(_faults(error))
-    return []
-
-
-def _faults(error: Any) -> Iterator[Fault]:
-    """Turn one error of the library into faults: a missing property is a fault at the property's place."""
-    # The first part of the path is the library's name for the whole, "data".
-    place = "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in error.path[1:])
-    if error.rule == "required" and isinstance(error.value, dict):
-        for name in error.rule_definition:
-            if name not in error.value:
-                yield Fault(f"{place}/{name}", "is missing")
-        return
-    yield Fault(place, str(error.message).removeprefix(f"{error.name} "))
+    return _validator(event_type)(data) if event_type in known_types() else []

@@ -14,13 +14,14 @@ from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 
 from handlers import exactjson
-from handlers.api import contract, http
-from handlers.api.appending import Appending
-from handlers.api.items import Listing
-from handlers.api.mending import Mending
-from handlers.api.overview import Overview
-from handlers.api.replays import Reporting, Triggering
-from handlers.api.streams import Streams
+from handlers.api import http, openapi
+from handlers.api.appending import EventRoutes
+from handlers.api.items import RowRoutes
+from handlers.api.mending import RecoveryRoutes
+from handlers.api.overview import ProjectionRoutes
+from handlers.api.replays import ReplayRoutes
+from handlers.api.routes import all_routes
+from handlers.api.streams import StreamRoutes
 from handlers.events import NewEvent, StreamId
 from handlers.messages import Hint
 from handlers.projection.engine import Projector
@@ -32,6 +33,7 @@ from tests.support.memory_event_store import MemoryEventStore
 from tests.support.memory_read_model import MemoryReadModel
 from tests.support.memory_replay_jobs import MemoryReplayJobs
 
+ROUTES = {route.key: route for route in all_routes(registry().values())}
 REQUEST_ID = "3f1c9b52-7a7e-4a8a-9d53-6a5f0c1f7a11"
 LONG_AGO = datetime(2026, 11, 23, 10, 15, 30, 123000, UTC)
 
@@ -76,7 +78,7 @@ class Api:
     store: MemoryEventStore = field(init=False)
     read_models: dict[str, MemoryReadModel] = field(init=False)
     jobs: MemoryReplayJobs = field(default_factory=MemoryReplayJobs)
-    nudges: list[tuple[str, StreamId, int]] = field(default_factory=list)
+    triggered: list[tuple[str, StreamId, int]] = field(default_factory=list)
     messages: list[tuple[StreamId | None, str]] = field(default_factory=list)
     strict: bool = False
 
@@ -84,19 +86,19 @@ class Api:
         self._numbers = count(1)
         self.store = MemoryEventStore(self.clock)
         self.read_models = {name: MemoryReadModel() for name in registry()}
-        self.handler = http.serve(self.routes())
+        self.functions = {route.function: http.serve(route.function, *self._resources()) for route in ROUTES.values()}
 
-    def routes(self) -> dict[str, http.Route]:
-        return {
-            **Appending(lambda: self.store, self.clock, strict=self.strict).routes(),
-            **Streams(lambda: self.store).routes(),
-            **Listing(registry().values(), self.read_models.__getitem__).routes(),
-            **Overview(lambda: self.store, registry, self.read_models.__getitem__).routes(),
-            **Triggering(registry, self.replays).routes(),
-            **Reporting(registry, lambda: self.jobs, self.replays).routes(),
-            **Mending(lambda: self.store, registry, self.read_models.__getitem__, self.clock, self._nudge).routes(),
-            **contract.routes(),
-        }
+    def _resources(self) -> list[http.Resource]:
+        read_model = self.read_models.__getitem__
+        return [
+            EventRoutes(lambda: self.store, self.clock, strict=self.strict),
+            StreamRoutes(lambda: self.store),
+            *(RowRoutes(each, read_model) for each in registry().values()),
+            ProjectionRoutes(lambda: self.store, registry, read_model),
+            ReplayRoutes(registry, lambda: self.jobs, self.replays),
+            RecoveryRoutes(lambda: self.store, registry, read_model, self.clock, self._trigger),
+            openapi.ContractRoutes(registry),
+        ]
 
     def call(
         self,
@@ -125,7 +127,7 @@ class Api:
             "isBase64Encoded": False,
             **event,
         }
-        answer = self.handler(given, None)
+        answer = self.functions[ROUTES[route].function](given, None)
         assert answer["isBase64Encoded"] is False
         check_contract(method, resource, answer["statusCode"], answer["headers"], answer["body"])
         return Answer(answer["statusCode"], answer["headers"], answer["body"])
@@ -174,13 +176,13 @@ class Api:
             assert stream_id is not None
             worker.work(stream_id, replay_id, lambda: True)
 
-    def _nudge(self, projection_name: str, stream_id: StreamId, head: int) -> None:
-        self.nudges.append((projection_name, stream_id, head))
+    def _trigger(self, projection_name: str, stream_id: StreamId, head: int) -> None:
+        self.triggered.append((projection_name, stream_id, head))
 
 
 @cache
 def _contract() -> Any:
-    return contract.document()
+    return openapi.document(ROUTES.values())
 
 
 @cache

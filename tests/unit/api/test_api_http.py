@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -13,13 +14,37 @@ from handlers import runtime
 from handlers.api import http
 from handlers.api.request import Request
 from handlers.api.response import Response, json_response
+from handlers.api.route import Route, Success, integer, text
 from handlers.errors import Contended
 
 SECRET = "arn:aws:dynamodb:eu-west-1:111122223333:table/secret"
 
 
+DO = Route(
+    "POST",
+    "/do",
+    operation="do",
+    function="Do",
+    tag="",
+    summary="",
+    query={"n": integer(1, 5, default=3)},
+    headers={"X-One": text(), "X-Two": text()},
+    success=Success(200, "", {}),
+)
+
+
+@dataclass
+class Doing:
+    """Does the one thing."""
+
+    act: Callable[[Request], Response]
+
+    def routes(self) -> http.Routes:
+        return {DO: self.act}
+
+
 def serving(act: Callable[[Request], Response]) -> Callable[..., dict[str, Any]]:
-    handler = http.serve({"POST /do": act})
+    handler = http.serve("Do", Doing(act))
     return lambda **event: handler({"resource": "/do", "httpMethod": "POST", **event}, None)
 
 
@@ -85,20 +110,46 @@ def test_whatever_is_missing_in_the_event_counts_as_empty(event: dict[str, Any])
         return json_response(200, {})
 
     assert serving(act)(**event)["statusCode"] == 200
-    assert seen == [Request("POST", "/do")]
+    assert seen == [Request(query={"n": 3})]
 
 
 def test_header_names_know_no_case_and_the_last_value_counts() -> None:
     def act(request: Request) -> Response:
         return json_response(200, dict(request.headers))
 
-    answer = serving(act)(headers={"X-One": "b"}, multiValueHeaders={"X-One": ["a", "b"], "X-TWO": ["c"]})
-    assert json.loads(answer["body"]) == {"x-one": "b", "x-two": "c"}
+    answer = serving(act)(headers={"x-oNE": "b"}, multiValueHeaders={"X-One": ["a", "b"], "X-TWO": ["c"], "Y": ["d"]})
+    assert json.loads(answer["body"]) == {"X-One": "b", "X-Two": "c"}
 
 
-def test_another_route_is_not_found() -> None:
-    handler = http.serve({"GET /do": raising(ValueError())})
-    answer = handler({"resource": "/else", "httpMethod": "GET"}, None)
+@pytest.mark.parametrize(
+    ("query", "values", "places"),
+    [
+        ({"n": "5"}, {"n": 5}, []),
+        ({"n": "6"}, {"n": 3}, ["query:n"]),
+        ({"n": "5", "m": "1"}, {"n": 5}, ["query:m"]),
+        ({"n": "5", "": "1", "a/b": "1"}, {"n": 5}, ["query:", "query:a/b"]),
+        ({"n": "\ud800"}, {"n": 3}, ["query:n"]),
+    ],
+)
+def test_a_handler_sees_valid_values_and_the_faults_of_the_others(
+    query: dict[str, str], values: dict[str, int], places: list[str]
+) -> None:
+    seen: list[Request] = []
+
+    def act(request: Request) -> Response:
+        seen.append(request)
+        request.check()
+        return json_response(200, {})
+
+    answer = serving(act)(queryStringParameters=query)
+    assert (seen[0].query, [fault.pointer for fault in seen[0].faults]) == (values, places)
+    assert answer["statusCode"] == (400 if places else 200)
+
+
+@pytest.mark.parametrize(("function", "resource"), [("Do", "/else"), ("Other", "/do")])
+def test_a_function_serves_no_routes_but_its_own(function: str, resource: str) -> None:
+    handler = http.serve(function, Doing(raising(ValueError())))
+    answer = handler({"resource": resource, "httpMethod": "POST"}, None)
     assert (answer["statusCode"], answer["headers"]["Content-Type"]) == (404, "application/problem+json")
 
 

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from handlers import exactjson
-from handlers.errors import pointer
 from handlers.events import Event, EventId, NewEvent, StreamId
 from handlers.store import limits
 from handlers.store.items import event_item
@@ -50,10 +49,6 @@ def test_the_largest_event_that_is_accepted_fits_an_item() -> None:
 )
 def test_depth_counts_nested_containers(value: Any, expected: int) -> None:
     assert limits.depth(value) == expected
-
-
-def test_a_pointer_escapes_what_rfc_6901_says() -> None:
-    assert pointer("a/b", "m~n", 0, "") == "/a~1b/m~0n/0/"
 
 
 def test_faults_in_many_numbers_are_found_without_recursion(api: Api) -> None:

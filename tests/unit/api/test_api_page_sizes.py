@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from handlers.api import http
-from handlers.api.items import Listing
+from handlers.api.items import RowRoutes
 from handlers.api.response import MAX_LAMBDA_RESPONSE_BYTES, RESERVED_BYTES, fitting
 from handlers.events import NewEvent, StreamId
 from handlers.projection import Projection
@@ -24,7 +24,7 @@ def listed(rows: Mapping[str, Any]) -> tuple[list[str], int]:
     """All keys of these rows, over as many pages as it takes, and how many pages those are."""
     model = MemoryReadModel()
     model.rows[StreamId("s"), 0] = dict(rows)
-    handler = http.serve(Listing([LISTED], lambda _: model).routes())
+    handler = http.serve("ListListed", RowRoutes(LISTED, lambda _: model))
     found: list[str] = []
     query, pages = {"limit": "1000"}, 0
     while True:

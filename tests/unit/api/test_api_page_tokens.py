@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handlers.api import http
-from handlers.api.items import Listing
+from handlers.api.items import RowRoutes
 from handlers.api.page_tokens import (
     EVENTS,
     MAX_TOKEN_BYTES,
@@ -22,8 +22,9 @@ from handlers.api.page_tokens import (
     page_token,
     read_page_token,
 )
-from handlers.api.request import path_segment
-from handlers.api.streams import Streams
+from handlers.api.route import Route, path_segment
+from handlers.api.routes import LIST_EVENTS, LIST_STREAMS, list_rows
+from handlers.api.streams import StreamRoutes
 from handlers.events import NewEvent, StreamId
 from handlers.projection import Projection
 from handlers.projection.rows import MAX_KEY_BYTES
@@ -58,14 +59,14 @@ KEYS = SEEDS.map(longest_key)
 
 
 def pages(
-    routes: http.Routes, route: str, path: Mapping[str, str] | None = None, **query: str
+    resource: http.Resource, route: Route, path: Mapping[str, str] | None = None, **query: str
 ) -> Iterator[dict[str, Any]]:
     """Follow a list through its real route, one item a page."""
-    handler, (method, resource) = http.serve(routes), route.split(" ")
+    handler = http.serve(route.function, resource)
     token: str | None = None
     while True:
         given_query = {"limit": "1", **(query if token is None else {"nextToken": token})}
-        event = {"httpMethod": method, "resource": resource, "pathParameters": path}
+        event = {"httpMethod": route.method, "resource": route.path, "pathParameters": path}
         answer = handler({**event, "queryStringParameters": given_query}, None)
         assert answer["statusCode"] == 200, answer["body"]
         page = json.loads(answer["body"])
@@ -84,7 +85,7 @@ def pages(
 def test_streams_of_the_largest_ids_are_listed_to_the_end(stream_ids: set[str]) -> None:
     store = MemoryEventStore()
     store.append([NewEvent(StreamId(each), "x", "{}") for each in stream_ids])
-    found = [page["streams"] for page in pages(Streams(lambda: store).routes(), "GET /streams")]
+    found = [page["streams"] for page in pages(StreamRoutes(lambda: store), LIST_STREAMS)]
     assert sorted(stream["streamId"] for page in found for stream in page) == sorted(stream_ids)
 
 
@@ -99,7 +100,7 @@ class TestOnDynamoDb:
         store = make_store()
         stream_ids = {f"{number:02}" + character * 254 for number in range(25)}
         store.append([NewEvent(StreamId(each), "x", "{}") for each in stream_ids])
-        found = [page["streams"] for page in pages(Streams(lambda: store).routes(), "GET /streams")]
+        found = [page["streams"] for page in pages(StreamRoutes(lambda: store), LIST_STREAMS)]
         listed = [stream["streamId"] for page in found for stream in page if stream["streamId"].endswith(character)]
         assert sorted(listed) == sorted(stream_ids)
 
@@ -109,8 +110,8 @@ class TestOnDynamoDb:
 def test_events_of_the_largest_stream_ids_are_listed_to_the_end(stream_id: str, direction: str) -> None:
     store = MemoryEventStore()
     store.append([NewEvent(StreamId(stream_id), "x", "{}")] * 3)
-    route, path = "GET /streams/{streamId}/events", {"streamId": path_segment(stream_id)}
-    found = list(pages(Streams(lambda: store).routes(), route, path, direction=direction))
+    path = {"streamId": path_segment(stream_id)}
+    found = list(pages(StreamRoutes(lambda: store), LIST_EVENTS, path, direction=direction))
     listed = [event["eventId"] for page in found for event in page["events"]]
     assert listed == ([0, 1, 2] if direction == "forward" else [2, 1, 0])
 
@@ -121,9 +122,8 @@ def test_rows_of_the_largest_keys_are_listed_to_the_end(stream_id: str, keys: se
     projection, model = Projection("p" * 40, key="key", streams=[stream_id, "other"]), MemoryReadModel()
     model.documents[StreamId(stream_id)] = {"activeGeneration": generation}
     model.rows[StreamId(stream_id), generation] = {key: {"n": 1} for key in keys}
-    routes = Listing([projection], lambda _: model).routes()
-    (route,) = routes
-    found = [row["key"] for page in pages(routes, route, streamId=stream_id) for row in page["items"]]
+    listed = pages(RowRoutes(projection, lambda _: model), list_rows(projection), streamId=stream_id)
+    found = [row["key"] for page in listed for row in page["items"]]
     assert found == sorted(keys, key=str.encode)
 
 

@@ -132,7 +132,7 @@ def test_resume_sets_a_halted_stream_going_again(api: Api, body: object) -> None
     answer = post(api, "resume", body)
     assert answer.status == 202
     assert answer.json == {"projection": "test-items", "streams": [{"streamId": TEST_STREAM, "eventId": 2}]}
-    assert api.nudges == [("test-items", STREAM, 1)]
+    assert api.triggered == [("test-items", STREAM, 1)]
     assert not api.read_models[items.name].load(STREAM).state.is_halted
 
 
@@ -140,7 +140,7 @@ def test_resume_of_what_is_not_halted_changes_nothing(api: Api) -> None:
     api.given(created("1"))
     assert post(api, "resume").json["streams"] == []
     assert post(api, "resume", {"streamId": TEST_STREAM}).status == 409
-    assert not api.nudges
+    assert not api.triggered
 
 
 def test_skip_steps_over_the_halted_event_and_no_other(api: Api) -> None:
@@ -152,7 +152,7 @@ def test_skip_steps_over_the_halted_event_and_no_other(api: Api) -> None:
     assert answer.json == {"projection": "test-items", "streamId": TEST_STREAM, "eventId": 1, "checkpoint": 1}
     assert list(api.read_models[items.name].load(STREAM).state.skipped) == ["1"]
     assert post(api, "skip", {"streamId": TEST_STREAM, "eventId": 1}).status == 409
-    assert len(api.nudges) == 1
+    assert len(api.triggered) == 1
 
 
 def test_skip_says_what_it_lacks(api: Api) -> None:
@@ -168,7 +168,7 @@ def test_unknown_projections_and_streams_are_not_found(api: Api, what: str) -> N
 
 
 @pytest.mark.parametrize(("what", "status"), [("resume", 202), ("skip", 200)])
-def test_a_change_whose_answer_was_lost_on_the_way_was_made_once_and_nudges(api: Api, what: str, status: int) -> None:
+def test_a_change_whose_answer_was_lost_on_the_way_was_made_once_and_triggers(api: Api, what: str, status: int) -> None:
     # given a halted stream, and a boto3 that repeats a change that took effect already
     api.given(created("1"))
     halt(api, 1)
@@ -178,7 +178,7 @@ def test_a_change_whose_answer_was_lost_on_the_way_was_made_once_and_nudges(api:
     answer = post(api, what, {"streamId": TEST_STREAM} | ({"eventId": 1} if what == "skip" else {}))
 
     assert answer.status == status
-    assert len(api.nudges) == 1
+    assert len(api.triggered) == 1
     assert not inner.load(STREAM).state.is_halted
 
 

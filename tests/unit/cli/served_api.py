@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from handlers import runtime
-from tests.unit.api.driver import Answer, Api
+from tests.unit.api.driver import ROUTES, Answer, Api
 from tests.unit.cli.cli_driver import Esctl
 from tests.unit.cli.http_server import BASE, AnswerLost, Reply, deployed_at_port, serving_http
 
@@ -58,14 +59,11 @@ class ServedApi:
 
 def _resource(path: str) -> tuple[str, dict[str, str]]:
     """The resource and its path parameters, as API Gateway finds them."""
-    match path.strip("/").split("/"):
-        case ["streams", stream_id, "events"]:
-            return "/streams/{streamId}/events", {"streamId": unquote(stream_id)}
-        case ["replays", replay_id]:
-            return "/replays/{replayId}", {"replayId": unquote(replay_id)}
-        case ["projections", name, what]:
-            return f"/projections/{{name}}/{what}", {"name": unquote(name)}
-    return path, {}
+    for route in ROUTES.values():
+        pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(route.path))
+        if found := re.fullmatch(pattern, path):
+            return route.path, {name: unquote(value) for name, value in found.groupdict().items()}
+    raise LookupError(f"API Gateway has no resource {path}")
 
 
 @contextmanager

@@ -162,7 +162,7 @@ def test_idempotency_key_that_fits_in_no_header_is_refused_before_any_call(
     result = esctl("add-event", "--type", "X", "--data", "{}", "--idempotency-key", key)
 
     assert result.exit_code == ExitCode.USAGE
-    assert result.stderr.startswith("error: --idempotency-key can't be used")
+    assert result.stderr.startswith("error: --idempotency-key must ")
     assert api.calls == []
 
 

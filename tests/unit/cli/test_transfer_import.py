@@ -213,11 +213,11 @@ def test_time_metadata_and_version_are_imported_as_they_are(esctl: Esctl, api: S
         ("{", "it is not JSON"),
         ('{"a":NaN}', "NaN"),
         ("[]", "not a JSON object"),
-        ('{"streamId":"s","type":"PING"}', "/data is missing"),
-        ('{"streamId":"s","type":"ITEM_CREATED","data":{"itemId":"1"}}', "/data/amount is missing"),
-        ('{"streamId":"s","type":"PING","data":{},"eventId":-1}', "/eventId is not a whole number"),
+        ('{"streamId":"s","type":"PING"}', "/data is required"),
+        ('{"streamId":"s","type":"ITEM_CREATED","data":{"itemId":"1"}}', "/data/amount is required"),
+        ('{"streamId":"s","type":"PING","data":{},"eventId":-1}', "/eventId must be a whole number"),
         ('{"streamId":"s","type":"PING","data":{},"eventId":3,"expectedVersion":1}', "contradict"),
-        ('{"streamId":"s","type":"PING","data":{},"timeStamp":"yesterday"}', "/timeStamp is not"),
+        ('{"streamId":"s","type":"PING","data":{},"timeStamp":"yesterday"}', "/timeStamp must be an RFC 3339 time"),
         ('{"streamId":"s","type":"PING","data":{"x":"%s"}}' % ("x" * 420_000), "the limit is 408,576"),
     ],
 )
@@ -239,7 +239,7 @@ def test_what_only_the_api_refuses_is_found_at_its_line(esctl: Esctl, api: Serve
 
     result = esctl("import", "in.jsonl")
 
-    assert "line 2 of in.jsonl can't be imported: /timeStamp is in the future" in result.stderr
+    assert "line 2 of in.jsonl can't be imported: /timeStamp must not be in the future" in result.stderr
     assert api.model.is_empty()
 
 

@@ -1,0 +1,184 @@
+"""What a route of the API is: the one declaration that dispatch, gateway, document, validation and clients follow.
+
+This module and `handlers.api.routes` are pure data: they import nothing that answers requests, and no boto3.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+from urllib.parse import unquote
+
+from handlers.validation import Schema, Validator
+
+_PLAIN_SEGMENT = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
+
+# A stream id, a name and a number: 64 KB is far more than most bodies need.
+MAX_SMALL_BODY_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A request body.
+
+    Attributes
+    ----------
+    schema
+        What the document says about it.
+    checked
+        What is validated before the handler is called; by default the whole schema. A handler that validates events
+        itself, each together with its type's schema, leaves them out here.
+    optional
+        Whether an empty body stands for ``{}``; otherwise it is invalid.
+    """
+
+    schema: Schema
+    checked: Schema | None = None
+    max_bytes: int = MAX_SMALL_BODY_BYTES
+    optional: bool = True
+    examples: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Success:
+    """The answer to a request that succeeds."""
+
+    status: int
+    description: str
+    schema: Schema
+    headers: Mapping[str, Schema] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Route:
+    """One operation of the API.
+
+    Attributes
+    ----------
+    path
+        With parameters in braces: ``/streams/{streamId}/events``.
+    operation
+        Its operationId, unique in the API.
+    function
+        Logical id of the Lambda function that serves it.
+    success
+        The answer to a request that succeeds.
+    problems
+        Statuses of the problem documents that it may answer with, besides those of every route.
+    path_parameters, query, headers
+        Schemas by name; a schema's ``description`` describes the parameter. Path parameters are validated as decoded by
+        `path_value`. A query's values are text, converted where the schema wants an integer. Unknown query parameters
+        are refused, unknown headers ignored.
+    body
+        None where the route takes none.
+    """
+
+    method: str
+    path: str
+    operation: str
+    function: str
+    tag: str
+    summary: str
+    success: Success
+    description: str = ""
+    problems: tuple[int, ...] = ()
+    path_parameters: Mapping[str, Schema] = field(default_factory=dict)
+    query: Mapping[str, Schema] = field(default_factory=dict)
+    headers: Mapping[str, Schema] = field(default_factory=dict)
+    body: Body | None = None
+
+    @property
+    def key(self) -> str:
+        """Method and path, as API Gateway names them: ``GET /streams/{streamId}/events``."""
+        return f"{self.method} {self.path}"
+
+    def url_path(self, **parameters: str) -> str:
+        """Return the path with its parameters filled in, ready to be sent."""
+        return self.path.format_map({name: path_segment(value) for name, value in parameters.items()})
+
+    @cached_property
+    def validate(self) -> Validator:
+        """Validates a request as one value: ``{"path": {}, "query": {}, "header": {}, "body": …}``."""
+        parts: dict[str, Schema] = {
+            "path": {"properties": self.path_parameters, "required": list(self.path_parameters)},
+            "query": record(optional=self.query),
+            "header": {"properties": self.headers},
+        }
+        if self.body is not None:
+            parts["body"] = self.body.schema if self.body.checked is None else self.body.checked
+        return Validator({"properties": parts})
+
+
+class Component(dict[str, Any]):
+    """A schema with a name: where it is used, the document refers to ``#/components/schemas/NAME``."""
+
+    def __init__(self, name: str, schema: Schema) -> None:
+        super().__init__(schema)
+        self.name = name
+
+
+def record(
+    required: Mapping[str, Schema] | None = None, optional: Mapping[str, Schema] | None = None, **more: Any
+) -> dict[str, Any]:
+    """Return the schema of an object with these fields and no others."""
+    schema = {"type": "object", "properties": {**(required or {}), **(optional or {})}, "additionalProperties": False}
+    return schema | ({"required": list(required)} if required else {}) | more
+
+
+def array(items: Schema, **more: Any) -> dict[str, Any]:
+    """Return the schema of an array."""
+    return {"type": "array", "items": items, **more}
+
+
+def integer(low: int | None = None, high: int | None = None, **more: Any) -> dict[str, Any]:
+    """Return the schema of a whole number between two bounds, both included."""
+    bounds = {"minimum": low, "maximum": high}
+    return {"type": "integer", **{name: bound for name, bound in bounds.items() if bound is not None}, **more}
+
+
+def text(low: int | None = None, high: int | None = None, **more: Any) -> dict[str, Any]:
+    """Return the schema of a string whose length in characters is between two bounds, both included."""
+    bounds = {"minLength": low, "maxLength": high}
+    return {"type": "string", **{name: bound for name, bound in bounds.items() if bound is not None}, **more}
+
+
+def path_segment(value: str) -> str:
+    """Write a value as a path segment that every client, gateway and emulator delivers unchanged.
+
+    API Gateway delivers path parameters percent-encoded, the embedded emulator delivers them decoded. A value that a
+    second decoding would change, or that a URL cannot carry (a slash, ``..``), is therefore sent as ``~`` and the
+    unpadded base64url of its UTF-8 text.
+    """
+    if _PLAIN_SEGMENT.fullmatch(value):
+        return value
+    return "~" + base64.urlsafe_b64encode(value.encode()).decode().rstrip("=")
+
+
+def path_value(segment: str) -> str:
+    """Read a path segment, percent-encoded or in the form of `path_segment`.
+
+    Raises
+    ------
+    ValueError
+        It is neither percent-encoded UTF-8 nor, after a ``~``, base64url of UTF-8.
+    """
+    if segment.startswith("~"):
+        padded = segment[1:] + "=" * (-len(segment[1:]) % 4)
+        return base64.b64decode(padded, altchars=b"-_", validate=True).decode()
+    value = unquote(segment, errors="strict")
+    if not is_unicode(value):
+        raise ValueError("an unpaired surrogate")
+    return value
+
+
+def is_unicode(text: str) -> bool:
+    """Tell whether a text can be stored: it has no unpaired surrogate."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
