@@ -10,8 +10,8 @@ from benchmarks.counting import Calls
 from benchmarks.proxy import counted
 from benchmarks.report import Measure
 from benchmarks.target import Target, by_clients, events_on
-from handlers.events import NewEvent, StreamId
-from handlers.exactjson import dumps
+from handlers.core.events import NewEvent, StreamId
+from handlers.core.lossless_json import dumps
 from handlers.store.dynamodb import DynamoDbEventStore
 
 CLIENTS, EVENTS, ITEMS = 8, 1_000, 200

@@ -12,12 +12,12 @@ import sys
 from pathlib import Path
 
 from benchmarks.target import events_on
-from handlers.clock import SystemClock, rfc3339
-from handlers.events import Event, EventId, StreamId
-from handlers.exactjson import dumps
-from handlers.projection.replay import Replays
-from handlers.projection.replay_worker import ReplayWorker
-from handlers.projections.test_items import TEST_STREAM, items
+from handlers.core.clock import SystemClock, rfc3339
+from handlers.core.events import Event, EventId, StreamId
+from handlers.core.lossless_json import dumps
+from handlers.domain.items import TEST_STREAM, items
+from handlers.replay.requests import Replays
+from handlers.replay.worker import ReplayWorker
 from handlers.store import EventPage
 from tests.support.memory_event_store import MemoryEventStore
 from tests.support.memory_read_model import MemoryReadModel

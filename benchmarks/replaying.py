@@ -14,16 +14,16 @@ from benchmarks.counting import Calls
 from benchmarks.proxy import counted
 from benchmarks.report import Measure
 from benchmarks.target import Target, events_on, wait_until
-from handlers.clock import SystemClock
-from handlers.events import NewEvent, StreamId
-from handlers.exactjson import dumps
-from handlers.messages import Hint
+from handlers.core.clock import SystemClock
+from handlers.core.events import NewEvent, StreamId
+from handlers.core.lossless_json import dumps
+from handlers.core.messages import Hint
+from handlers.domain.items import TEST_STREAM, items
 from handlers.projection.dynamodb import DynamoDbReadModel
 from handlers.projection.engine import Projector
-from handlers.projection.jobs_dynamodb import DynamoDbReplayJobs
-from handlers.projection.replay import Replays
-from handlers.projection.replay_worker import ReplayWorker
-from handlers.projections.test_items import TEST_STREAM, items
+from handlers.replay.jobs_dynamodb import DynamoDbReplayJobs
+from handlers.replay.requests import Replays
+from handlers.replay.worker import ReplayWorker
 from handlers.store.dynamodb import DynamoDbEventStore
 from tests.support.memory_event_store import MemoryEventStore
 from tests.support.memory_read_model import MemoryReadModel

@@ -18,8 +18,8 @@ import boto3
 import urllib3
 from botocore.config import Config
 
-from handlers.exactjson import dumps
-from handlers.projections.test_items import TEST_STREAM
+from handlers.core.lossless_json import dumps
+from handlers.domain.items import TEST_STREAM
 
 _TIMEOUT_S = 120
 

@@ -1,6 +1,6 @@
 """``python -m cli`` is ``esctl``."""
 
-from cli.main import main
+from cli.shell.main import main
 
 if __name__ == "__main__":
     main()

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from aws_lambda_powertools import Logger, Metrics
 
-    from handlers.events import StreamId
+    from handlers.core.events import StreamId
+    from handlers.core.usage import Usage
     from handlers.projection import Projection
     from handlers.projection.engine import Projector
-    from handlers.projection.jobs import ReplayJobs
     from handlers.projection.port import ReadModel
-    from handlers.projection.replay import Replays
+    from handlers.replay.jobs import ReplayJobs
+    from handlers.replay.requests import Replays
     from handlers.store import EventStore
-    from handlers.usage import Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def client(service: str) -> Any:
 @cache
 def usage() -> Usage:
     """Return what counts the calls of this function's clients."""
-    from handlers.usage import Usage
+    from handlers.core.usage import Usage
 
     return Usage()
 
@@ -105,8 +105,8 @@ def read_model(projection_name: str) -> ReadModel:
 
 def projector(projection_name: str) -> Projector:
     """Return a new projector, with nothing warm."""
-    from handlers import backoff
-    from handlers.clock import SystemClock
+    from handlers.core import backoff
+    from handlers.core.clock import SystemClock
     from handlers.projection.engine import Projector
 
     return Projector(
@@ -121,7 +121,7 @@ def projector(projection_name: str) -> Projector:
 @cache
 def replay_jobs() -> ReplayJobs:
     """Return where replay jobs are recorded."""
-    from handlers.projection.jobs_dynamodb import DynamoDbReplayJobs
+    from handlers.replay.jobs_dynamodb import DynamoDbReplayJobs
 
     return DynamoDbReplayJobs(client("dynamodb"), setting("JOBS_TABLE"))
 
@@ -131,8 +131,8 @@ def replays(projection_name: str) -> Replays:
     """Return what starts replays of a projection, and tells how far they are."""
     import uuid
 
-    from handlers.clock import SystemClock
-    from handlers.projection.replay import Replays
+    from handlers.core.clock import SystemClock
+    from handlers.replay.requests import Replays
 
     return Replays(
         projection(projection_name),
@@ -169,7 +169,7 @@ def trigger_projection(projection_name: str, stream_id: StreamId, head: int) -> 
     """Send the message that makes a projector look at a stream again."""
     import uuid
 
-    from handlers import messages
+    from handlers.core import messages
 
     entry = messages.trigger_entry(stream_id, head, uuid.uuid4().hex)
     client("sqs").send_message(QueueUrl=resources()[projection_name].queue, **entry)
@@ -183,8 +183,8 @@ def projection(name: str) -> Projection:
     NotFound
         No projection has that name.
     """
-    from handlers.errors import NotFound
-    from handlers.projections import registry
+    from handlers.core.errors import NotFound
+    from handlers.domain import registry
 
     try:
         return registry()[name]

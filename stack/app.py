@@ -75,7 +75,7 @@ def synthesize(
         Hold the template against the CDK's own rules and fail on a finding: right before a deployment to AWS. It
         takes 1.5 to 2 s, which the local target can do without.
     projections
-        Instead of those in ``handlers.projections``.
+        Instead of those in ``handlers.domain``.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def synthesize(
     # The CDK is loaded here and not above: `esctl` imports this module for commands that never synthesize.
     import aws_cdk as cdk
 
-    from handlers.projections import registry
+    from handlers.domain import registry
     from stack.stack import EsStack
 
     app = cdk.App(

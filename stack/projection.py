@@ -13,7 +13,7 @@ from aws_cdk import aws_sns_subscriptions as subscriptions
 from constructs import Construct
 
 from handlers.api.routes import list_rows
-from handlers.messages import stream_hash
+from handlers.core.messages import stream_hash
 from stack.event_store import EventStore
 from stack.function import EsFunction, FunctionSpec, Platform, pin_logical_id
 from stack.nag import accept

@@ -10,10 +10,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
+from cli.client.signing import Credentials, signed_headers
+from cli.config.targets import Target
 from cli.errors import AccessError, CliError, ConflictError, NotDeployedError, NotFoundError
-from cli.signing import Credentials, signed_headers
-from cli.targets import Target
-from handlers.exactjson import NotJson, dumps, loads
+from handlers.core.lossless_json import NotJson, dumps, loads
 
 if TYPE_CHECKING:
     import urllib3
@@ -196,7 +196,7 @@ def _unreachable(url: str, error: Exception, target: Target) -> CliError:
     cause = error.reason if isinstance(error, urllib3.exceptions.MaxRetryError) else error
     if isinstance(cause, urllib3.exceptions.SSLError):
         return CliError(f"no secure connection to {url}: {cause}", "Check the proxy and the certificates it uses.")
-    from cli.aws import unreachable
+    from cli.client.aws import unreachable
 
     return unreachable(url, target)
 
@@ -229,7 +229,7 @@ def error_of(status: int, text: str, path: str) -> CliError:
 
 def _error(status: int, problem: Mapping[str, Any], reason: str, path: str) -> CliError:
     if status == 403:
-        from cli.aws import denial
+        from cli.client.aws import denial
 
         denied = denial(reason)
         if denied is not None:

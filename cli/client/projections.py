@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from cli.client.service import Service
-from cli.environment import Environment
 from cli.errors import NotFoundError, TimedOutError
+from cli.terminal.environment import Environment
+from handlers.domain import registry
 from handlers.projection.definition import Projection
-from handlers.projections import registry
 
 ITEMS = "test-items"
 

@@ -13,7 +13,7 @@ from cli.client.http import Answer
 from cli.errors import CliError, NotFoundError
 from handlers.api.route import path_segment
 from handlers.projection.definition import Projection
-from handlers.projection.jobs import DONE, FAILED, REPLAY, REWIND, ROLLBACK
+from handlers.replay.jobs import DONE, FAILED, REPLAY, REWIND, ROLLBACK
 
 PAGE_MAX = 1000  # the API's largest page of events, streams and rows, and its largest number of described streams
 _FIRST_PAGE = 100  # small, so that the first lines appear at once

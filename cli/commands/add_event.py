@@ -9,15 +9,15 @@ from typing import Annotated, Any
 import typer
 
 from cli.client.projections import projections_of, wait_until_projected
-from cli.command import command
+from cli.commands.event_data import given_data, lacking, lacking_error, unknown_type_note
 from cli.errors import CliError, UsageError
-from cli.eventdata import given_data, lacking, lacking_error, unknown_type_note
-from cli.session import Session
+from cli.shell.command import command
+from cli.shell.session import Session
 from cli.terminal.text import visible
 from handlers.api.routes import IDEMPOTENCY_KEY
 from handlers.catalogue import known_types
-from handlers.projections.test_items import TEST_STREAM
-from handlers.validation import Validator
+from handlers.core.validation import Validator
+from handlers.domain.items import TEST_STREAM
 
 
 @command()

@@ -8,13 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.command import command
 from cli.errors import CliError
 from cli.operate.cost import Measured, Part, assumptions, load_prices, measure, monthly, on_event_path, per_million
 from cli.operate.logs import CloudWatchSource, Follower, seconds, understand
 from cli.operate.resources import find_resources
-from cli.session import Session
-from cli.tables import Column
+from cli.shell.command import command
+from cli.shell.session import Session
+from cli.terminal.tables import Column
 
 _SAMPLED_EVENTS = 100
 _EVENTS_WISHED = 100  # of fewer, the median says little
@@ -99,8 +99,8 @@ def start(now_s: float, back_s: float) -> int:
 def _event_bytes(session: Session) -> int:
     """Return the mean size of the projected stream's last events, as DynamoDB counts it: names and values."""
     from cli.errors import NotFoundError
-    from handlers.exactjson import dumps
-    from handlers.projections.test_items import TEST_STREAM
+    from handlers.core.lossless_json import dumps
+    from handlers.domain.items import TEST_STREAM
 
     try:
         pages = list(session.service.event_pages(TEST_STREAM, limit=_SAMPLED_EVENTS, backwards=True))

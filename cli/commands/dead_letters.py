@@ -7,17 +7,17 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.command import command
-from cli.defaultgroup import ListingGroup
 from cli.errors import CliError, DegradedError, NotFoundError, UsageError
 from cli.operate.dead_letters import DeadLetter, DeadLetterQueue, plan
 from cli.operate.health import skip_command
 from cli.operate.recovery import Redrive, Redriven, reconcile
 from cli.operate.resources import Queue, queues_of
-from cli.session import Session
-from cli.tables import Column
+from cli.shell.command import command
+from cli.shell.defaultgroup import ListingGroup
+from cli.shell.session import Session
+from cli.terminal.tables import Column
 from cli.terminal.text import duration
-from handlers.exactjson import dumps
+from handlers.core.lossless_json import dumps
 
 app = typer.Typer(cls=ListingGroup, rich_markup_mode="rich", pretty_exceptions_enable=False)
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.command import command
+from cli.config.targets import Target, for_deployment
 from cli.deploy import run
 from cli.deploy.assembly import Assemblies
 from cli.deploy.aws import Assets, CloudFormation, Tables, located
@@ -17,9 +17,9 @@ from cli.deploy.follow import poll_s
 from cli.deploy.plan import Plan, Stack, esctl
 from cli.errors import DeploymentError, NotFoundError
 from cli.replay.run import offer_replays
-from cli.session import Session
-from cli.targets import Target, for_deployment
-from handlers.projections import registry
+from cli.shell.command import command
+from cli.shell.session import Session
+from handlers.domain import registry
 from stack.app import SynthesisError, synthesize
 from stack.asset import source_fingerprint
 from stack.settings import StackSettings

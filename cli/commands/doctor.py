@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from cli.command import command
 from cli.errors import DegradedError, UsageError
 from cli.operate import doctor as checks
 from cli.operate.doctor import Check, Finding, Verdict, run
-from cli.session import Session
+from cli.shell.command import command
+from cli.shell.session import Session
 
 _MARKS = {"ok": ("✓", "green"), "note": ("i", "cyan"), "fault": ("✗", "bold red"), "skipped": ("-", "dim")}
 

@@ -8,13 +8,13 @@ from typing import Annotated
 import typer
 
 from cli.client.service import Event
-from cli.command import command
 from cli.errors import NotFoundError, UsageError
-from cli.eventtext import TERMINAL_CHARACTERS_MAX, event_lines
-from cli.output import Format
-from cli.session import Session
+from cli.shell.command import command
+from cli.shell.session import Session
+from cli.terminal.event_text import TERMINAL_CHARACTERS_MAX, event_lines
+from cli.terminal.output import Format
 from cli.terminal.text import visible
-from handlers.exactjson import dumps
+from handlers.core.lossless_json import dumps
 
 _WIDTH = 100  # of lines where no terminal says
 

@@ -8,10 +8,10 @@ import typer
 
 from cli.client.projections import items_projection
 from cli.client.service import Listing
-from cli.command import command
 from cli.errors import UsageError
-from cli.session import Session
-from cli.tables import Column
+from cli.shell.command import command
+from cli.shell.session import Session
+from cli.terminal.tables import Column
 
 COLUMNS = (Column("itemId"), Column("amount", "right"))
 _EMPTY = "There are no items."
@@ -107,7 +107,7 @@ def _watch_in_place(session: Session, limit: int | None, interval: float) -> Non
     from rich.live import Live
     from rich.text import Text
 
-    from cli.display import rich_table
+    from cli.terminal.display import rich_table
 
     def screen(listing: Listing) -> Group:
         shown = rich_table(COLUMNS, rows(listing.items), "") if listing.items else Text(_EMPTY)

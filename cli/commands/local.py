@@ -8,12 +8,12 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.command import command
+from cli.config.keys import local_access_key
+from cli.config.targets import LOCAL_REGION
 from cli.emulator import Status
 from cli.errors import NotRunningError, UsageError
-from cli.keys import local_access_key
-from cli.session import Session
-from cli.targets import LOCAL_REGION
+from cli.shell.command import command
+from cli.shell.session import Session
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
 

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.command import command
-from cli.keys import key_for_calls
-from cli.session import Session
+from cli.config.keys import key_for_calls
+from cli.shell.command import command
+from cli.shell.session import Session
 
 
 @command()

@@ -7,12 +7,12 @@ from typing import Annotated
 import typer
 
 from cli.client.service import HALTED, StreamEvent, StreamStatus
-from cli.command import command
-from cli.defaultgroup import ListingGroup
 from cli.errors import ConflictError, ExitCode, TimedOutError
 from cli.operate import recovery
 from cli.operate.health import halted_text, resume_command, skip_command, stream_document, stream_section
-from cli.session import Session
+from cli.shell.command import command
+from cli.shell.defaultgroup import ListingGroup
+from cli.shell.session import Session
 from cli.terminal.text import visible
 
 app = typer.Typer(cls=ListingGroup, rich_markup_mode="rich", pretty_exceptions_enable=False)

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.client.projections import named_projection
-from cli.command import command
 from cli.errors import DegradedError, UsageError
-from cli.session import Session
+from cli.shell.command import command
+from cli.shell.session import Session
 from cli.terminal.text import visible
-from handlers.projection.jobs import REPLAY
+from handlers.replay.jobs import REPLAY
 
 if TYPE_CHECKING:
     from cli.client.service import ReplayJob

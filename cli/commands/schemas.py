@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.command import command
 from cli.errors import NotFoundError
-from cli.session import Session
-from cli.tables import Column
+from cli.shell.command import command
+from cli.shell.session import Session
+from cli.terminal.tables import Column
 from handlers import catalogue
 
 app = typer.Typer(rich_markup_mode="rich", pretty_exceptions_enable=False)

@@ -6,12 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.command import command
 from cli.errors import CliError, DegradedError
 from cli.operate.health import Fault, Section, document, faults, headline, sections, state_text, styled_state
 from cli.operate.status import Snapshot, take_snapshot
-from cli.output import Format
-from cli.session import Session
+from cli.shell.command import command
+from cli.shell.session import Session
+from cli.terminal.output import Format
 from cli.terminal.text import one_line
 
 MAX_LAG = 100  # the threshold of the stack's alarm: less is a burst in progress
@@ -112,7 +112,7 @@ def _watch_in_place(session: Session, max_lag: int, interval: float) -> None:
     from rich.live import Live
     from rich.text import Text
 
-    from cli.display import rich_table
+    from cli.terminal.display import rich_table
 
     def screen() -> Group:
         try:

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from cli.command import command
-from cli.output import Format
-from cli.session import Session
+from cli.shell.command import command
+from cli.shell.session import Session
+from cli.terminal.output import Format
 from cli.terminal.text import visible
 
 

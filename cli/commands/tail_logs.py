@@ -6,13 +6,13 @@ from typing import Annotated
 
 import typer
 
-from cli.command import command
 from cli.errors import UsageError
 from cli.operate.logs import seconds
 from cli.operate.logs_tail import Request, tail
 from cli.operate.logs_trace import show_trace
-from cli.output import Format
-from cli.session import Session
+from cli.shell.command import command
+from cli.shell.session import Session
+from cli.terminal.output import Format
 
 
 @command(Format.TEXT, Format.JSON, Format.JSONL)

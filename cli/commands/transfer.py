@@ -10,12 +10,12 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from cli.command import command
 from cli.errors import CliError, ConflictError, ExitCode, NotFoundError, PartialError
-from cli.session import Session
+from cli.shell.command import command
+from cli.shell.session import Session
 from cli.terminal.text import shell_word, visible
 from cli.transfer.appending import Tally
-from cli.transfer.chunks import LANES
+from cli.transfer.batches import LANES
 from cli.transfer.files import STANDARD, BadLineError, count_lines, sink, source
 
 # So many streams are asked for their heads, for a progress bar that counts events; of more, streams are counted.

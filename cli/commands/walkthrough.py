@@ -10,12 +10,12 @@ import typer
 
 from cli.client.projections import items_projection, wait_until_projected
 from cli.client.service import Listing
-from cli.command import command
 from cli.commands.list_items import COLUMNS, rows
 from cli.errors import CliError
-from cli.session import Session
-from handlers.exactjson import dumps
-from handlers.projections.test_items import TEST_STREAM
+from cli.shell.command import command
+from cli.shell.session import Session
+from handlers.core.lossless_json import dumps
+from handlers.domain.items import TEST_STREAM
 
 ITEM = "1"
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cli.config.state import State
 from cli.errors import DeploymentError
-from cli.state import State
 from stack.settings import StackSettings
 
 if TYPE_CHECKING:

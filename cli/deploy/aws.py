@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from botocore.exceptions import ClientError
 
-from cli.aws import Clients, account_of, region_of
+from cli.client.aws import Clients, account_of, region_of
+from cli.config.settings import Settings
+from cli.config.targets import Target
 from cli.deploy.assembly import Template
 from cli.deploy.follow import StackEvent
 from cli.deploy.plan import KEY_PARAMETER, TAGS, ChangeSet, Stack, change_of, in_order
 from cli.errors import AccessError, CliError, DeploymentError
-from cli.settings import Settings
-from cli.targets import Target
 from stack.app import ASSET_BUCKET
 
 if TYPE_CHECKING:

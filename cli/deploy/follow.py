@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from cli.config.targets import Target
 from cli.deploy.plan import Stack, esctl
-from cli.environment import Environment
 from cli.errors import DeploymentError
-from cli.targets import Target
+from cli.terminal.environment import Environment
 
 POLL_AWS_S = 2.0  # polling events more often gets throttled, especially while two stacks deploy at once
 POLL_LOCAL_S = 0.1

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
+from cli.config.targets import Target
 from cli.deploy.assembly import Assembly, Template
 from cli.deploy.permission_diff import Grant
-from cli.targets import Target
 
 TAGS = {"application": "esctl"}
 """On every stack, to recognize those that are ours. Constant: a stack tag is put on every resource, so a changing one

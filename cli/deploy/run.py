@@ -9,6 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
+from cli.config.keys import choose_key, keep_key
+from cli.config.settings import Settings
+from cli.config.state import State
+from cli.config.targets import Target, Targets
 from cli.deploy.assembly import Assemblies, Assembly, upload
 from cli.deploy.aws import Assets, CloudFormation, Tables
 from cli.deploy.follow import EventReader, Outcome, follow, poll_s
@@ -16,11 +20,7 @@ from cli.deploy.permission_diff import permission_diff
 from cli.deploy.plan import KEY_PARAMETER, ChangeSet, Plan, Stack, all_new, esctl, obstacle
 from cli.deploy.screen import OperationView, show_plan
 from cli.errors import CliError, DeploymentError, ExitCode, TimedOutError
-from cli.keys import choose_key, keep_key
-from cli.output import Output
-from cli.settings import Settings
-from cli.state import State
-from cli.targets import Target, Targets
+from cli.terminal.output import Output
 from stack.settings import StackSettings
 
 CHANGE_SET_PATIENCE_S = 600.0  # a change set of a hundred resources takes half a minute on AWS

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from cli.deploy.follow import StackEvent
 from cli.deploy.permission_diff import Grant
 from cli.deploy.plan import Action, Change, Plan
-from cli.output import Output
-from cli.tables import Column
+from cli.terminal.output import Output
+from cli.terminal.tables import Column
 from cli.terminal.text import one_line
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hmac
 from typing import Any
 
-from cli.targets import LOCAL_ACCOUNT
+from cli.config.targets import LOCAL_ACCOUNT
 
 _SINGLE = {
     "sns:PublishBatch": "sns:Publish",

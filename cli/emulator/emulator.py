@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cli.config.keys import local_access_key
+from cli.config.state import State
+from cli.config.targets import Targets
 from cli.emulator import paths, process
 from cli.emulator.paths import remove
 from cli.emulator.process import ProcessRecord, Unsaved
-from cli.emulator.surroundings import emulator_variables
-from cli.environment import Environment
+from cli.emulator.process_env import emulator_variables
 from cli.errors import CliError, EmulatorError
-from cli.keys import local_access_key
-from cli.state import State
-from cli.targets import Targets
+from cli.terminal.environment import Environment
 
 if TYPE_CHECKING:
-    from cli.aws import Clients
+    from cli.client.aws import Clients
 
 _HEALTH_TIMEOUT_S = 30.0  # a machine under load
 _LOCKED_S = 1.0
@@ -175,7 +175,7 @@ def catch_up(state: State, endpoint_url: str) -> None:
     The records of the tables' streams are not saved, so what was stored just before the end may never have been
     published. A stack that can't be asked is left to its schedule.
     """
-    from cli.aws import Clients
+    from cli.client.aws import Clients
 
     access_key = local_access_key(state)
     for target in Targets(state).all():
@@ -185,7 +185,7 @@ def catch_up(state: State, endpoint_url: str) -> None:
 
 
 def _reconcile(clients: Clients, stack_name: str) -> None:
-    from cli.aws import errors
+    from cli.client.aws import errors
 
     with errors():
         pages = clients.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=stack_name)

@@ -20,11 +20,11 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cli.config.state import State
 from cli.emulator import paths
 from cli.emulator.paths import FOLDER
 from cli.emulator.process import HEALTH_PATH, READY, ProcessRecord, read_record, told, write_record
 from cli.errors import CliError, EmulatorError
-from cli.state import State
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -169,7 +169,7 @@ class _Supervisor:
         EmulatorError
             What was saved can't be restored.
         """
-        from cli.emulator.adaptations import adapt_emulator
+        from cli.emulator.patches import adapt_emulator
 
         adapt_emulator(access_key=self._access_key, enforces_policies=self._emulator.AUTH)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

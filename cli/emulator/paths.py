@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from cli.state import State
+from cli.config.state import State
 
 FOLDER = "emulator"
 ALIVE_LOCK = "alive.lock"  # held by the emulator's process as long as it lives

@@ -16,11 +16,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cli.config.keys import local_access_key
+from cli.config.state import State
 from cli.emulator import paths
 from cli.emulator.paths import FOLDER
 from cli.errors import CliError, EmulatorError
-from cli.keys import local_access_key
-from cli.state import State
 
 if TYPE_CHECKING:
     import psutil

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from cli.aws import errors
+from cli.client.aws import errors
 from cli.operate.resources import Queue
 from cli.terminal.text import visible
 

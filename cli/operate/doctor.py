@@ -12,23 +12,23 @@ from enum import StrEnum
 from importlib import metadata
 from typing import TYPE_CHECKING
 
-from cli.aws import errors, stack_outputs
+from cli.client.aws import errors, stack_outputs
 from cli.client.http import HttpClient
 from cli.client.projections import projections_of, wait_until_projected
 from cli.client.service import Service, StreamStatus
+from cli.config.settings import shared_key_file
 from cli.errors import AccessError, CliError, NotFoundError
 from cli.operate.health import faults
 from cli.operate.resources import find_resources
 from cli.operate.status import Snapshot, take_snapshot
 from cli.replay.audit import audit, streams_of
-from cli.settings import shared_key_file
 from cli.terminal.text import visible
+from handlers.domain import registry
 from handlers.projection.definition import Projection
-from handlers.projections import registry
 
 if TYPE_CHECKING:
-    from cli.session import Session
-    from cli.targets import Target
+    from cli.config.targets import Target
+    from cli.shell.session import Session
 
 PROBE_STREAM = "esctl-doctor-probe"
 PROBE_TYPE = "ESCTL_PROBE"

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from cli.client.service import BEHIND, HALTED, LIVE, REPLAYING, StreamStatus
+from cli.config.targets import Target
 from cli.operate.status import QueueStatus, Snapshot
-from cli.tables import Column
-from cli.targets import Target
+from cli.terminal.tables import Column
 from cli.terminal.text import duration, shell_word, visible
 
 STREAMS_SHOWN = 15

@@ -13,7 +13,7 @@ from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
-from cli.aws import errors
+from cli.client.aws import errors
 from cli.errors import UsageError
 
 if TYPE_CHECKING:

@@ -14,15 +14,15 @@ from cli.client.service import Event
 from cli.errors import NotFoundError, UnreachableError
 from cli.operate.logs import CloudWatchSource, Follower, Kind, Line, RawLine, Selection, Wanted, understand
 from cli.operate.resources import find_resources, function_named
-from cli.output import Format
+from cli.terminal.output import Format
 from cli.terminal.text import one_line, shell_word, visible
-from handlers.clock import parse_rfc3339
-from handlers.projections.test_items import TEST_STREAM
+from handlers.core.clock import parse_rfc3339
+from handlers.domain.items import TEST_STREAM
 
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from cli.session import Session
+    from cli.shell.session import Session
 
 DEFAULT_SINCE_S = 600.0
 _POLL_LOCAL_S, _POLL_AWS_S = 0.3, 2.0

@@ -11,13 +11,13 @@ from cli.client.projections import projections_of
 from cli.client.service import Event
 from cli.operate.logs import Follower, Kind, Line, is_about, understand
 from cli.operate.logs_tail import find_event, log_groups, log_source, pause_s, start_of
-from cli.tables import Column
+from cli.terminal.tables import Column
 from cli.terminal.text import visible
-from handlers.clock import parse_rfc3339
-from handlers.projections.test_items import TEST_STREAM
+from handlers.core.clock import parse_rfc3339
+from handlers.domain.items import TEST_STREAM
 
 if TYPE_CHECKING:
-    from cli.session import Session
+    from cli.shell.session import Session
 
 
 @dataclass(frozen=True, slots=True)

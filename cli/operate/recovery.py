@@ -15,16 +15,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from cli.aws import errors
+from cli.client.aws import errors
 from cli.client.service import HALTED, Service, StreamStatus
-from cli.environment import Environment
 from cli.errors import CliError, ConflictError, NotFoundError
 from cli.operate.dead_letters import DeadLetter, DeadLetterQueue
 from cli.operate.resources import find_resources
 from cli.operate.status import with_ages
+from cli.terminal.environment import Environment
 
 if TYPE_CHECKING:
-    from cli.aws import Clients
+    from cli.client.aws import Clients
 
 _MARGIN_S = 60.0  # for everything about a redrive that is not waiting
 _UNREADABLE = "unreadable: look at it, then purge the queue"

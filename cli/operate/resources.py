@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from cli.aws import errors
+from cli.client.aws import errors
 from cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from cli.aws import Clients
+    from cli.client.aws import Clients
 
 FUNCTION = "AWS::Lambda::Function"
 LOG_GROUP = "AWS::Logs::LogGroup"

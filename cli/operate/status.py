@@ -9,18 +9,18 @@ from datetime import UTC, datetime, timedelta
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from cli.aws import errors
+from cli.client.aws import errors
 from cli.client.service import BEHIND, HALTED, ProjectionStatus, Service, StreamStatus
 from cli.errors import CliError, NotFoundError
 from cli.operate.resources import Queue, Resources, find_resources, queues_of
-from handlers.clock import parse_rfc3339
+from handlers.core.clock import parse_rfc3339
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudwatch import CloudWatchClient
     from mypy_boto3_logs import CloudWatchLogsClient
     from mypy_boto3_sqs import SQSClient
 
-    from cli.session import Session
+    from cli.shell.session import Session
 
 T = TypeVar("T")
 

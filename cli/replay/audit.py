@@ -12,10 +12,10 @@ from typing import Any
 from cli.client.service import PAGE_MAX, Listing, Row, Service, StreamStatus
 from cli.errors import CliError, NotFoundError, UsageError
 from cli.terminal.text import shell_word, visible
-from handlers.clock import parse_rfc3339
-from handlers.errors import HandlerFailed
-from handlers.events import Event, EventId, StreamId
-from handlers.exactjson import dumps
+from handlers.core.clock import parse_rfc3339
+from handlers.core.errors import HandlerFailed
+from handlers.core.events import Event, EventId, StreamId
+from handlers.core.lossless_json import dumps
 from handlers.projection.definition import Projection
 from handlers.projection.fold import fold_all
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from cli.client.service import ReplayJob, Service, StreamStatus, kind_word
-from cli.environment import Environment
 from cli.errors import CliError, ConflictError, ExitCode, TimedOutError
-from cli.output import Output
 from cli.replay.audit import Effect, changed, streams_of
+from cli.terminal.environment import Environment
+from cli.terminal.output import Output
 from cli.terminal.text import duration
 from handlers.projection.definition import Projection
-from handlers.projection.jobs import REPLAY, REWIND, ROLLBACK, SWITCHING
+from handlers.replay.jobs import REPLAY, REWIND, ROLLBACK, SWITCHING
 
 _POLL_FIRST_S, _POLL_MAX_S = 0.1, 1.0
 # A worker records its progress several times a second; after this long without any, the reader is told.

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cli.client.service import ReplayJob, Row
-from cli.output import Output
 from cli.replay.audit import Difference
 from cli.replay.run import Outcome
-from cli.tables import Column
+from cli.terminal.output import Output
+from cli.terminal.tables import Column
 from cli.terminal.text import duration
-from handlers.clock import parse_rfc3339
-from handlers.exactjson import dumps
+from handlers.core.clock import parse_rfc3339
+from handlers.core.lossless_json import dumps
 from handlers.projection.definition import Projection
 
 _ROWS_SHOWN = 20  # a screen; -o json has them all

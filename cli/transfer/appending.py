@@ -11,7 +11,7 @@ from cli.client.http import Answer
 from cli.client.service import Event, Service
 from cli.errors import CliError, ConflictError, NotFoundError
 from cli.terminal.text import shell_word, visible
-from cli.transfer.chunks import Chunk, derived_key
+from cli.transfer.batches import Chunk, derived_key
 from cli.transfer.files import BadLineError
 from cli.transfer.incoming import Incoming, same_event
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from cli.client.service import Event, Page, Service
 from cli.transfer.files import Sink
-from handlers.exactjson import dumps
+from handlers.core.lossless_json import dumps
 
 
 @dataclass(slots=True)

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Protocol, TextIO, cast
 
-from cli.environment import Environment
 from cli.errors import CliError, UsageError
+from cli.terminal.environment import Environment
 from cli.terminal.text import visible_lines
 
 STANDARD = "-"

@@ -18,10 +18,10 @@ from typing import BinaryIO
 
 from cli.client.service import Service
 from cli.transfer.appending import Appender, Tally
-from cli.transfer.chunks import Chunker
+from cli.transfer.batches import Chunker
 from cli.transfer.files import BadLineError, lines
 from cli.transfer.incoming import read_line
-from cli.transfer.lanes import Lanes
+from cli.transfer.partitions import Lanes
 
 # How long to wait for calls under way when something ends the import: one takes milliseconds, ten seconds at worst.
 _END_TIMEOUT_S = 10.0

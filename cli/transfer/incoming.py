@@ -11,11 +11,11 @@ from cli.transfer.files import BadLineError
 from handlers import catalogue
 from handlers.api.newevent import EventContext, read_event
 from handlers.api.route import integer, record
-from handlers.clock import parse_rfc3339, rfc3339
-from handlers.errors import TooLarge
-from handlers.exactjson import NotJson, dumps, loads
+from handlers.core.clock import parse_rfc3339, rfc3339
+from handlers.core.errors import TooLarge
+from handlers.core.lossless_json import NotJson, dumps, loads
+from handlers.core.validation import Validator
 from handlers.store.limits import MAX_SAFE_INTEGER, check_sizes
-from handlers.validation import Validator
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,10 @@ from handlers.api.request import Request
 from handlers.api.response import Response, json_response
 from handlers.api.route import Route
 from handlers.api.routes import ADD_EVENT, ADD_EVENTS, KEY_HEADER, REPLAYED_HEADER
-from handlers.clock import Clock
+from handlers.core.clock import Clock
 from handlers.core.dynamodb_limits import TRANSACTION_ITEMS
-from handlers.errors import VersionConflict, pointer
-from handlers.events import Event, NewEvent
+from handlers.core.errors import VersionConflict, pointer
+from handlers.core.events import Event, NewEvent
 from handlers.store import EventStore
 from handlers.store.limits import check_sizes
 from handlers.store.port import Appended, IdempotencyKey

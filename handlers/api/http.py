@@ -18,7 +18,7 @@ from handlers import runtime
 from handlers.api.request import Request, read_request, request_id
 from handlers.api.response import Response, problem
 from handlers.api.route import Route
-from handlers.errors import EsError, NotFound
+from handlers.core.errors import EsError, NotFound
 
 Routes = Mapping[Route, Callable[[Request], Response]]
 """What answers each route."""

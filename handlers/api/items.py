@@ -6,15 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from handlers import exactjson
 from handlers.api import http
 from handlers.api.page_tokens import ROWS, page_token
 from handlers.api.request import Request
 from handlers.api.response import Response, fitting, page_response
 from handlers.api.routes import list_rows
 from handlers.api.schemas import stream_id_faults
-from handlers.errors import NotFound
-from handlers.events import StreamId
+from handlers.core import lossless_json
+from handlers.core.errors import NotFound
+from handlers.core.events import StreamId
 from handlers.projection import Projection, rows
 from handlers.projection.port import ReadModel
 from handlers.projection.reading import read_page
@@ -52,7 +52,7 @@ class RowRoutes:
             after=token[3] if token else None,
             generation=token[2] if token else None,
         )
-        texts = fitting(exactjson.dumps(row) for row in page.rows)
+        texts = fitting(lossless_json.dumps(row) for row in page.rows)
         last = page.next_after if len(texts) == len(page.rows) else page.rows[len(texts) - 1][projection.key]
         rest: dict[str, Any] = {
             "checkpoint": page.checkpoint,

@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from handlers import catalogue, exactjson
+from handlers import catalogue
 from handlers.api.schemas import IMPORTED_EVENT, NEW_EVENT
-from handlers.clock import parse_rfc3339, rfc3339
+from handlers.core import lossless_json
+from handlers.core.clock import parse_rfc3339, rfc3339
 from handlers.core.dynamodb_limits import NESTING_LEVELS
-from handlers.errors import Fault
-from handlers.events import NewEvent, StreamId
+from handlers.core.errors import Fault
+from handlers.core.events import NewEvent, StreamId
+from handlers.core.validation import Validator
 from handlers.projection import rows
 from handlers.store import limits
-from handlers.validation import Validator
 
 # Clocks differ: what another machine has just stored is not "in the future" for being a little ahead of this one.
 MAX_CLOCK_SKEW = timedelta(minutes=1)
@@ -67,9 +68,9 @@ def read_event(value: Any, place: str, context: EventContext) -> tuple[NewEvent 
         NewEvent(
             stream_id=StreamId(value["streamId"]),
             type=value["type"],
-            data=exactjson.dumps(value["data"]),
+            data=lossless_json.dumps(value["data"]),
             expected_version=value.get("expectedVersion"),
-            metadata=None if metadata is None else exactjson.dumps(metadata),
+            metadata=None if metadata is None else lossless_json.dumps(metadata),
             time_stamp=rfc3339(parse_rfc3339(value["timeStamp"])) if "timeStamp" in value else None,
             schema_version=value.get("schemaVersion", catalogue.current_version(value["type"])),
         ),
@@ -116,7 +117,7 @@ def _data_faults(value: dict[str, Any], place: str, context: EventContext) -> It
     except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
         yield Fault(f"{place}/data", f"does not fit its schemaVersion: upcasting raised {type(error).__name__}")
         return
-    from handlers.projections import registry
+    from handlers.domain import registry
 
     for fault in catalogue.validate(event_type, data):
         yield Fault(f"{place}/data{fault.pointer}", fault.detail)

@@ -14,7 +14,7 @@ from handlers.api.response import JSON, PROBLEM, Response
 from handlers.api.route import Body, Component, Route, Success
 from handlers.api.routes import GET_CONTRACT, TAGS, Listed, all_routes
 from handlers.api.schemas import PROBLEM as PROBLEM_SCHEMA
-from handlers.validation import Schema
+from handlers.core.validation import Schema
 
 # What every route may answer with; 403, 429, 502 and 504 are API Gateway's own.
 _COMMON_PROBLEMS = (400, 403, 429, 500, 502, 503, 504)

@@ -11,7 +11,7 @@ from handlers.api import http
 from handlers.api.request import Request
 from handlers.api.response import Response, json_response
 from handlers.api.routes import LIST_PROJECTIONS, list_rows
-from handlers.events import StreamId
+from handlers.core.events import StreamId
 from handlers.projection import Projection
 from handlers.projection.port import ReadModel
 from handlers.projection.state import StreamState

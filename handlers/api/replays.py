@@ -10,11 +10,11 @@ from handlers.api import http
 from handlers.api.request import Request, named_projection
 from handlers.api.response import Response, json_response
 from handlers.api.routes import GET_REPLAY, LIST_REPLAYS, ROLLBACK, TRIGGER_REPLAY
-from handlers.errors import NotFound
+from handlers.core.errors import NotFound
 from handlers.projection import Projection
-from handlers.projection.jobs import Part, ReplayJobs
-from handlers.projection.progress import Progress
-from handlers.projection.replay import Replays
+from handlers.replay.jobs import Part, ReplayJobs
+from handlers.replay.progress import Progress
+from handlers.replay.requests import Replays
 
 MAX_ID_CHARACTERS = 256
 

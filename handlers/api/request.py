@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from handlers import exactjson
 from handlers.api.page_tokens import read_page_token
 from handlers.api.route import Body, Route, is_unicode, path_value
-from handlers.errors import Fault, InvalidInput, NotFound, TooLarge
+from handlers.core import lossless_json
+from handlers.core.errors import Fault, InvalidInput, NotFound, TooLarge
+from handlers.core.validation import distinct
 from handlers.projection import Projection
-from handlers.validation import distinct
 
 # ASCII digits only (int() also takes blanks, underscores and other scripts); 16 are enough for 2^53.
 _INTEGER = re.compile(r"-?[0-9]{1,16}")
@@ -166,8 +166,8 @@ def _body(body: Body, event: Mapping[str, Any]) -> Any:
     if not text.strip():
         return {} if body.optional else None
     try:
-        return exactjson.loads(text)
-    except exactjson.NotJson as error:
+        return lossless_json.loads(text)
+    except lossless_json.NotJson as error:
         raise InvalidInput([Fault("", f"is not valid JSON: {error}")]) from error
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from handlers import exactjson
-from handlers.errors import EsError, Fault, InvalidInput
+from handlers.core import lossless_json
+from handlers.core.errors import EsError, Fault, InvalidInput
 
 JSON = "application/json"
 PROBLEM = "application/problem+json"
@@ -46,12 +46,12 @@ class Response:
 
 def json_response(status: int, value: object, headers: Mapping[str, str] | None = None) -> Response:
     """Answer with a JSON value; numbers keep every digit."""
-    return Response(status, exactjson.dumps(value), headers or {})
+    return Response(status, lossless_json.dumps(value), headers or {})
 
 
 def page_response(name: str, texts: Sequence[str], rest: Mapping[str, Any]) -> Response:
     """Answer with a page: a list of values that are JSON text already, and the fields beside it."""
-    return Response(200, f'{{"{name}":[{",".join(texts)}],{exactjson.dumps(rest)[1:]}')
+    return Response(200, f'{{"{name}":[{",".join(texts)}],{lossless_json.dumps(rest)[1:]}')
 
 
 def fitting(texts: Iterable[str]) -> list[str]:

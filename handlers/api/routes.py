@@ -15,6 +15,7 @@ from handlers.api import schemas
 from handlers.api.route import Body, Route, Success, array, integer, record, text
 from handlers.api.schemas import EVENT_ID, NEXT_TOKEN, PAGE_TOKEN, STREAM_ID
 from handlers.core.dynamodb_limits import TRANSACTION_ITEMS
+from handlers.core.validation import PRINTABLE_ASCII
 from handlers.projection.definition import MAX_NAME_CHARACTERS
 from handlers.store.limits import (
     MAX_EVENT_BODY_BYTES,
@@ -22,7 +23,6 @@ from handlers.store.limits import (
     MAX_IDEMPOTENCY_KEY_CHARACTERS,
     MAX_SAFE_INTEGER,
 )
-from handlers.validation import PRINTABLE_ASCII
 
 EVENTS, PROJECTIONS, REPLAYS, CONTRACT = "events", "projections", "replays", "contract"
 TAGS = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from handlers.api.page_tokens import MAX_TOKEN_CHARACTERS
 from handlers.api.route import Component, array, integer, record, text
+from handlers.core.validation import BASE64URL, NOT_BLANK, VISIBLE_ASCII, Validator
 from handlers.store.limits import (
     MAX_ACTOR_CHARACTERS,
     MAX_METADATA_ID_CHARACTERS,
@@ -11,7 +12,6 @@ from handlers.store.limits import (
     MAX_STREAM_ID_CHARACTERS,
     MAX_TYPE_CHARACTERS,
 )
-from handlers.validation import BASE64URL, NOT_BLANK, VISIBLE_ASCII, Validator
 
 # -- events --------------------------------------------------------------------------------------------------------------
 

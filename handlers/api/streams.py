@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from handlers import exactjson
 from handlers.api import http
 from handlers.api.page_tokens import EVENTS, STREAMS, page_token
 from handlers.api.request import Request
 from handlers.api.response import Response, fitting, json_response, page_response
 from handlers.api.routes import BACKWARD, FORWARD, LIST_EVENTS, LIST_STREAMS
 from handlers.api.schemas import stream_id_faults
-from handlers.errors import NotFound
-from handlers.events import NO_EVENTS, Event, EventId, StreamId
+from handlers.core import lossless_json
+from handlers.core.errors import NotFound
+from handlers.core.events import NO_EVENTS, Event, EventId, StreamId
 from handlers.store import EventStore
 from handlers.store.limits import MAX_SAFE_INTEGER
 
@@ -85,4 +85,4 @@ def event_json(event: Event) -> str:
     head = {"streamId": event.stream_id, "eventId": event.event_id, "type": event.type}
     tail = {"timeStamp": event.time_stamp, "schemaVersion": event.schema_version}
     metadata = "" if event.metadata is None else f',"metadata":{event.metadata}'
-    return f'{exactjson.dumps(head)[:-1]},"data":{event.data},{exactjson.dumps(tail)[1:-1]}{metadata}}}'
+    return f'{lossless_json.dumps(head)[:-1]},"data":{event.data},{lossless_json.dumps(tail)[1:-1]}{metadata}}}'

@@ -4,6 +4,6 @@ from handlers import runtime
 from handlers.api import http
 from handlers.api.appending import EventRoutes
 from handlers.api.routes import Function
-from handlers.clock import SystemClock
+from handlers.core.clock import SystemClock
 
 handler = http.serve(Function.ADD_EVENT, EventRoutes(runtime.event_store, SystemClock(), strict=runtime.flag("STRICT")))

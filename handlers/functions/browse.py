@@ -7,7 +7,7 @@ from handlers.api.overview import ProjectionRoutes
 from handlers.api.replays import ReplayRoutes
 from handlers.api.routes import Function
 from handlers.api.streams import StreamRoutes
-from handlers.projections import registry
+from handlers.domain import registry
 
 handler = http.serve(
     Function.BROWSE,

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from handlers import messages, runtime
-from handlers.errors import HandlerFailed
-from handlers.events import StreamId
-from handlers.messages import Hint
+from handlers import runtime
+from handlers.core import messages
+from handlers.core.errors import HandlerFailed
+from handlers.core.events import StreamId
+from handlers.core.messages import Hint
 from handlers.projection.engine import Outcome, Projector
 
 # What is left of the function's time when a long catch-up stops; the reconciler goes on with it (P6).

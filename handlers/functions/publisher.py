@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from handlers import messages, runtime
-from handlers.errors import Unpublished
-from handlers.events import Event
-from handlers.messages import Hint
+from handlers import runtime
+from handlers.core import messages
+from handlers.core.errors import Unpublished
+from handlers.core.events import Event
+from handlers.core.messages import Hint
 from handlers.store.items import event_from_item
 
 # SNS PublishBatch: at most 10 entries, 256 KB together ("Amazon SNS endpoints and quotas"); some room for attributes.

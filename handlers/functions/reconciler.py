@@ -6,8 +6,9 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from handlers import messages, runtime
-from handlers.clock import Clock, SystemClock
+from handlers import runtime
+from handlers.core import messages
+from handlers.core.clock import Clock, SystemClock
 from handlers.projection.reconcile import Lag, lags, retire, unfinished_replay, worst
 
 # SQS takes ten messages a batch.

@@ -9,12 +9,12 @@ from functools import cache
 from typing import Any
 
 from handlers import runtime
-from handlers.clock import SystemClock
-from handlers.events import StreamId
-from handlers.projection.jobs import REWIND
-from handlers.projection.replay import Replays
-from handlers.projection.replay_worker import ReplayWorker
-from handlers.projection.rewinding import finish_rewind
+from handlers.core.clock import SystemClock
+from handlers.core.events import StreamId
+from handlers.replay.jobs import REWIND
+from handlers.replay.requests import Replays
+from handlers.replay.rewind import finish_rewind
+from handlers.replay.worker import ReplayWorker
 
 # A step (a page of history and its rows) takes seconds at most; the rest is for the message to the next slice.
 RESERVE_MS = 30_000

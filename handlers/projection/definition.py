@@ -13,7 +13,7 @@ from types import MappingProxyType, ModuleType
 from typing import Any, TypeVar
 
 from handlers.catalogue import upcasters
-from handlers.events import StreamId
+from handlers.core.events import StreamId
 
 Row = Mapping[str, Any]
 Handler = Callable[[Any, Any], Any]

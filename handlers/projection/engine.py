@@ -10,10 +10,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from handlers.clock import Clock, rfc3339
-from handlers.errors import Contended, HandlerFailed
-from handlers.events import StreamId
-from handlers.messages import Hint
+from handlers.core.clock import Clock, rfc3339
+from handlers.core.errors import Contended, HandlerFailed
+from handlers.core.events import StreamId
+from handlers.core.messages import Hint
 from handlers.projection import transitions
 from handlers.projection.definition import Projection, Row
 from handlers.projection.fold import Folded, Prepared, fold, keys_of

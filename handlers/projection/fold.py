@@ -8,8 +8,8 @@ from types import MappingProxyType
 from typing import Any
 
 from handlers import catalogue
-from handlers.errors import HandlerFailed
-from handlers.events import Event
+from handlers.core.errors import HandlerFailed
+from handlers.core.events import Event
 from handlers.projection.definition import PARTITION_ATTRIBUTE, Projection, Row
 from handlers.projection.port import MAX_COMMIT_BYTES, MAX_COMMIT_ROWS
 from handlers.projection.rows import Unstorable, check_key, check_row

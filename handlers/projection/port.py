@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from handlers.core.dynamodb_limits import TRANSACTION_ITEMS
-from handlers.errors import Contended
-from handlers.events import StreamId
+from handlers.core.errors import Contended
+from handlers.core.events import StreamId
 from handlers.projection.definition import Row
 from handlers.projection.state import StreamState
 from handlers.projection.transitions import StateChange

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from handlers.errors import Gone
-from handlers.events import StreamId
+from handlers.core.errors import Gone
+from handlers.core.events import StreamId
 from handlers.projection.port import ReadModel
 from handlers.projection.state import Chunk, StreamState
 

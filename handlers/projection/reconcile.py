@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from handlers.clock import Clock, parse_rfc3339
-from handlers.events import NO_EVENTS, StreamId
+from handlers.core.clock import Clock, parse_rfc3339
+from handlers.core.events import NO_EVENTS, StreamId
 from handlers.projection import transitions
 from handlers.projection.definition import Projection
 from handlers.projection.port import Outdated, ReadModel

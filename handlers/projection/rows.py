@@ -17,7 +17,7 @@ from handlers.core.dynamodb_limits import (
     SMALLEST_EXPONENT,
     SORT_KEY_BYTES,
 )
-from handlers.errors import Fault, pointer
+from handlers.core.errors import Fault, pointer
 from handlers.projection.definition import Projection
 
 # A row's key is the sort key of its table.

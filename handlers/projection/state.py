@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from handlers.events import NO_EVENTS, StreamId
+from handlers.core.events import NO_EVENTS, StreamId
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

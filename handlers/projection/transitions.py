@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from handlers.events import NO_EVENTS, StreamId
+from handlers.core.events import NO_EVENTS, StreamId
 from handlers.projection.state import (
     Chunk,
     Halted,

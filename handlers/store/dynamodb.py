@@ -13,11 +13,11 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from handlers.backoff import Backoff, attempts
-from handlers.clock import Clock, SystemClock, rfc3339
-from handlers.errors import Contended, VersionConflict
-from handlers.events import NO_EVENTS, Event, EventId, NewEvent, StreamId
-from handlers.store.guards import Guards, guard_item, repeated
+from handlers.core.backoff import Backoff, attempts
+from handlers.core.clock import Clock, SystemClock, rfc3339
+from handlers.core.errors import Contended, VersionConflict
+from handlers.core.events import NO_EVENTS, Event, EventId, NewEvent, StreamId
+from handlers.store.idempotency import Guards, guard_item, repeated
 from handlers.store.items import STREAM_INDEX, STREAM_SHARDS, Item, event_from_item, stream_shard, without_gap
 from handlers.store.planning import AppendPlan, plan_append
 from handlers.store.port import Appended, EventPage, IdempotencyKey, StreamPage

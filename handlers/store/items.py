@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
-from handlers.events import Event, EventId, StreamId
-from handlers.messages import stream_hash
+from handlers.core.events import Event, EventId, StreamId
+from handlers.core.messages import stream_hash
 
 Item = dict[str, Any]
 """An item in DynamoDB's own notation: ``{"name": {"S": "…"}}``."""

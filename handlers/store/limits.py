@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from handlers.core.dynamodb_limits import ITEM_BYTES, NESTING_LEVELS, TRANSACTION_BYTES
-from handlers.errors import TooLarge
-from handlers.events import NewEvent
+from handlers.core.errors import TooLarge
+from handlers.core.events import NewEvent
 
 # A code point takes 4 bytes of UTF-8 at most, and a sort key, which the id is in the index of streams, holds 1,024.
 MAX_STREAM_ID_CHARACTERS = 256

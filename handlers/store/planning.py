@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from handlers.core.dynamodb_limits import TRANSACTION_ITEMS
-from handlers.errors import Fault, InvalidInput
-from handlers.events import Event, EventId, NewEvent, StreamId
+from handlers.core.errors import Fault, InvalidInput
+from handlers.core.events import Event, EventId, NewEvent, StreamId
 
 
 @dataclass(frozen=True, slots=True)

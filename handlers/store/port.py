@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from handlers.events import Event, EventId, NewEvent, StreamId
+from handlers.core.events import Event, EventId, NewEvent, StreamId
 
 
 @dataclass(frozen=True, slots=True)

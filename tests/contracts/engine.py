@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from handlers.errors import Contended, HandlerFailed
-from handlers.events import StreamId
+from handlers.core.errors import Contended, HandlerFailed
+from handlers.core.events import StreamId
 from handlers.projection import transitions
 from handlers.projection.port import MAX_COMMIT_BYTES, MAX_COMMIT_ROWS, ReadModel
 from handlers.store import EventStore

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from handlers.errors import IdempotencyMismatch, InvalidInput, VersionConflict
-from handlers.events import Event, StreamId
+from handlers.core.errors import IdempotencyMismatch, InvalidInput, VersionConflict
+from handlers.core.events import Event, StreamId
 from handlers.store import IdempotencyKey
 from tests.support.stores import STREAM, StoreFactory, new_event, numbered, whole_stream
 

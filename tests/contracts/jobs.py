@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import replace
 
-from handlers.projection.jobs import DONE, FAILED, REPLAY, RUNNING, Job, Part, ReplayJobs
+from handlers.replay.jobs import DONE, FAILED, REPLAY, RUNNING, Job, Part, ReplayJobs
 
 JobsFactory = Callable[[], ReplayJobs]
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from handlers.events import StreamId
+from handlers.core.events import StreamId
 from handlers.projection import transitions
 from handlers.projection.definition import Row
 from handlers.projection.port import MAX_COMMIT_ROWS, Outdated, ReadModel

@@ -19,8 +19,8 @@ from typing import Any
 
 import urllib3
 
-from handlers.exactjson import dumps
-from handlers.projections.test_items import TEST_STREAM
+from handlers.core.lossless_json import dumps
+from handlers.domain.items import TEST_STREAM
 from tests.support.aws import client
 from tests.support.result import Result
 

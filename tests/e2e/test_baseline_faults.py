@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from handlers.exactjson import dumps
+from handlers.core.lossless_json import dumps
 from tests.e2e.support import Stack, wait_until
 
 

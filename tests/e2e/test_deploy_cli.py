@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import urllib3
 
+from cli.config.state import State
 from cli.emulator import Emulator
-from cli.environment import Environment
-from cli.state import State
+from cli.terminal.environment import Environment
 from tests.e2e.support import Machine
 from tests.support.emulator import ACCESS_KEY
 

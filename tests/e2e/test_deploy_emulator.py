@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from cli.config.targets import Target
 from cli.deploy.assembly import Assemblies
 from cli.deploy.aws import Assets, CloudFormation, Tables
 from cli.deploy.destroy import destroy
@@ -17,7 +18,6 @@ from cli.deploy.follow import EventReader
 from cli.deploy.plan import Action
 from cli.deploy.run import Job, deploy, diff
 from cli.errors import CliError, DeploymentError, ExitCode, NotDeployedError
-from cli.targets import Target
 from tests.unit.deploy.fakes import KEY, World
 
 _names = (f"small-{number}" for number in itertools.count())

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from handlers.exactjson import dumps
+from handlers.core.lossless_json import dumps
 from handlers.store import limits
 from tests.e2e.support import Answer, Stack, wait_until
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from handlers.clock import rfc3339
-from handlers.events import Event, EventId, StreamId
+from handlers.core.clock import rfc3339
+from handlers.core.events import Event, EventId, StreamId
 from handlers.store.items import event_item
 from tests.e2e.support import Stack, wait_until
 

@@ -14,7 +14,7 @@ from schemathesis.specs.openapi.checks import (
 
 from handlers.api import openapi
 from handlers.api.routes import all_routes
-from handlers.projections import registry
+from handlers.domain import registry
 from tests.e2e.support import Stack
 
 CHECKS = [

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from cli.errors import ExitCode
-from handlers.exactjson import dumps, loads
+from handlers.core.lossless_json import dumps, loads
 from tests.e2e.support import Stack, wait_until
 
 # Enough that an import takes a second or two, and a break meets it in the middle.

@@ -4,17 +4,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from handlers.errors import Conflict, Contended, Gone, NotFound
-from handlers.events import EventId
-from handlers.messages import Hint
+from handlers.core.errors import Conflict, Contended, Gone, NotFound
+from handlers.core.events import EventId
+from handlers.core.messages import Hint
 from handlers.projection.engine import Projector
-from handlers.projection.jobs import DONE, FAILED, REWIND
 from handlers.projection.port import ReadModel
 from handlers.projection.reading import read_page
 from handlers.projection.reconcile import lags, unfinished_replay
-from handlers.projection.replay import Replays
-from handlers.projection.replay_worker import ReplayWorker
-from handlers.projection.rewinding import finish_rewind
+from handlers.replay.jobs import DONE, FAILED, REWIND
+from handlers.replay.requests import Replays
+from handlers.replay.rewind import finish_rewind
+from handlers.replay.worker import ReplayWorker
 from tests.simulation.scheduler import Actor, Crash
 from tests.simulation.world import STREAM, SteppingReadModel, SteppingStore, World
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from handlers.events import StreamId
+from handlers.core.events import StreamId
 from handlers.projection.definition import Row
 from handlers.projection.engine import Projector
 from handlers.projection.fold import Prepared

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from handlers.projection import replay_worker
+from handlers.replay import worker as replay_worker
 from tests.simulation.actors import Run, Variant
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.world import World

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from handlers.events import Event, NewEvent, StreamId
-from handlers.messages import Hint
+from handlers.core.events import Event, NewEvent, StreamId
+from handlers.core.messages import Hint
 from handlers.projection import Projection
 from handlers.projection.definition import Row
 from handlers.projection.port import ReadModel, RowPage, Snapshot

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from handlers.domain import registry
 from handlers.projection.definition import Projection
-from handlers.projections import registry
 from stack.settings import StackSettings
 from tests.stack.synthesized import Synthesized, synthesized
 

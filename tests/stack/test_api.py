@@ -11,7 +11,7 @@ import pytest
 
 from handlers import runtime
 from handlers.api.routes import all_routes
-from handlers.projections import registry
+from handlers.domain import registry
 from tests.stack.synthesized import Synthesized, references
 
 ROUTES = {route.key: route for route in all_routes(registry().values())}

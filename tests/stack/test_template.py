@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from handlers.projections import registry
+from handlers.domain import registry
 from stack.app import SynthesisError
 from stack.asset import build_asset
 from stack.cache import cache_folder

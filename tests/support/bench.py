@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from handlers.events import Event, EventId, StreamId
-from handlers.messages import Hint
+from handlers.core.events import Event, EventId, StreamId
+from handlers.core.messages import Hint
 from handlers.projection.engine import Projector
 from handlers.projection.port import ReadModel
 from handlers.projection.state import StreamState

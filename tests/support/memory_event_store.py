@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
-from handlers.clock import Clock, SystemClock, rfc3339
-from handlers.errors import IdempotencyMismatch, VersionConflict
-from handlers.events import NO_EVENTS, Event, EventId, NewEvent, StreamId
+from handlers.core.clock import Clock, SystemClock, rfc3339
+from handlers.core.errors import IdempotencyMismatch, VersionConflict
+from handlers.core.events import NO_EVENTS, Event, EventId, NewEvent, StreamId
 from handlers.store.planning import plan_append
 from handlers.store.port import Appended, EventPage, IdempotencyKey, StreamPage
 

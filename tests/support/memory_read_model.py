@@ -6,7 +6,7 @@ import copy
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 
-from handlers.events import StreamId
+from handlers.core.events import StreamId
 from handlers.projection.definition import Row
 from handlers.projection.port import MAX_COMMIT_ROWS, Outdated, RowPage, Snapshot
 from handlers.projection.state import Document, StreamState, value_at

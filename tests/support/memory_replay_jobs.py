@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from handlers.projection.jobs import Job, Part
+from handlers.replay.jobs import Job, Part
 
 
 class MemoryReplayJobs:

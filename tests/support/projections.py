@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from handlers.events import Event, NewEvent, StreamId
+from handlers.core.events import Event, NewEvent, StreamId
 from handlers.projection import Projection
 
 KEY = "itemId"

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from handlers.backoff import attempts
-from handlers.events import Event, NewEvent, StreamId
+from handlers.core.backoff import attempts
+from handlers.core.events import Event, NewEvent, StreamId
 from handlers.store import EventStore
 from handlers.store.dynamodb import DynamoDbEventStore
 from tests.support.tables import make_event_tables

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from handlers.projection.definition import PARTITION_ATTRIBUTE
-from handlers.projection.jobs_dynamodb import RECENT_INDEX
+from handlers.replay.jobs_dynamodb import RECENT_INDEX
 from handlers.store.items import STREAM_INDEX
 
 

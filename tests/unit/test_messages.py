@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handlers.events import Event, EventId, StreamId
-from handlers.messages import MAX_MESSAGE_BYTES, Hint, decode, deduplication_id, encode, stream_hash
+from handlers.core.events import Event, EventId, StreamId
+from handlers.core.messages import MAX_MESSAGE_BYTES, Hint, decode, deduplication_id, encode, stream_hash
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=100)
 

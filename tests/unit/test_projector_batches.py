@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from handlers import messages
-from handlers.errors import Unpublished
-from handlers.events import Event, EventId, StreamId
+from handlers.core import messages
+from handlers.core.errors import Unpublished
+from handlers.core.events import Event, EventId, StreamId
+from handlers.core.messages import Hint
 from handlers.functions.projector import Tally, hasten, project
 from handlers.functions.publisher import inserted, log_lines, publish
-from handlers.messages import Hint
 from handlers.store.items import event_item
 from tests.support.bench import OTHER, STREAM, Bench
 from tests.support.clients import client_error

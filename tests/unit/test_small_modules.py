@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from handlers.backoff import Backoff, attempts
-from handlers.clock import SystemClock, parse_rfc3339, rfc3339
-from handlers.errors import EsError, Fault, InvalidInput, pointer
+from handlers.core.backoff import Backoff, attempts
+from handlers.core.clock import SystemClock, parse_rfc3339, rfc3339
+from handlers.core.errors import EsError, Fault, InvalidInput, pointer
+from handlers.domain import registry
 from handlers.projection import Projection
-from handlers.projections import registry
 
 
 def test_a_time_is_written_in_utc_with_milliseconds() -> None:

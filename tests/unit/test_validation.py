@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from handlers.validation import Validator
+from handlers.core.validation import Validator
 
 STRING = {"type": "string", "minLength": 1, "maxLength": 256}
 

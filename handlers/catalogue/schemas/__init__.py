@@ -7,9 +7,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from handlers import exactjson
-from handlers.errors import Fault, NotFound
-from handlers.validation import Validator
+from handlers.core import lossless_json
+from handlers.core.errors import Fault, NotFound
+from handlers.core.validation import Validator
 
 _FOLDER = Path(__file__).parent
 
@@ -25,7 +25,7 @@ def _load(event_type: str) -> dict[str, Any]:
     # Only names that the folder listed are ever opened: a type comes from outside.
     if event_type not in known_types():
         raise NotFound(f"there is no event type {event_type!r} in the catalogue")
-    document: dict[str, Any] = exactjson.loads((_FOLDER / f"{event_type}.json").read_text(encoding="utf-8"))
+    document: dict[str, Any] = lossless_json.loads((_FOLDER / f"{event_type}.json").read_text(encoding="utf-8"))
     return document
 
 
@@ -56,7 +56,7 @@ def validate(event_type: str, data: Any) -> list[Fault]:
     Parameters
     ----------
     data
-        JSON values as `exactjson.loads` gives them; int and Decimal are both numbers, bool is none.
+        JSON values as `lossless_json.loads` gives them; int and Decimal are both numbers, bool is none.
 
     Returns
     -------

@@ -13,22 +13,22 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 
-from handlers import exactjson
 from handlers.api import http, openapi
 from handlers.api.appending import EventRoutes
 from handlers.api.items import RowRoutes
-from handlers.api.mending import RecoveryRoutes
 from handlers.api.overview import ProjectionRoutes
+from handlers.api.recovery import RecoveryRoutes
 from handlers.api.replays import ReplayRoutes
 from handlers.api.routes import all_routes
 from handlers.api.streams import StreamRoutes
-from handlers.events import NewEvent, StreamId
-from handlers.messages import Hint
+from handlers.core import lossless_json
+from handlers.core.events import NewEvent, StreamId
+from handlers.core.messages import Hint
+from handlers.domain import registry
+from handlers.domain.items import TEST_STREAM, items
 from handlers.projection.engine import Projector
-from handlers.projection.replay import Replays
-from handlers.projection.replay_worker import ReplayWorker
-from handlers.projections import registry
-from handlers.projections.test_items import TEST_STREAM, items
+from handlers.replay.requests import Replays
+from handlers.replay.worker import ReplayWorker
 from tests.support.memory_event_store import MemoryEventStore
 from tests.support.memory_read_model import MemoryReadModel
 from tests.support.memory_replay_jobs import MemoryReplayJobs
@@ -59,7 +59,7 @@ class Answer:
 
     @property
     def json(self) -> Any:
-        return exactjson.loads(self.text)
+        return lossless_json.loads(self.text)
 
     @property
     def places(self) -> set[str]:
@@ -113,7 +113,7 @@ class Api:
     ) -> Answer:
         """Call a route (``POST /addEvent``); a body that is no text is sent as JSON. The answer fits the contract."""
         method, resource = route.split(" ", 1)
-        text = body if isinstance(body, str | None) else exactjson.dumps(body)
+        text = body if isinstance(body, str | None) else lossless_json.dumps(body)
         given = {
             "resource": resource,
             "httpMethod": method,
@@ -145,7 +145,7 @@ class Api:
 
     def given(self, *events: tuple[str, Mapping[str, Any]], stream_id: str = TEST_STREAM) -> None:
         """Store events and bring the read model up."""
-        self.store.append([NewEvent(StreamId(stream_id), kind, exactjson.dumps(data)) for kind, data in events])
+        self.store.append([NewEvent(StreamId(stream_id), kind, lossless_json.dumps(data)) for kind, data in events])
         if items.follows(stream_id):
             self.project(stream_id)
 

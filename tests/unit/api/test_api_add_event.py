@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from handlers.events import StreamId
-from handlers.projections.test_items import TEST_STREAM
+from handlers.core.events import StreamId
+from handlers.domain.items import TEST_STREAM
 from tests.unit.api.driver import REQUEST_ID, Api
 
 CREATED = {"streamId": TEST_STREAM, "type": "ITEM_CREATED", "data": {"itemId": "1", "amount": 225}}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from handlers.catalogue.upcasters import upcaster
-from handlers.events import StreamId
+from handlers.core.events import StreamId
 from tests.unit.api.driver import Answer, Api
 
 

@@ -14,10 +14,10 @@ from openapi_spec_validator import validate
 from handlers.api import openapi
 from handlers.api.route import Route
 from handlers.api.routes import LIST_EVENTS, all_routes
-from handlers.events import NewEvent, StreamId
+from handlers.core.events import NewEvent, StreamId
+from handlers.domain import registry
+from handlers.domain.items import items
 from handlers.projection import Projection
-from handlers.projections import registry
-from handlers.projections.test_items import items
 from tests.unit.api.driver import ROUTES, Answer, Api
 
 DOCUMENT: dict[str, Any] = json.loads(json.dumps(openapi.document(ROUTES.values())))

@@ -9,9 +9,9 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from handlers import exactjson
-from handlers.events import StreamId
-from handlers.projections.test_items import TEST_STREAM
+from handlers.core import lossless_json
+from handlers.core.events import StreamId
+from handlers.domain.items import TEST_STREAM
 from tests.unit.api.driver import Api
 
 # Characters of every kind, unpaired surrogates among them: json.dumps writes those as escapes, as a client might.
@@ -64,7 +64,7 @@ def test_what_is_accepted_is_stored_and_read_back_as_it_was_sent(event: Any) -> 
     text = json.dumps(event)
     if api.add(text).status == 201:
         (stored,) = api.store.read(StreamId(TEST_STREAM)).events
-        assert stored.payload() == exactjson.loads(text)["data"]
+        assert stored.payload() == lossless_json.loads(text)["data"]
         api.project()
         listed = api.call("GET /listTestItems").json
         assert listed["checkpoint"] == 0

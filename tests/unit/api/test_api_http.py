@@ -15,7 +15,7 @@ from handlers.api import http
 from handlers.api.request import Request
 from handlers.api.response import Response, json_response
 from handlers.api.route import Route, Success, integer, text
-from handlers.errors import Contended
+from handlers.core.errors import Contended
 
 SECRET = "arn:aws:dynamodb:eu-west-1:111122223333:table/secret"
 

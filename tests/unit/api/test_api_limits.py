@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from handlers import exactjson
-from handlers.events import Event, EventId, NewEvent, StreamId
+from handlers.core import lossless_json
+from handlers.core.events import Event, EventId, NewEvent, StreamId
 from handlers.store import limits
 from handlers.store.items import event_item
 from tests.unit.api.driver import Api
@@ -45,7 +45,7 @@ def test_the_largest_event_that_is_accepted_fits_an_item() -> None:
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [(1, 0), ({}, 1), ([[]], 2), ({"a": [{"b": 1}], "c": {}}, 3), (exactjson.loads("[" * 900 + "]" * 900), 33)],
+    [(1, 0), ({}, 1), ([[]], 2), ({"a": [{"b": 1}], "c": {}}, 3), (lossless_json.loads("[" * 900 + "]" * 900), 33)],
 )
 def test_depth_counts_nested_containers(value: Any, expected: int) -> None:
     assert limits.depth(value) == expected

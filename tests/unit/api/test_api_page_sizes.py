@@ -11,7 +11,7 @@ import pytest
 from handlers.api import http
 from handlers.api.items import RowRoutes
 from handlers.api.response import MAX_LAMBDA_RESPONSE_BYTES, RESERVED_BYTES, fitting
-from handlers.events import NewEvent, StreamId
+from handlers.core.events import NewEvent, StreamId
 from handlers.projection import Projection
 from handlers.projection.rows import MAX_ROW_BYTES, check_row
 from tests.support.memory_read_model import MemoryReadModel

@@ -25,10 +25,10 @@ from handlers.api.page_tokens import (
 from handlers.api.route import Route, path_segment
 from handlers.api.routes import LIST_EVENTS, LIST_STREAMS, list_rows
 from handlers.api.streams import StreamRoutes
-from handlers.events import NewEvent, StreamId
+from handlers.core.events import NewEvent, StreamId
+from handlers.domain.items import TEST_STREAM, items
 from handlers.projection import Projection
 from handlers.projection.rows import MAX_KEY_BYTES
-from handlers.projections.test_items import TEST_STREAM, items
 from handlers.store import limits
 from tests.support.memory_event_store import MemoryEventStore
 from tests.support.memory_read_model import MemoryReadModel

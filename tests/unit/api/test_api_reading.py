@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from handlers.api.route import path_segment
-from handlers.events import NewEvent, StreamId
+from handlers.core.events import NewEvent, StreamId
+from handlers.domain.items import TEST_STREAM, items
 from handlers.projection import transitions
-from handlers.projections.test_items import TEST_STREAM, items
 from tests.unit.api.driver import Answer, Api
 
 LIST = "GET /listTestItems"

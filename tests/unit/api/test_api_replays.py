@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from handlers.events import StreamId
+from handlers.core.events import StreamId
+from handlers.domain.items import TEST_STREAM, items
 from handlers.projection import transitions
-from handlers.projection.jobs import REPLAY, Job
 from handlers.projection.port import Outdated
-from handlers.projections.test_items import TEST_STREAM, items
+from handlers.replay.jobs import REPLAY, Job
 from tests.support.memory_replay_jobs import MemoryReplayJobs
 from tests.support.ports import Interrupted
 from tests.unit.api.driver import Answer, Api

@@ -11,7 +11,7 @@ from jsonschema import Draft7Validator
 
 from handlers import catalogue
 from handlers.catalogue import upcasters
-from handlers.errors import NotFound
+from handlers.core.errors import NotFound
 
 
 def places(event_type: str, data: Any) -> set[str]:

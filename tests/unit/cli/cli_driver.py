@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
+from cli.config.keys import made_local_access_key
+from cli.config.state import State
+from cli.config.targets import Target, Targets
 from cli.emulator.paths import ALIVE_LOCK, FOLDER
 from cli.emulator.process import ProcessRecord, write_record
-from cli.environment import Environment
-from cli.keys import made_local_access_key
-from cli.main import run
-from cli.state import State
-from cli.targets import Target, Targets
+from cli.shell.main import run
+from cli.terminal.environment import Environment
 from tests.support.result import Result
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from cli.targets import Target
-from handlers.exactjson import dumps, loads
-from handlers.projections.test_items import TEST_STREAM, items
+from cli.config.targets import Target
+from handlers.core.lossless_json import dumps, loads
+from handlers.domain.items import TEST_STREAM, items
 from tests.unit.cli.cli_driver import Esctl
 from tests.unit.cli.http_server import BASE, KEY, AnswerLost, Reply, deployed_at_port, serving_http
 

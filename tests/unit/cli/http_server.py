@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from cli.targets import LOCAL_ACCOUNT, LOCAL_REGION, Target
+from cli.config.targets import LOCAL_ACCOUNT, LOCAL_REGION, Target
 from tests.unit.cli.cli_driver import Esctl
 
 KEY = "a-key-that-nobody-may-see"

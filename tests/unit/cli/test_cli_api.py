@@ -10,9 +10,9 @@ from decimal import Decimal
 import pytest
 
 from cli.client.http import HttpClient
+from cli.client.signing import AccessKey, Credentials
+from cli.config.targets import Target
 from cli.errors import AccessError, CliError, ExitCode, NotDeployedError, UnreachableError
-from cli.signing import AccessKey, Credentials
-from cli.targets import Target
 from tests.unit.cli.cli_driver import Clock, Esctl
 from tests.unit.cli.fake_api import KEY, FakeApi
 

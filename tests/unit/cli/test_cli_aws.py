@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from botocore import exceptions as boto
 
-from cli.aws import Clients, region_of, translate
+from cli.client.aws import Clients, region_of, translate
+from cli.config.keys import choose_key, keep_key, key_for_calls
+from cli.config.settings import Settings
+from cli.config.targets import Choice, Target
 from cli.errors import AccessError, CliError, ExitCode, NotDeployedError, UnreachableError, UsageError
-from cli.keys import choose_key, keep_key, key_for_calls
-from cli.output import Output
-from cli.session import Session
-from cli.settings import Settings
-from cli.targets import Choice, Target
+from cli.shell.session import Session
+from cli.terminal.output import Output
 from tests.unit.cli.cli_driver import Esctl
 
 REGION = "eu-west-1"

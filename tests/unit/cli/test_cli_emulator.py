@@ -19,10 +19,10 @@ from typing import Any
 
 import pytest
 
+from cli.config.targets import LOCAL_ACCOUNT, Target
 from cli.emulator import Emulator
 from cli.emulator.process import find, is_alive
 from cli.errors import ExitCode
-from cli.targets import LOCAL_ACCOUNT, Target
 from tests.support import aws
 from tests.unit.cli.cli_driver import Esctl
 from tests.unit.cli.http_server import Reply, deployed_at_port, serving_http

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import pytest
 
 from cli.errors import ExitCode
-from handlers.projections.test_items import TEST_STREAM
+from handlers.domain.items import TEST_STREAM
 from tests.unit.cli.cli_driver import Esctl
 from tests.unit.cli.fake_api import FakeApi
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from handlers.projections.test_items import TEST_STREAM
+from handlers.domain.items import TEST_STREAM
 from tests.unit.cli.cli_driver import Esctl
 from tests.unit.cli.fake_api import FakeApi
 

@@ -10,10 +10,10 @@ from decimal import Decimal
 import pytest
 from rich.text import Text
 
-from cli.environment import Environment
 from cli.errors import CliError, UsageError
-from cli.output import Format, Output
-from cli.tables import Column, plain_table
+from cli.terminal.environment import Environment
+from cli.terminal.output import Format, Output
+from cli.terminal.tables import Column, plain_table
 from tests.support.characters import DANGEROUS, unsafe
 from tests.unit.cli.cli_driver import Esctl
 

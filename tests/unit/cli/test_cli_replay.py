@@ -11,8 +11,8 @@ import pytest
 from cli.client.service import ReplayJob
 from cli.errors import ExitCode
 from cli.replay.run import describe
-from handlers.events import StreamId
-from handlers.projections.test_items import TEST_STREAM
+from handlers.core.events import StreamId
+from handlers.domain.items import TEST_STREAM
 from tests.unit.cli.cli_driver import Clock, Esctl
 from tests.unit.cli.served_api import ServedApi, served
 
@@ -387,6 +387,6 @@ def test_as_of_past_an_event_that_can_not_be_folded_says_which(esctl: Esctl, api
 
 def _broken() -> Any:
     """An event that the API would have refused, and that the handler raises for."""
-    from handlers.events import NewEvent
+    from handlers.core.events import NewEvent
 
     return NewEvent(STREAM, "ITEM_CREATED", '{"itemId":"broken"}')

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from cli.config.settings import load
 from cli.errors import SettingError
-from cli.settings import load
 from tests.unit.cli.cli_driver import Esctl
 
 KEY = "k" * 20

@@ -11,10 +11,10 @@ import sys
 
 import pytest
 
-from cli.environment import Environment
 from cli.errors import ExitCode
-from cli.main import run
-from cli.registry import COMMANDS
+from cli.shell.main import run
+from cli.shell.registry import COMMANDS
+from cli.terminal.environment import Environment
 from tests.unit.cli.cli_driver import Esctl
 from tests.unit.cli.fake_api import FakeApi
 
@@ -172,7 +172,7 @@ def test_colour_is_left_out_where_it_is_not_wanted(esctl: Esctl) -> None:
 def modules_after(esctl: Esctl, *arguments: str) -> set[str]:
     """What a process of its own has imported after a command."""
     script = (
-        "import sys, json; from cli.environment import Environment; from cli.main import run\n"
+        "import sys, json; from cli.terminal.environment import Environment; from cli.shell.main import run\n"
         "run(Environment.of_process(), sys.argv[1:])\n"
         "print('\\n' + json.dumps(sorted(sys.modules)))"
     )

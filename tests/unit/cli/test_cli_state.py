@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from cli.config.state import State
 from cli.errors import CliError
-from cli.state import State
 from tests.support.damage import DAMAGES
 from tests.unit.cli.cli_driver import Esctl
 

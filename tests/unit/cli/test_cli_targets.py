@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from cli.config.keys import kept_key
+from cli.config.settings import Settings
+from cli.config.targets import Choice, Target, for_deployment
 from cli.errors import CliError, ExitCode, NoTargetError, NotDeployedError, UsageError
-from cli.keys import kept_key
-from cli.settings import Settings
-from cli.targets import Choice, Target, for_deployment
 from tests.support.damage import DAMAGES
 from tests.unit.cli.cli_driver import Esctl
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cli.errors import ExitCode
-from handlers.projections.test_items import TEST_STREAM
+from handlers.domain.items import TEST_STREAM
 from tests.unit.cli.cli_driver import Esctl
 from tests.unit.cli.fake_api import KEY, FakeApi
 

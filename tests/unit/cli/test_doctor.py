@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from cli.aws import errors
+from cli.client.aws import errors
 from cli.client.http import Answer
 from cli.client.service import Service
 from cli.errors import CliError, NotFoundError
 from cli.operate.doctor import Check, Finding, Verdict, count, read_models, run
-from cli.output import Output
-from cli.session import Session
-from handlers.events import StreamId
-from handlers.projections.test_items import TEST_STREAM
+from cli.shell.session import Session
+from cli.terminal.output import Output
+from handlers.core.events import StreamId
+from handlers.domain.items import TEST_STREAM
 from tests.unit.cli.cli_driver import Esctl
 from tests.unit.cli.served_api import served
 

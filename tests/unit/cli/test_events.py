@@ -8,8 +8,8 @@ from decimal import Decimal
 import pytest
 
 from cli.errors import ExitCode
-from cli.eventtext import event_lines
-from handlers.exactjson import dumps, loads
+from cli.terminal.event_text import event_lines
+from handlers.core.lossless_json import dumps, loads
 from tests.unit.api.driver import REQUEST_ID
 from tests.unit.cli.cli_driver import Clock, Esctl
 from tests.unit.cli.served_api import ServedApi, served

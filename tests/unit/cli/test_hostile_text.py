@@ -9,14 +9,14 @@ from dataclasses import replace
 
 import pytest
 
-from cli.main import run
 from cli.operate.logs import RawLine, understand
 from cli.operate.logs_tail import Layout, Request, _Shower
-from cli.output import Output
-from cli.session import Session
+from cli.shell.main import run
+from cli.shell.session import Session
+from cli.terminal.output import Output
 from cli.terminal.text import visible
-from handlers.exactjson import dumps, loads
-from handlers.projections.test_items import TEST_STREAM
+from handlers.core.lossless_json import dumps, loads
+from handlers.domain.items import TEST_STREAM
 from tests.support.characters import DANGEROUS, unsafe
 from tests.unit.cli.cli_driver import Esctl
 from tests.unit.cli.served_api import ServedApi, served

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import pytest
 
 from cli.operate.doctor import Verdict, contiguity, read_models
-from cli.output import Output
-from cli.session import Session
-from handlers.events import NewEvent, StreamId
-from handlers.exactjson import dumps
-from handlers.projections.test_items import TEST_STREAM
+from cli.shell.session import Session
+from cli.terminal.output import Output
+from handlers.core.events import NewEvent, StreamId
+from handlers.core.lossless_json import dumps
+from handlers.domain.items import TEST_STREAM
 from tests.unit.cli.cli_driver import Esctl
 from tests.unit.cli.served_api import ServedApi, served
 

@@ -13,6 +13,7 @@ import pytest
 
 from cli.client.http import Answer
 from cli.client.service import Halt, ProjectionStatus, RunningReplay, Service, StreamStatus
+from cli.config.targets import Target
 from cli.errors import NotFoundError
 from cli.operate.health import document, faults, headline, sections, state_text, stream_section
 from cli.operate.resources import Resources, find_resources, function_named, queues_of
@@ -26,7 +27,6 @@ from cli.operate.status import (
     queue_status,
     with_ages,
 )
-from cli.targets import Target
 from cli.terminal.text import duration
 
 NOW = datetime(2026, 11, 23, 6, 0, tzinfo=UTC)

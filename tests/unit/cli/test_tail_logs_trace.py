@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
+from cli.config.targets import Choice, Target
 from cli.operate.logs import Line, RawLine, understand
 from cli.operate.logs_tail import find_event
 from cli.operate.logs_trace import Trace, document, show, trace
 from cli.operate.status import age_of_event
-from cli.output import Format, Output
-from cli.session import Session
-from cli.targets import Choice, Target
+from cli.shell.session import Session
+from cli.terminal.output import Format, Output
 from tests.unit.cli.cli_driver import Esctl
 from tests.unit.cli.fake_api import FakeApi
 from tests.unit.cli.served_api import served

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli.terminal.text import one_line, shell_word, visible, visible_lines
-from handlers.exactjson import dumps, loads
+from handlers.core.lossless_json import dumps, loads
 from tests.support.characters import DANGEROUS, EVERY
 
 # Such text as an attacker would choose: invisible characters, and what looks like another character or like an escape.

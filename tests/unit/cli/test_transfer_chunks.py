@@ -8,10 +8,10 @@ from collections import defaultdict
 
 import pytest
 
-from cli.transfer.chunks import CHUNK_BYTES_MAX, CHUNK_EVENTS_MAX, LANES, Chunk, Chunker, lane_of
+from cli.transfer.batches import CHUNK_BYTES_MAX, CHUNK_EVENTS_MAX, LANES, Chunk, Chunker, lane_of
 from cli.transfer.files import BadLineError
 from cli.transfer.incoming import Incoming
-from cli.transfer.lanes import Lanes
+from cli.transfer.partitions import Lanes
 from handlers.store.items import stream_shard
 
 

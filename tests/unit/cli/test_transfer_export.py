@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from cli.errors import ExitCode
-from handlers.events import NewEvent, StreamId
-from handlers.exactjson import loads
+from handlers.core.events import NewEvent, StreamId
+from handlers.core.lossless_json import loads
 from tests.unit.cli.cli_driver import Esctl
 from tests.unit.cli.served_api import AnswerLost, ServedApi, served
 

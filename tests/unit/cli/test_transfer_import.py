@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from cli.errors import ExitCode
-from handlers.events import StreamId
-from handlers.exactjson import dumps
+from handlers.core.events import StreamId
+from handlers.core.lossless_json import dumps
 from tests.unit.cli.cli_driver import Esctl
 from tests.unit.cli.served_api import AnswerLost, ServedApi, served
 
@@ -317,7 +317,7 @@ def test_a_busy_store_is_waited_for(esctl: Esctl, api: ServedApi) -> None:
 
     def busy(route: str) -> None:
         if route == CALL and next(left, None):
-            from handlers.errors import Contended
+            from handlers.core.errors import Contended
 
             raise Contended("busy")
 

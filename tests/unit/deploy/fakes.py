@@ -9,17 +9,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from cli.config.settings import Settings
+from cli.config.state import State
+from cli.config.targets import Target
 from cli.deploy.assembly import Assemblies, Template
 from cli.deploy.aws import Assets, CloudFormation, Tables
 from cli.deploy.follow import StackEvent
 from cli.deploy.plan import TAGS, Action, Change, ChangeSet, Stack
 from cli.deploy.run import Job
-from cli.environment import Environment
 from cli.errors import AccessError
-from cli.output import Output
-from cli.settings import Settings
-from cli.state import State
-from cli.targets import Target
+from cli.terminal.environment import Environment
+from cli.terminal.output import Output
 from stack.settings import StackSettings
 
 STACK_ID = "arn:aws:cloudformation:eu-central-1:123456789012:stack/shop/1"

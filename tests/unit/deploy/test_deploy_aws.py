@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from cli.config.settings import Settings
+from cli.config.targets import Target
 from cli.deploy.assembly import Asset, upload
 from cli.deploy.aws import Assets, CloudFormation, located
 from cli.errors import AccessError, CliError, DeploymentError, ExitCode
-from cli.settings import Settings
-from cli.targets import Target
 from tests.support.clients import FaultyClient, client_error
 from tests.unit.deploy.fakes import LOCAL, STACK_ID
 
@@ -20,7 +20,7 @@ BUCKET = "esctl-assets-123456789012-us-east-1"
 
 
 class OneClient:
-    """Stands where `cli.aws.Clients` does, with a client for whatever service."""
+    """Stands where `cli.client.aws.Clients` does, with a client for whatever service."""
 
     def __init__(self, client: Any) -> None:
         self._client = client

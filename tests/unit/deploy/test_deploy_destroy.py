@@ -2,10 +2,10 @@
 
 import pytest
 
+from cli.config.targets import Target, Targets
 from cli.deploy.destroy import destroy
 from cli.deploy.run import deploy, kept_tables
 from cli.errors import AccessError, CliError, DeploymentError, ExitCode, NotDeployedError, UsageError
-from cli.targets import Target, Targets
 from tests.unit.deploy.fakes import AWS, LOCAL, STACK_ID, World, event, stack, stack_event
 
 

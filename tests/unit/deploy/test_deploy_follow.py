@@ -2,9 +2,9 @@
 
 import pytest
 
+from cli.config.targets import Target
 from cli.deploy.follow import EventReader, Outcome, StackEvent, follow
 from cli.errors import DeploymentError
-from cli.targets import Target
 from tests.unit.deploy.fakes import AWS, LOCAL, STACK_ID, FakeCloudFormation, World, event, stack, stack_event
 
 

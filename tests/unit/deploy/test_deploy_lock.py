@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.targets import Target
+from cli.config.targets import Target
 from tests.unit.deploy.fakes import AWS, LOCAL, World
 
 HOLD = """

@@ -10,8 +10,8 @@ from cli.deploy.assembly import Assembly, Asset
 from cli.deploy.permission_diff import Grant
 from cli.deploy.plan import Action, Change, ChangeSet, Plan, all_new, change_of, in_order, obstacle
 from cli.deploy.screen import OperationView, show_plan, summary
-from cli.environment import Environment
-from cli.output import Output
+from cli.terminal.environment import Environment
+from cli.terminal.output import Output
 from tests.unit.deploy.fakes import AWS, LOCAL, STACK_ID, TEMPLATE, event, stack, stack_event
 
 

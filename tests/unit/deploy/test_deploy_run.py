@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from cli.config.targets import Targets
 from cli.deploy.destroy import destroy
 from cli.deploy.plan import Action, Change
 from cli.deploy.run import deploy, diff
 from cli.errors import AccessError, CliError, DeploymentError, ExitCode, SettingError, TimedOutError, UsageError
-from cli.targets import Targets
 from tests.unit.deploy.fakes import AWS, KEY, LOCAL, STACK_ID, TEMPLATE, World, event, stack, stack_event
 
 NO_CHANGES = "The submitted information didn't contain changes. Submit different information to create a change set."

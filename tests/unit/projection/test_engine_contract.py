@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from handlers.events import StreamId
-from handlers.messages import Hint
+from handlers.core.events import StreamId
+from handlers.core.messages import Hint
 from handlers.projection.engine import Projector
 from handlers.projection.port import ReadModel
 from handlers.store import EventStore

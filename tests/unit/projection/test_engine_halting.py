@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from handlers.errors import HandlerFailed
-from handlers.events import StreamId
+from handlers.core.errors import HandlerFailed
+from handlers.core.events import StreamId
 from handlers.projection import Projection
 from handlers.projection.fold import MAX_ERROR_CHARACTERS, fold, prepare
 from handlers.projection.port import Outdated

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from handlers.catalogue.upcasters import upcaster
-from handlers.events import Event, NewEvent, StreamId
-from handlers.messages import Hint
+from handlers.core.events import Event, NewEvent, StreamId
+from handlers.core.messages import Hint
 from handlers.projection import Projection, transitions
 from handlers.projection.engine import Projector
 from handlers.projection.port import Outdated
-from handlers.projection.replay import Replays
-from handlers.projection.replay_worker import ReplayWorker
 from handlers.projection.state import Chunk
+from handlers.replay.requests import Replays
+from handlers.replay.worker import ReplayWorker
 from tests.support.memory_event_store import MemoryEventStore
 from tests.support.memory_read_model import MemoryReadModel
 from tests.support.memory_replay_jobs import MemoryReplayJobs

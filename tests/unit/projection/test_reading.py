@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from handlers.errors import Gone
-from handlers.events import StreamId
+from handlers.core.errors import Gone
+from handlers.core.events import StreamId
 from handlers.projection import transitions
 from handlers.projection.reading import MAX_TRIES, ListPage, read_page
 from handlers.projection.state import Chunk, StreamState

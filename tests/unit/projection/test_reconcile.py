@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from handlers.events import StreamId
+from handlers.core.events import StreamId
 from handlers.projection.reconcile import lags
 from tests.support.memory_event_store import MemoryEventStore
 from tests.support.memory_read_model import MemoryReadModel

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from handlers.events import StreamId
+from handlers.core.events import StreamId
 from handlers.projection import transitions
 from handlers.projection.port import Outdated
 from handlers.projection.state import Chunk, Halted, Previous, Replay, StreamState

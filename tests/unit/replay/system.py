@@ -7,17 +7,17 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
-from handlers.events import NewEvent, StreamId
-from handlers.exactjson import dumps
-from handlers.messages import Hint
+from handlers.core.events import NewEvent, StreamId
+from handlers.core.lossless_json import dumps
+from handlers.core.messages import Hint
 from handlers.projection import Projection
 from handlers.projection.engine import Projector
-from handlers.projection.jobs import ReplayJobs
 from handlers.projection.port import ReadModel
 from handlers.projection.reconcile import unfinished_replay
-from handlers.projection.replay import Replays
-from handlers.projection.replay_worker import ReplayWorker
 from handlers.projection.state import StreamState
+from handlers.replay.jobs import ReplayJobs
+from handlers.replay.requests import Replays
+from handlers.replay.worker import ReplayWorker
 from handlers.store import EventStore
 from tests.support.memory_event_store import MemoryEventStore
 from tests.support.memory_read_model import MemoryReadModel

@@ -6,7 +6,7 @@ import contextlib
 
 import pytest
 
-from handlers.projection.jobs import DONE
+from handlers.replay.jobs import DONE
 from tests.unit.replay.faults import Brittle, Crash, Fuse, Interloper
 from tests.unit.replay.system import STREAM, System
 

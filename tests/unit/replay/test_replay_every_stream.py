@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 
-from handlers.events import StreamId
-from handlers.projection.jobs import DONE
+from handlers.core.events import StreamId
+from handlers.replay.jobs import DONE
 from tests.unit.replay.faults import Brittle, Crash, Fuse
 from tests.unit.replay.system import System
 

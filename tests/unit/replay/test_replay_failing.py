@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from handlers.errors import Conflict, HandlerFailed, InvalidInput, NotFound
-from handlers.events import NewEvent, StreamId
-from handlers.projection.jobs import DONE, FAILED, RUNNING
+from handlers.core.errors import Conflict, HandlerFailed, InvalidInput, NotFound
+from handlers.core.events import NewEvent, StreamId
+from handlers.replay.jobs import DONE, FAILED, RUNNING
 from tests.unit.replay.system import STREAM, System, tally
 
 POISON_AT = 57

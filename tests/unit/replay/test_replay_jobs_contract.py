@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from handlers.projection.jobs_dynamodb import DynamoDbReplayJobs
+from handlers.replay.jobs_dynamodb import DynamoDbReplayJobs
 from tests.contracts.jobs import JobsFactory, ReplayJobsContract
 from tests.support.memory_replay_jobs import MemoryReplayJobs
 from tests.support.tables import make_jobs_table

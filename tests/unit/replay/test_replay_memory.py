@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from handlers.events import StreamId
+from handlers.core.events import StreamId
 from handlers.projection import Projection
-from handlers.projection.heldrows import MAX_HELD_ROW_BYTES
 from handlers.projection.port import Snapshot
+from handlers.replay.row_cache import MAX_HELD_ROW_BYTES
 from tests.unit.replay.system import STREAM, System
 
 KEYS, PAGE, EVENTS = 10, 20, 60

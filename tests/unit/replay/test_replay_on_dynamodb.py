@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from handlers.projection.dynamodb import DynamoDbReadModel
-from handlers.projection.jobs import DONE, FAILED
 from handlers.projection.port import ReadModel
+from handlers.replay.jobs import DONE, FAILED
 from handlers.store import EventStore
 from handlers.store.dynamodb import DynamoDbEventStore
 from tests.support.tables import make_event_tables, make_projection_tables

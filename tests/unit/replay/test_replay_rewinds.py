@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from handlers.errors import HandlerFailed
-from handlers.projection.jobs import DONE, FAILED, RUNNING
+from handlers.core.errors import HandlerFailed
+from handlers.replay.jobs import DONE, FAILED, RUNNING
 from tests.unit.replay.system import STREAM, System, tally
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from handlers.projection.jobs import DONE
+from handlers.replay.jobs import DONE
 from tests.unit.replay.system import STREAM, System
 
 

@@ -1,6 +1,6 @@
 """What a writer remembers of streams."""
 
-from handlers.events import EventId, StreamId
+from handlers.core.events import EventId, StreamId
 from handlers.store.dynamodb import HeadCache
 
 ONE, OTHER, THIRD = StreamId("one"), StreamId("other"), StreamId("third")

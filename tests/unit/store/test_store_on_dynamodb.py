@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from handlers.backoff import Backoff, attempts
-from handlers.errors import Contended, VersionConflict
+from handlers.core.backoff import Backoff, attempts
+from handlers.core.errors import Contended, VersionConflict
 from handlers.store import IdempotencyKey
 from handlers.store.dynamodb import CONTENTION, DynamoDbEventStore
 from tests.support.clients import Call, CountingClient, FaultyClient, answer_lost, client_error

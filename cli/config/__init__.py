@@ -1,0 +1,1 @@
+"""What is configured and remembered: settings, state directory, keys, targets."""

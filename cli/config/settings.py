@@ -1,0 +1,183 @@
+"""Settings from the environment and from ``.env``; the environment wins."""
+
+from __future__ import annotations
+
+import re
+import stat
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, cast
+
+from cli.errors import SettingError
+from cli.terminal.environment import Environment
+from cli.terminal.text import is_unicode
+
+DEFAULT_STACK_NAME = "esctl"
+API_KEY_LENGTH_MIN = (
+    20  # API Gateway refuses shorter values: https://docs.aws.amazon.com/apigateway/latest/api/API_ApiKey.html
+)
+API_KEY_LENGTH_MAX = 128
+_TRUE = frozenset({"true", "1"})
+_FALSE = frozenset({"false", "0"})
+_STACK_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,127}")  # CloudFormation's own rule
+_API_KEY = re.compile(r"[\x21-\x7e]+")  # it travels in an HTTP header
+
+Auth = Literal["key", "iam"]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the operator set.
+
+    Attributes
+    ----------
+    api_key
+        ``API_KEY``, not yet checked (see `checked_api_key`); never shown.
+    tracing
+        ``TRACING``: X-Ray on.
+    stack_name
+        ``STACK_NAME``; None where it is not set.
+    auth
+        ``AUTH``: ``key``, or ``iam`` for SigV4 besides the key.
+    strict
+        ``STRICT``: unknown event types are refused.
+    target
+        ``ESCTL_TARGET``: which target commands talk to.
+    """
+
+    api_key: str | None = field(default=None, repr=False)
+    tracing: bool = False
+    stack_name: str | None = None
+    auth: Auth = "key"
+    strict: bool = False
+    target: Literal["local", "aws"] | None = None
+
+    def checked_api_key(self) -> str | None:
+        """The key to deploy with, where one is set.
+
+        Raises
+        ------
+        SettingError
+            It is shorter or longer than API Gateway allows, or not printable ASCII.
+        """
+        key = self.api_key
+        if key is None:
+            return None
+        if not API_KEY_LENGTH_MIN <= len(key) <= API_KEY_LENGTH_MAX:
+            raise SettingError(
+                f"API_KEY can't be used: it has {len(key)} characters, "
+                f"API Gateway wants {API_KEY_LENGTH_MIN} to {API_KEY_LENGTH_MAX}",
+                _MAKE_A_KEY,
+            )
+        if not _API_KEY.fullmatch(key):
+            raise SettingError("API_KEY can't be used: only ASCII letters, digits and signs, no spaces", _MAKE_A_KEY)
+        return key
+
+    def required_api_key(self) -> str:
+        """The key to deploy to AWS with.
+
+        Raises
+        ------
+        SettingError
+            It is missing or can't be used.
+        """
+        key = self.checked_api_key()
+        if key is None:
+            raise SettingError(
+                f"API_KEY is missing: a stack on AWS needs one of at least {API_KEY_LENGTH_MIN} characters", _MAKE_A_KEY
+            )
+        return key
+
+
+def is_api_key(text: str) -> bool:
+    """Whether API Gateway takes this text as a key."""
+    return API_KEY_LENGTH_MIN <= len(text) <= API_KEY_LENGTH_MAX and _API_KEY.fullmatch(text) is not None
+
+
+_MAKE_A_KEY = 'Make one and put it into .env:  (umask 077; echo "API_KEY=$(openssl rand -hex 20)" >> .env)'
+
+
+def load(environment: Environment) -> Settings:
+    """Read the settings.
+
+    Raises
+    ------
+    SettingError
+        A value is not one of those allowed.
+    """
+    values = {**_dotenv(environment), **{k: v for k, v in environment.variables.items() if v.strip()}}
+
+    def value(name: str) -> str | None:
+        text = (values.get(name) or "").strip() or None
+        if text is not None and not is_unicode(text):
+            raise SettingError(f"{name} can't be used: it is not {sys.getfilesystemencoding().upper()} text")
+        return text
+
+    return Settings(
+        api_key=value("API_KEY"),
+        tracing=_boolean("TRACING", value("TRACING")),
+        stack_name=_stack_name("STACK_NAME", value("STACK_NAME")),
+        auth=cast(Auth, _choice("AUTH", value("AUTH"), ("key", "iam")) or "key"),
+        strict=_boolean("STRICT", value("STRICT")),
+        target=cast(Literal["local", "aws"] | None, _choice("ESCTL_TARGET", value("ESCTL_TARGET"), ("local", "aws"))),
+    )
+
+
+def checked_stack_name(name: str, source: str = "--stack-name") -> str:
+    """The name itself, where CloudFormation allows it.
+
+    Raises
+    ------
+    SettingError
+    """
+    if not _STACK_NAME.fullmatch(name):
+        raise SettingError(
+            f"{source} can't be used: {name!r} is no stack name",
+            "A stack name is letters, digits and hyphens, starts with a letter, and has at most 128 characters.",
+        )
+    return name
+
+
+def _stack_name(source: str, name: str | None) -> str | None:
+    return None if name is None else checked_stack_name(name, source)
+
+
+def _boolean(name: str, text: str | None) -> bool:
+    lowered = (text or "false").lower()
+    if lowered in _TRUE:
+        return True
+    if lowered in _FALSE:
+        return False
+    raise SettingError(f"{name} can't be used: {text!r} is not a boolean", f"Set {name} to true, 1, false or 0.")
+
+
+def _choice(name: str, text: str | None, allowed: tuple[str, ...]) -> str | None:
+    if text is None or text.lower() in allowed:
+        return None if text is None else text.lower()
+    raise SettingError(f"{name} can't be used: {text!r} is unknown", f"Set {name} to {' or '.join(allowed)}.")
+
+
+def shared_key_file(environment: Environment) -> Path | None:
+    """The ``.env`` that holds the API key, where others on this machine may read it."""
+    path = environment.directory / ".env"
+    if "API_KEY" not in _dotenv(environment):
+        return None
+    return path if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO) else None
+
+
+def _dotenv(environment: Environment) -> dict[str, str]:
+    path = environment.directory / ".env"
+    try:
+        if not path.is_file():
+            return {}
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise SettingError(f"can't read .env: {reason} ({path})", "Correct the file, or move it away.") from error
+    import io
+
+    from dotenv import dotenv_values
+
+    # No interpolation: a key may hold "$".
+    return {k: v for k, v in dotenv_values(stream=io.StringIO(text), interpolate=False).items() if v is not None}

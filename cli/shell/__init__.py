@@ -1,0 +1,1 @@
+"""The shell of every command: entry point, app, command table, session."""

@@ -1,0 +1,125 @@
+"""The Typer app. Listing the commands imports none of them: help and completion stay fast."""
+
+from __future__ import annotations
+
+import importlib
+from functools import cache
+from typing import Any
+
+import typer
+import typer.main
+from typer.core import TyperCommand, TyperGroup
+
+from cli.errors import EXIT_CODE_MEANINGS
+from cli.shell.registry import COMMANDS, Entry
+
+_HELP = "Event sourcing on AWS serverless: deploy it, to AWS or to this machine, and work with it."
+
+_SETTINGS = "Settings, from the environment or a .env file: API_KEY, TRACING, STACK_NAME, AUTH, STRICT, ESCTL_TARGET."
+
+
+def _epilog() -> str:
+    codes = " · ".join(f"{code.value} {meaning}" for code, meaning in EXIT_CODE_MEANINGS.items())
+    return f"{_SETTINGS}\n\nExit codes: {codes}."
+
+
+class LazyGroup(TyperGroup):
+    """A group that knows its commands' names and help lines, and imports a command when it is called."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [entry.name for entry in COMMANDS]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        entry = _ENTRIES.get(cmd_name)
+        if entry is None:
+            return None
+        # Help and completion ask for every command; resolve_command asks for the one that was typed.
+        return _load(entry) if cmd_name == ctx.meta.get(_WANTED) else _stub(entry)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        ctx.meta[_WANTED] = args[0] if args else None
+        try:
+            return super().resolve_command(ctx, args)
+        finally:
+            ctx.meta.pop(_WANTED, None)
+
+
+_WANTED = "esctl.wanted"
+_ENTRIES = {entry.name: entry for entry in COMMANDS}
+
+
+@cache
+def _load(entry: Entry) -> Any:
+    module, _, attribute = entry.target.partition(":")
+    found = getattr(importlib.import_module(module), attribute)
+    if isinstance(found, typer.Typer):
+        group = typer.main.get_group(found)
+        group.name, group.help = entry.name, entry.help
+        for command in group.commands.values():
+            _tidy(command)
+        return _tidy(group)
+    single = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
+    single.command(entry.name, hidden=entry.hidden)(found)
+    return _tidy(typer.main.get_command(single))
+
+
+def _tidy(command: Any) -> Any:
+    """Spare the reader the ``<bool>`` that Typer writes beside every flag that takes no value."""
+    for parameter in command.params:
+        _without_metavar(parameter)
+    make_help_option = command.get_help_option
+    command.get_help_option = lambda context: _without_metavar(make_help_option(context))
+    return command
+
+
+def _without_metavar(parameter: Any) -> Any:
+    if getattr(parameter, "is_flag", False) and parameter.metavar is None:
+        parameter.metavar = ""
+    return parameter
+
+
+def _stub(entry: Entry) -> TyperCommand:
+    return TyperCommand(
+        name=entry.name,
+        help=entry.help,
+        short_help=entry.help,
+        rich_help_panel=entry.panel,
+        hidden=entry.hidden,
+        callback=lambda: None,
+        params=[],
+        rich_markup_mode="rich",
+    )
+
+
+def _version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        typer.echo(f"esctl {version('esctl-serverless')}")
+        raise typer.Exit
+
+
+def make() -> Any:
+    """The command group that `cli.shell.main` runs."""
+    app = typer.Typer(
+        name="esctl",
+        cls=LazyGroup,
+        help=_HELP,
+        epilog=_epilog(),
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["--help", "-h"]},
+    )
+
+    @app.callback()
+    def root(
+        version: bool = typer.Option(
+            False, "--version", help="Show the version and exit.", callback=_version, is_eager=True
+        ),
+    ) -> None:
+        pass
+
+    group: Any = typer.main.get_command(app)
+    # The names are what suggestions for a mistyped command are drawn from.
+    group.commands.update({entry.name: _stub(entry) for entry in COMMANDS if not entry.hidden})
+    return _tidy(group)

@@ -1,0 +1,104 @@
+"""The decorator that makes a function a command: it adds the options that every command has."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any, Concatenate, ParamSpec, TypeVar, get_type_hints
+
+import typer
+
+from cli.config.targets import Choice
+from cli.errors import UsageError
+from cli.shell.session import Session
+from cli.terminal.environment import Environment
+from cli.terminal.output import Format, Output
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_PANEL = "Target and output"
+
+_COMMON: dict[str, Any] = {
+    "local": Annotated[bool, typer.Option("--local", help="Use the local target.", rich_help_panel=_PANEL)],
+    "stack_name": Annotated[
+        str | None,
+        typer.Option("--stack-name", metavar="NAME", help="Use the stack of this name.", rich_help_panel=_PANEL),
+    ],
+    "region": Annotated[
+        str | None,
+        typer.Option("--region", metavar="REGION", help="Use the stack on AWS in this region.", rich_help_panel=_PANEL),
+    ],
+    "profile": Annotated[
+        str | None,
+        typer.Option(
+            "--profile", metavar="PROFILE", help="Use AWS with the credentials of this profile.", rich_help_panel=_PANEL
+        ),
+    ],
+    "output": Annotated[
+        str, typer.Option("--output", "-o", metavar="FORMAT", help="text or json.", rich_help_panel=_PANEL)
+    ],
+}
+_DEFAULTS: dict[str, Any] = {"local": False, "stack_name": None, "region": None, "profile": None, "output": "text"}
+
+
+def command(
+    *formats: Format,
+) -> Callable[[Callable[Concatenate[Session, P], R]], Callable[..., R]]:
+    """Make a Typer callback of a function whose first parameter is a `Session`.
+
+    Parameters
+    ----------
+    formats
+        The forms that its output has; text and json where none are named.
+
+    Examples
+    --------
+    >>> @command()
+    ... def streams(session: Session, limit: Annotated[int, typer.Option("--limit")] = 100) -> None: ...
+    """
+    allowed = formats or (Format.TEXT, Format.JSON)
+
+    def decorate(function: Callable[Concatenate[Session, P], R]) -> Callable[..., R]:
+        @functools.wraps(function)
+        def run(context: typer.Context, **options: Any) -> R:
+            common = {name: options.pop(name) for name in _COMMON}
+            form = _format(common.pop("output"), allowed)
+            environment: Environment = context.find_object(Environment) or Environment.of_process()
+            session = Session(environment, Output(environment, form), Choice(**common))
+            return function(session, **options)  # type: ignore[call-arg]
+
+        _sign(run, function, allowed)
+        return run
+
+    return decorate
+
+
+def _format(text: str, allowed: tuple[Format, ...]) -> Format:
+    for form in allowed:
+        if form == text.lower():
+            return form
+    raise UsageError(f"--output can't be {text!r}", f"This command knows {' and '.join(allowed)}.")
+
+
+def _sign(run: Callable[..., Any], function: Callable[..., Any], allowed: tuple[Format, ...]) -> None:
+    """Give the wrapper the signature that Typer reads: the context, the function's options, the common options."""
+    hints = get_type_hints(function, include_extras=True)
+    own = list(inspect.signature(function).parameters.values())[1:]
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    context = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+    parameters = [parameter.replace(annotation=hints[parameter.name], kind=keyword) for parameter in own]
+    common = dict(_COMMON)
+    if Format.JSONL in allowed:
+        common["output"] = Annotated[
+            str, typer.Option("--output", "-o", metavar="FORMAT", help="text, json or jsonl.", rich_help_panel=_PANEL)
+        ]
+    parameters += [
+        inspect.Parameter(name, keyword, default=_DEFAULTS[name], annotation=annotation)
+        for name, annotation in common.items()
+    ]
+    signature = inspect.Signature([context, *parameters])
+    run.__signature__ = signature  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in [context, *parameters]}
+    del run.__wrapped__  # type: ignore[attr-defined] # else inspect would follow it to the bare function

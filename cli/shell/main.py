@@ -1,0 +1,156 @@
+"""The outermost shell: runs the app, and turns whatever happens into plain lines and an exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, TextIO
+
+from cli.errors import CliError, ExitCode, UsageError
+from cli.terminal.environment import Environment
+from cli.terminal.output import Output
+from cli.terminal.text import is_unicode, visible_lines
+
+_CRASH_LOG = "crash.log"
+
+
+def main() -> None:
+    """Entry point of ``esctl``."""
+    sys.exit(run(Environment.of_process(), sys.argv[1:]))
+
+
+def run(environment: Environment, arguments: Sequence[str]) -> int:
+    """Run one command line.
+
+    Returns
+    -------
+    The exit code; no exception leaves this function.
+    """
+    try:
+        code = _run(environment, arguments)
+        environment.stdout.flush()
+        return code
+    except BrokenPipeError:
+        _discard(environment.stdout)
+        return ExitCode.DONE
+    except OSError as error:  # the last of the output could not be written: the disk is full, for example
+        _discard(environment.stdout)
+        with contextlib.suppress(OSError, ValueError):
+            Output(environment).error(CliError(f"can't write the output: {error.strerror or error}"))
+        return ExitCode.FAILED
+    except KeyboardInterrupt:
+        return _interrupted(environment)
+
+
+def _run(environment: Environment, arguments: Sequence[str]) -> int:
+    from cli.shell.app import make
+
+    with _streams(environment):
+        try:
+            _check_encoding(arguments)
+            code = make().main(
+                args=list(arguments) or ["--help"], prog_name="esctl", standalone_mode=False, obj=environment
+            )
+            if code == ExitCode.INTERRUPTED:  # Typer has caught Ctrl-C
+                return _interrupted(environment)
+            return code if isinstance(code, int) else ExitCode.DONE
+        except (BrokenPipeError, KeyboardInterrupt):
+            raise
+        except SystemExit as exit_:  # shell completion ends like this, and so does a broken pipe that Typer met
+            if isinstance(exit_.__context__, BrokenPipeError):
+                raise exit_.__context__ from None
+            return exit_.code if isinstance(exit_.code, int) else ExitCode.DONE
+        except Exception as error:  # noqa: BLE001 - the one place where no traceback may pass
+            found = _explain(environment, error)
+            if found is None:
+                return ExitCode.USAGE
+            Output(environment).error(found)
+            return found.exit_code
+
+
+def _check_encoding(arguments: Sequence[str]) -> None:
+    """Refuse arguments that are not text: they could not be stored, and hardly be shown.
+
+    Raises
+    ------
+    UsageError
+    """
+    for number, argument in enumerate(arguments, start=1):
+        if not is_unicode(argument):
+            encoding = sys.getfilesystemencoding().upper()
+            hint = "" if encoding == "UTF-8" else "Set LC_ALL=C.UTF-8, or leave PYTHONUTF8 unset."
+            raise UsageError(f"argument {number} is not {encoding} text: {argument}", hint)
+
+
+def _explain(environment: Environment, error: Exception) -> CliError | None:
+    """The error in an operator's words; None where everything was said already."""
+    if isinstance(error, CliError):
+        return error
+    from typer import Abort
+    from typer.exceptions import TyperException
+
+    if isinstance(error, Abort):
+        return CliError("cancelled", exit_code=ExitCode.INTERRUPTED)
+    if isinstance(error, TyperException):
+        return _usage_error(error)
+    if "botocore" in sys.modules:
+        from cli.client.aws import translate
+
+        translated = translate(error)
+        if translated is not None:
+            return translated
+    if isinstance(error, OSError):
+        where = f" ({error.filename})" if error.filename else ""
+        return CliError(f"{error.strerror or error}{where}")
+    return _crash(environment, error)
+
+
+def _usage_error(error: Any) -> CliError | None:
+    message = error.format_message()
+    if type(error).__name__ == "NoArgsIsHelpError":  # help was printed while the error was made
+        return None
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "esctl"
+    return UsageError(message.rstrip("."), f"See:  {path} --help")
+
+
+def _crash(environment: Environment, error: Exception) -> CliError:
+    """A fault of esctl itself: the details go to a file, one line to the reader."""
+    import traceback
+
+    from cli.config.state import State
+
+    summary = f"esctl failed unexpectedly: {type(error).__name__}: {error}".partition("\n")[0]
+    try:
+        details = visible_lines("".join(traceback.format_exception(error)))
+        path = State.of(environment).write_text(details, _CRASH_LOG)
+    except CliError:
+        return CliError(summary)
+    return CliError(summary, f"Details are in {path}; please report them.")
+
+
+@contextlib.contextmanager
+def _streams(environment: Environment) -> Any:
+    """Let what Typer itself prints (help, version, completion) go to the environment's streams."""
+    if environment.stdout is sys.stdout and environment.stderr is sys.stderr:
+        yield
+        return
+    with contextlib.redirect_stdout(environment.stdout), contextlib.redirect_stderr(environment.stderr):
+        yield
+
+
+def _interrupted(environment: Environment) -> int:
+    with contextlib.suppress(OSError, ValueError):
+        Output(environment).message("\ninterrupted")
+    return ExitCode.INTERRUPTED
+
+
+def _discard(stdout: TextIO) -> None:
+    """Spare the interpreter's own flush at exit, and its complaint.
+
+    A reader that has gone (``esctl list | head -1``) is not our failure, and nothing to speak of.
+    """
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stdout.fileno())

@@ -1,0 +1,61 @@
+"""The table of commands. A line here is all that a new command needs; its module is imported when it is called."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+START = "Start here"
+WORK = "Events and read models"
+OPERATE = "The operator's day"
+LOCAL = "Local target"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One command.
+
+    Attributes
+    ----------
+    name
+        What is typed.
+    target
+        ``module:attribute``: a function made by `cli.shell.command.command`, or a `typer.Typer` with subcommands.
+    help
+        One full sentence.
+    panel
+        The heading it stands under in ``esctl --help``.
+    hidden
+        An alias: works, but is not listed.
+    """
+
+    name: str
+    target: str
+    help: str
+    panel: str
+    hidden: bool = False
+
+
+COMMANDS: tuple[Entry, ...] = (
+    Entry("deploy", "cli.commands.deploy:deploy", "Deploy the stack, to AWS or with --local to this machine.", START),
+    Entry("diff", "cli.commands.deploy:diff", "Show what a deployment would change.", START),
+    Entry("walkthrough", "cli.commands.walkthrough:walkthrough", "Show the whole system at work, step by step.", START),
+    Entry("outputs", "cli.commands.outputs:outputs", "Show the deployed stack's addresses and names.", START),
+    Entry("destroy", "cli.commands.deploy:destroy", "Remove the stack.", START),
+    Entry("add-event", "cli.commands.add_event:add_event", "Append an event to a stream.", WORK),
+    Entry("list", "cli.commands.list_items:list_items", "List the items of the read model.", WORK),
+    Entry("list-items", "cli.commands.list_items:list_items", "The same as list.", WORK, hidden=True),
+    Entry("replay", "cli.commands.replay:replay", "Build the read model anew from history, without downtime.", WORK),
+    Entry("replays", "cli.commands.replay:replays", "List the recent replays and rollbacks.", WORK),
+    Entry("status", "cli.commands.status:status", "Show how the system is doing, on one screen.", OPERATE),
+    Entry("tail-logs", "cli.commands.tail_logs:tail_logs", "Show the functions' logs, or one event's path.", OPERATE),
+    Entry("projections", "cli.commands.projections:app", "Show projections; resume or skip halted streams.", OPERATE),
+    Entry("dead-letters", "cli.commands.dead_letters:app", "Show, redrive or purge messages that failed.", OPERATE),
+    Entry("doctor", "cli.commands.doctor:doctor", "Check this machine and the deployed stack, end to end.", OPERATE),
+    Entry("cost", "cli.commands.cost:cost", "Show what a million events cost, as measured.", OPERATE),
+    Entry("streams", "cli.commands.streams:streams", "List the streams.", WORK),
+    Entry("events", "cli.commands.events:events", "Show the events of a stream, or follow them.", WORK),
+    Entry("schemas", "cli.commands.schemas:app", "Show the catalogue of known event types.", WORK),
+    Entry("export", "cli.commands.transfer:export_events", "Write events to a file.", WORK),
+    Entry("import", "cli.commands.transfer:import_events", "Append the events of a file, each exactly once.", WORK),
+    Entry("local", "cli.commands.local:app", "Start, stop, use and empty the emulator behind the local target.", LOCAL),
+)

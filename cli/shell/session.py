@@ -1,0 +1,129 @@
+"""What a command is given: its surroundings, its output, and the target it talks to, each made when first needed."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from cli.config.settings import Settings, load
+from cli.config.state import State
+from cli.config.targets import Choice, Target, Targets
+from cli.terminal.environment import Environment
+from cli.terminal.output import Output
+
+if TYPE_CHECKING:
+    from cli.client.aws import Clients
+    from cli.client.service import Service
+    from cli.emulator import Emulator
+
+
+class Session:
+    """One run of one command.
+
+    Attributes
+    ----------
+    environment, output
+        The surroundings, and what writes to them.
+    choice
+        The flags that choose a target.
+    """
+
+    def __init__(self, environment: Environment, output: Output, choice: Choice | None = None) -> None:
+        self.environment = environment
+        self.output = output
+        self.choice = choice or Choice()
+
+    @cached_property
+    def settings(self) -> Settings:
+        return load(self.environment)
+
+    @cached_property
+    def state(self) -> State:
+        return State.of(self.environment)
+
+    @cached_property
+    def targets(self) -> Targets:
+        return Targets(self.state)
+
+    @cached_property
+    def emulator(self) -> Emulator:
+        from cli.emulator import Emulator
+
+        return Emulator(self.state, self.environment)
+
+    @cached_property
+    def target(self) -> Target:
+        """The deployed stack that this command talks to.
+
+        Raises
+        ------
+        NoTargetError, NotDeployedError, UsageError, AccessError
+        """
+        target = self.targets.resolve(self.choice, self.settings)
+        if target.is_local:
+            target = self.on_emulator(target)
+        return target if target.outputs else self._looked_up(target)
+
+    @cached_property
+    def clients(self) -> Clients:
+        """boto3 clients for the target."""
+        return self.clients_for(self.target)
+
+    @cached_property
+    def service(self) -> Service:
+        """The deployed API."""
+        return self.service_for(self.target)
+
+    def service_for(self, target: Target) -> Service:
+        """Return the API of one stack."""
+        from cli.client.http import HttpClient
+        from cli.client.service import Service
+        from cli.config.keys import key_for_calls
+
+        clients = self.clients_for(target)
+        key = key_for_calls(target, self.settings, self.state, clients)
+        environment = self.environment
+        http = HttpClient(target, key, clients.credentials, sleep=environment.sleep, variables=environment.variables)
+        return Service(http)
+
+    def clients_for(self, target: Target) -> Clients:
+        from cli.client.aws import Clients
+
+        return Clients(target)
+
+    def announce(self, doing: str) -> None:
+        """Say where something is about to change on AWS: ``Resuming items on stack esctl in 123456789012/eu-west-1``."""
+        target = self.target
+        if target.is_local:
+            return
+        if target.account is None:
+            from cli.client.aws import account_of
+
+            target = target.with_account(account_of(self.clients))
+        self.output.message(f"{doing} on {target.label}")
+
+    def on_emulator(self, target: Target) -> Target:
+        """The local target with the address that the emulator has now, or had last; its access key while it runs."""
+        from cli.config.keys import local_access_key
+        from cli.emulator.process import is_alive, last_endpoint
+
+        access_key = local_access_key(self.state) if is_alive(self.state) else None
+        return target.with_endpoint(last_endpoint(self.state), access_key)
+
+    def _looked_up(self, target: Target) -> Target:
+        """Ask the stack for its outputs once, and keep them.
+
+        It was not deployed from here, or the file that remembers it is damaged.
+        """
+        from dataclasses import replace
+
+        from cli.client.aws import account_of, region_of, stack_outputs
+
+        if not target.is_local:
+            target = replace(target, region=region_of(target))
+        clients = self.clients_for(target)
+        found = target.with_outputs(stack_outputs(clients, target.stack_name))
+        if not target.is_local:
+            found = found.with_account(account_of(clients))
+        self.targets.remember(found, current=False)
+        return found

@@ -1,0 +1,257 @@
+"""What the commands show: data on stdout, everything else on stderr.
+
+Without a terminal nothing of rich is imported and everything is plain text. Colour is never the only signal.
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO
+
+from cli.errors import CliError, UsageError
+from cli.terminal.environment import Environment
+from cli.terminal.tables import Column, plain_table
+from cli.terminal.text import UNENCODABLE, one_line, visible, visible_lines
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_PROGRESS_EVERY_S = 5.0  # how often a log without a terminal hears of progress
+
+
+class Format(StrEnum):
+    """The forms of output."""
+
+    TEXT = "text"
+    JSON = "json"
+    JSONL = "jsonl"
+
+
+class Progress(Protocol):
+    """A running display of how far something is."""
+
+    def update(
+        self, *, done: float | None = None, total: float | None = None, description: str | None = None
+    ) -> None: ...
+
+
+@dataclass(slots=True)
+class Output:
+    """Writes one command's results and messages; nothing that it writes can steer the terminal or be invisible.
+
+    Parameters
+    ----------
+    environment
+        Where the streams and the terminal's properties come from.
+    format
+        The form that data takes on stdout.
+    """
+
+    environment: Environment
+    format: Format = Format.TEXT
+    _stdout: Console | None = None
+    _stderr: Console | None = None
+
+    # Data --------------------------------------------------------------------------------------------------------
+
+    @property
+    def is_text(self) -> bool:
+        return self.format is Format.TEXT
+
+    def json(self, document: Any) -> None:
+        """One JSON document, with every digit of its decimals."""
+        from handlers.core.lossless_json import dumps
+
+        self.json_text(f"{dumps(document, indent=2)}\n")
+
+    def json_line(self, document: Any) -> None:
+        """One line of JSON Lines, sent at once."""
+        from handlers.core.lossless_json import dumps
+
+        self.json_text(f"{dumps(document)}\n")
+        self.environment.stdout.flush()
+
+    def json_text(self, text: str) -> None:
+        """JSON text, whole or in pieces: in UTF-8, or ASCII where standard output has another encoding (RFC 8259)."""
+        stdout = self.environment.stdout
+        if isinstance(stdout, io.TextIOWrapper) and codecs.lookup(stdout.encoding).name not in ("utf-8", "ascii"):
+            stdout.reconfigure(encoding="ascii", errors=UNENCODABLE)
+        stdout.write(visible_lines(text))
+
+    def text(self, text: str = "", *, mark: str = "", style: str = "") -> None:
+        """Data as text: a line, or several.
+
+        Parameters
+        ----------
+        mark, style
+            What stands before it, in a colour where the terminal has colours.
+        """
+        mark = self._styled(mark, style, self.environment.stdout_is_terminal)
+        self.environment.stdout.write(f"{mark}{visible_lines(text)}\n")
+
+    def table(
+        self, columns: Sequence[Column | str], rows: Sequence[Sequence[object]], *, title: str = "", empty: str = ""
+    ) -> None:
+        """Rows as a table: drawn on a terminal, aligned plain text elsewhere.
+
+        Parameters
+        ----------
+        empty
+            Said on stderr instead of a table without rows.
+        """
+        self._table(self.environment.stdout, columns, rows, title, empty)
+
+    def message_table(
+        self, columns: Sequence[Column | str], rows: Sequence[Sequence[object]], *, title: str = ""
+    ) -> None:
+        """A table that is not the command's result (a plan, for example): on stderr."""
+        self._table(self.environment.stderr, columns, rows, title, "")
+
+    def pairs(self, values: Mapping[str, object]) -> None:
+        """Names and values below each other, as data; scripts may cut at the first run of two spaces."""
+        width = max((len(name) for name in values), default=0)
+        for name, value in values.items():
+            self.text(f"{one_line(name):<{width}}  {visible(value)}".rstrip())
+
+    # Messages ----------------------------------------------------------------------------------------------------
+
+    def message(self, text: str = "") -> None:
+        """For the reader, on stderr: a line, or several."""
+        self._say(visible_lines(text))
+
+    def success(self, text: str) -> None:
+        self._say(one_line(text), "✓ ", "green")
+
+    def warning(self, text: str) -> None:
+        self._say(one_line(text), "warning: ", "yellow")
+
+    def hint(self, text: str) -> None:
+        """What to do next."""
+        for line in text.split("\n"):
+            self._say(one_line(line), "→ ", "cyan")
+
+    def error(self, error: CliError) -> None:
+        """An expected failure: one line, its single faults, and what to do next."""
+        self._say(one_line(error.message), "error: ", "bold red")
+        for fault in error.faults:
+            self._say(one_line(fault), "  - ")
+        if error.hint:
+            self.hint(error.hint)
+
+    # Questions ---------------------------------------------------------------------------------------------------
+
+    def ask(self, question: str, default: str = "", *, hint: str = "Give the value as an option.") -> str:
+        """Ask at the terminal; `UsageError` with the hint where there is none."""
+        if not self.environment.interactive:
+            raise UsageError(f"can't ask “{question}”: there is no terminal", hint)
+        suffix = f" [{default}]" if default else ""
+        self.environment.stderr.write(f"{one_line(question + suffix)}: ")
+        self.environment.stderr.flush()
+        try:
+            line = self.environment.stdin.readline()
+        except UnicodeDecodeError as error:
+            raise UsageError(f"can't read the answer: it is not {error.encoding.upper()} text") from error
+        if not line:  # end of file: Ctrl-D
+            self.environment.stderr.write("\n")
+            raise UsageError("no answer was given", "Run the command again when you have decided.")
+        return line.strip() or default
+
+    def confirm(self, question: str, *, yes: bool = False) -> bool:
+        """Ask for a yes; without a terminal only ``--yes`` is one."""
+        if yes:
+            return True
+        if not self.environment.interactive:
+            raise UsageError(f"can't ask “{question}”: there is no terminal", "Add --yes if you mean it.")
+        return self.ask(f"{question} [y/N]").lower() in ("y", "yes")
+
+    # Progress ----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def progress(self, description: str, total: float | None = None) -> Iterator[Progress]:
+        """A live display on a terminal; a line now and then elsewhere. It is gone before anything else is written."""
+        if not self.environment.stderr_is_terminal:
+            yield _PlainProgress(self, description, total)
+            return
+        from cli.terminal.display import live_progress
+
+        with live_progress(self.console("stderr"), one_line(description), total) as progress:
+            yield progress
+
+    def console(self, stream: Literal["stdout", "stderr"]) -> Console:
+        """rich's console for one of the streams, for displays that need more than the methods above."""
+        from cli.terminal.display import console
+
+        if stream == "stdout":
+            self._stdout = self._stdout or console(self.environment, self.environment.stdout)
+            return self._stdout
+        self._stderr = self._stderr or console(self.environment, self.environment.stderr)
+        return self._stderr
+
+    # -------------------------------------------------------------------------------------------------------------
+
+    def _terminal(self, stream: TextIO) -> bool:
+        environment = self.environment
+        return environment.stdout_is_terminal if stream is environment.stdout else environment.stderr_is_terminal
+
+    def _table(
+        self,
+        stream: TextIO,
+        columns: Sequence[Column | str],
+        rows: Sequence[Sequence[object]],
+        title: str,
+        empty: str,
+    ) -> None:
+        if not rows and empty:
+            self.message(empty)
+            return
+        if not self._terminal(stream):
+            stream.write(visible_lines(plain_table(columns, rows, title)))
+            return
+        from cli.terminal.display import rich_table
+
+        name: Literal["stdout", "stderr"] = "stdout" if stream is self.environment.stdout else "stderr"
+        self.console(name).print(rich_table(columns, rows, title))
+
+    def _say(self, shown: str, mark: str = "", style: str = "") -> None:
+        # Where both streams end in one place (2>&1 | tee), the order must be that of the writing.
+        with suppress(OSError):  # it comes again at the last flush, where it is handled
+            self.environment.stdout.flush()
+        stream = self.environment.stderr
+        stream.write(f"{self._styled(mark, style, self.environment.stderr_is_terminal)}{shown}\n")
+        stream.flush()
+
+    def _styled(self, mark: str, style: str, is_terminal: bool) -> str:
+        if not (style and is_terminal and self.environment.colour):
+            return mark
+        from cli.terminal.display import styled
+
+        return styled(mark, style)
+
+
+class _PlainProgress:
+    """Progress for a log file: a line every few seconds, and one whenever the description changes."""
+
+    def __init__(self, output: Output, description: str, total: float | None) -> None:
+        self._output = output
+        self._description = description
+        self._total = total
+        self._done = 0.0
+        self._said_at = output.environment.monotonic()
+        output.message(f"{one_line(description)} ...")
+
+    def update(self, *, done: float | None = None, total: float | None = None, description: str | None = None) -> None:
+        self._done = self._done if done is None else done
+        self._total = self._total if total is None else total
+        changed = description is not None and description != self._description
+        if changed and description is not None:
+            self._description = description
+        now = self._output.environment.monotonic()
+        if changed or (done is not None and now - self._said_at >= _PROGRESS_EVERY_S):
+            self._said_at = now
+            of = f" {self._done:,.0f} of {self._total:,.0f}" if self._total else ""
+            self._output.message(f"{one_line(self._description)}{of} ...")

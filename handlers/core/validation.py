@@ -1,0 +1,139 @@
+"""Validation against JSON Schema (draft-07): every fault with its place, in plain English.
+
+Examples
+--------
+>>> validate = Validator({"type": "object", "properties": {"limit": {"type": "integer", "minimum": 1}}})
+>>> [fault.detail for fault in validate({"limit": 0})]
+['must be a whole number of at least 1']
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from handlers.core.errors import Fault, pointer
+
+Schema = Mapping[str, Any]
+"""A JSON Schema as Python values."""
+
+NOT_BLANK = r"\S"
+VISIBLE_ASCII = "^[!-~]+$"
+PRINTABLE_ASCII = "^[ -~]+$"
+BASE64URL = "^[A-Za-z0-9_-]+$"
+
+_PATTERNS = {
+    NOT_BLANK: "must not be blank",
+    VISIBLE_ASCII: "must contain visible ASCII characters only",
+    PRINTABLE_ASCII: "must contain printable ASCII characters only",
+    BASE64URL: "must be unpadded base64url",
+}
+_FORMATS = {"date-time": "must be an RFC 3339 time with an offset, such as 2026-11-23T10:15:30.123Z"}
+_TYPES = {
+    "string": "a string",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "object": "a JSON object",
+    "array": "an array",
+    "null": "null",
+}
+# Keyword of the lower bound, of the upper bound, and what they count.
+_BOUNDS = {
+    "string": ("minLength", "maxLength", " characters"),
+    "array": ("minItems", "maxItems", " items"),
+    "object": ("minProperties", "maxProperties", " fields"),
+    "integer": ("minimum", "maximum", ""),
+    "number": ("minimum", "maximum", ""),
+}
+
+
+class Validator:
+    """Validate values against one schema.
+
+    The schema is compiled at the first use, which takes some milliseconds: a function compiles only what it is asked
+    for. Nothing is written into the values: defaults are not filled in.
+
+    Parameters
+    ----------
+    schema
+        Draft-07, without references.
+    """
+
+    def __init__(self, schema: Schema) -> None:
+        self.schema = schema
+        self._compiled: Callable[[Any], Any] | None = None
+
+    def __call__(self, value: Any, place: str = "") -> list[Fault]:
+        """Return every fault of a value, with places that begin with ``place``; empty when it is valid.
+
+        Parameters
+        ----------
+        value
+            As `lossless_json.loads` returns it; int and Decimal are both numbers, bool is not.
+        """
+        import fastjsonschema
+
+        if self._compiled is None:
+            self._compiled = fastjsonschema.compile(dict(self.schema), use_default=False, fast_fail=False)
+        try:
+            self._compiled(value)
+        except fastjsonschema.JsonSchemaValuesException as error:
+            return distinct(fault for each in error.errors for fault in _faults(each, place))
+        except fastjsonschema.JsonSchemaValueException as error:  # inside anyOf and the like it stops at the first
+            return list(_faults(error, place))
+        return []
+
+
+def distinct(faults: Iterable[Fault]) -> list[Fault]:
+    """Return the first fault of each place, in order: what two rules find at one place is one fault."""
+    first: dict[str, Fault] = {}
+    for each in faults:
+        first.setdefault(each.pointer, each)
+    return list(first.values())
+
+
+def _faults(error: Any, place: str) -> Iterator[Fault]:
+    """Translate one error of fastjsonschema; a missing or an unknown field is a fault at that field's place."""
+    # The path begins with the library's name for the whole value, "data".
+    place += pointer(*error.path[1:])
+    definition = error.definition or {}
+    if error.rule == "required" and isinstance(error.value, dict):
+        for name in definition["required"]:
+            if name not in error.value:
+                yield Fault(place + pointer(name), "is required")
+    elif error.rule == "additionalProperties" and isinstance(error.value, dict):
+        known, patterns = definition.get("properties", {}), definition.get("patternProperties", ())
+        detail = f"is unknown (known: {', '.join(known) or 'none'})"
+        for name in error.value:
+            if name not in known and not any(re.search(pattern, name) for pattern in patterns):
+                yield Fault(place + pointer(name), detail)
+    else:
+        yield Fault(place, _requirement(definition, error.rule) or str(error.message).removeprefix(f"{error.name} "))
+
+
+def _requirement(definition: Schema, rule: str) -> str | None:
+    """Say what a rule of a schema demands; None where only the library has words for it."""
+    if rule == "pattern":
+        return _PATTERNS.get(definition["pattern"], f"must match the pattern {definition['pattern']}")
+    if rule == "format":
+        return _FORMATS.get(definition["format"])
+    if rule == "enum":
+        return f"must be one of {', '.join(map(str, definition['enum']))}"
+    kinds = definition.get("type")
+    if isinstance(kinds, str) and (rule == "type" or rule in _BOUNDS.get(kinds, ())):
+        return f"must be {_TYPES[kinds]}{_bounds(definition, kinds)}"
+    if rule == "type" and kinds:
+        return f"must be {' or '.join(_TYPES[kind] for kind in kinds)}"
+    return None
+
+
+def _bounds(definition: Schema, kind: str) -> str:
+    low_keyword, high_keyword, unit = _BOUNDS.get(kind, ("", "", ""))
+    low, high = definition.get(low_keyword), definition.get(high_keyword)
+    if low is not None and high is not None:
+        return f" {'of' if unit else 'from'} {low:,} to {high:,}{unit}"
+    if low is not None:
+        return f" of at least {low:,}{unit}"
+    return "" if high is None else f" of at most {high:,}{unit}"
