@@ -100,7 +100,7 @@ def test_every_file_is_looked_at(deployed: Machine) -> None:
 SERVICES = ("emulator/data/services/",)
 CONTENTS = ("emulator/data/services/lambda-blobs/", "emulator/data/s3/", "emulator/data/services/cognito-")
 SUPERVISION = ("emulator/process.json", "emulator/emulator.log", "emulator/alive.lock", "emulator/start.lock")
-REMEMBERED = ("current.json", "targets/", "keys/", "deployments/")
+REMEMBERED = ("current.json", "targets/", "keys/", "deployments/", "kept/", "locks/")
 
 
 def found(machine: Machine, *kinds: str) -> list[Path]:
