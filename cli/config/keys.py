@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cli.config.settings import Settings, is_api_key
@@ -94,6 +95,11 @@ def _asked_for(target: Target, clients: Clients) -> str | None:
 
     with errors():
         return clients.client("apigateway").get_api_key(apiKey=identifier, includeValue=True).get("value")
+
+
+def local_access_key_path(state: State) -> Path:
+    """Return the file that holds the local target's access key id."""
+    return state.path(_FOLDER, _ACCESS_KEY)
 
 
 def local_access_key(state: State) -> str | None:
