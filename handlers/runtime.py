@@ -180,16 +180,16 @@ def projection(name: str) -> Projection:
 
     Raises
     ------
-    NotFound
+    NotFoundError
         No projection has that name.
     """
-    from handlers.core.errors import NotFound
+    from handlers.core.errors import NotFoundError
     from handlers.domain import registry
 
     try:
         return registry()[name]
     except KeyError:
-        raise NotFound(f"there is no projection {name!r}") from None
+        raise NotFoundError(f"there is no projection {name!r}") from None
 
 
 @cache

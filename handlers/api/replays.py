@@ -10,7 +10,7 @@ from handlers.api import http
 from handlers.api.request import Request, named_projection
 from handlers.api.response import Response, json_response
 from handlers.api.routes import GET_REPLAY, LIST_REPLAYS, ROLLBACK, TRIGGER_REPLAY
-from handlers.core.errors import NotFound
+from handlers.core.errors import NotFoundError
 from handlers.projection import Projection
 from handlers.replay.jobs import Part, ReplayJobs
 from handlers.replay.progress import Progress
@@ -66,7 +66,7 @@ class ReplayRoutes:
                 continue
             try:
                 document = progress_json(self.replays(job.projection).progress(job.replay_id))
-            except NotFound:  # it has expired since the list was read
+            except NotFoundError:  # it has expired since the list was read
                 continue
             listed.append({name: value for name, value in document.items() if name != "streams"})
         return json_response(200, {"replays": listed})
@@ -78,7 +78,7 @@ class ReplayRoutes:
         # An id of ours has 36 characters; a key of DynamoDB may not be empty, nor over 2,048 bytes.
         job = self.jobs().find(replay_id) if 1 <= len(replay_id) <= MAX_ID_CHARACTERS else None
         if job is None or job.projection not in self.projections():
-            raise NotFound(f"there is no replay {replay_id[:MAX_ID_CHARACTERS]!r}")
+            raise NotFoundError(f"there is no replay {replay_id[:MAX_ID_CHARACTERS]!r}")
         return json_response(200, progress_json(self.replays(job.projection).progress(replay_id)))
 
     def _projection(self, request: Request) -> str:

@@ -44,7 +44,7 @@ class EsError(Exception):
         self.extra: Mapping[str, object] = extra
 
 
-class InvalidInput(EsError):
+class InvalidInputError(EsError):
     """The request is wrong; nothing was written. Carries every fault that was found."""
 
     status = 400
@@ -56,7 +56,7 @@ class InvalidInput(EsError):
         self.faults = tuple(faults)
 
 
-class NotFound(EsError):
+class NotFoundError(EsError):
     """The stream, replay, projection or route does not exist."""
 
     status = 404
@@ -64,7 +64,7 @@ class NotFound(EsError):
     title = "Not found"
 
 
-class VersionConflict(EsError):
+class VersionConflictError(EsError):
     """The head of a stream is not the expected version (E2)."""
 
     status = 409
@@ -81,7 +81,7 @@ class VersionConflict(EsError):
         self.stream_id, self.expected, self.head = stream_id, expected, head
 
 
-class Contended(EsError):
+class ContendedError(EsError):
     """Other writers were in the way again and again; the request may be repeated."""
 
     status = 503
@@ -89,7 +89,7 @@ class Contended(EsError):
     title = "Too many concurrent writers"
 
 
-class Conflict(EsError):
+class ConflictError(EsError):
     """The request does not fit the present state, for example skipping an event that is not the halted one."""
 
     status = 409
@@ -97,7 +97,7 @@ class Conflict(EsError):
     title = "Conflict"
 
 
-class Gone(EsError):
+class GoneError(EsError):
     """A page token whose generation has been swept; begin the list again."""
 
     status = 410
@@ -105,7 +105,7 @@ class Gone(EsError):
     title = "Gone"
 
 
-class TooLarge(EsError):
+class TooLargeError(EsError):
     """An event or a request is over a documented limit (E8)."""
 
     status = 413
@@ -119,7 +119,7 @@ class TooLarge(EsError):
         self.size_bytes, self.limit_bytes = size_bytes, limit_bytes
 
 
-class IdempotencyMismatch(EsError):
+class IdempotencyMismatchError(EsError):
     """The same Idempotency-Key came with another payload (E4)."""
 
     status = 422
@@ -127,7 +127,7 @@ class IdempotencyMismatch(EsError):
     title = "Idempotency key reused"
 
 
-class HandlerFailed(EsError):
+class HandlerFailedError(EsError):
     """A projection's handler raised: deterministic until its code changes (P5, R4)."""
 
     status = 500
@@ -139,5 +139,5 @@ class HandlerFailed(EsError):
         self.event_id, self.event_type, self.error = event_id, event_type, error
 
 
-class Unpublished(EsError):
+class PublishError(EsError):
     """Some entries of a publish batch failed; the whole batch is to be tried again (P8)."""

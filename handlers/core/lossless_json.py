@@ -17,12 +17,12 @@ import simplejson
 MAX_INTEGER_DIGITS = 4300
 
 
-class NotJson(ValueError):
+class NotJsonError(ValueError):
     """The text is not JSON; the message says why and where."""
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise NotJson(f"{name} is not JSON")
+    raise NotJsonError(f"{name} is not JSON")
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(result) != len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise NotJson(f"the key {twice!r} stands twice in one object")
+        raise NotJsonError(f"the key {twice!r} stands twice in one object")
     return result
 
 
@@ -38,12 +38,12 @@ def _decimal(text: str) -> Decimal:
     try:
         return Decimal(text)
     except InvalidOperation as error:  # an exponent beyond what decimal can hold
-        raise NotJson(f"the number {text[:40]} is out of range") from error
+        raise NotJsonError(f"the number {text[:40]} is out of range") from error
 
 
 def _integer(text: str) -> int:
     if len(text) > MAX_INTEGER_DIGITS:
-        raise NotJson(f"a number of {len(text):,} digits is out of range")
+        raise NotJsonError(f"a number of {len(text):,} digits is out of range")
     return int(text)
 
 
@@ -63,16 +63,16 @@ def loads(text: str) -> Any:
 
     Raises
     ------
-    NotJson
+    NotJsonError
         With the reason and the place: syntax, NaN or Infinity, a key that stands twice, a number out of range,
         nesting too deep, text that is not valid Unicode (an unpaired surrogate cannot be stored).
     """
     try:
         value = _decoder.decode(text)
     except json.JSONDecodeError as error:
-        raise NotJson(f"{error.msg} at line {error.lineno}, column {error.colno}") from error
+        raise NotJsonError(f"{error.msg} at line {error.lineno}, column {error.colno}") from error
     except RecursionError as error:
-        raise NotJson("nested too deeply") from error
+        raise NotJsonError("nested too deeply") from error
     if "\\u" in text or not text.isascii():
         _refuse_unpaired_surrogates(text, value)
     return value
@@ -83,7 +83,7 @@ def _refuse_unpaired_surrogates(text: str, value: Any) -> None:
         text.encode()
         json.dumps(value, ensure_ascii=False, default=str).encode()
     except UnicodeEncodeError as error:
-        raise NotJson("a string holds an unpaired surrogate, which is not Unicode text") from error
+        raise NotJsonError("a string holds an unpaired surrogate, which is not Unicode text") from error
 
 
 def loads_stored(text: str) -> Any:

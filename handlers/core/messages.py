@@ -86,7 +86,7 @@ def decode(text: str) -> Hint:
 
     Raises
     ------
-    lossless_json.NotJson, KeyError, TypeError, ValueError
+    lossless_json.NotJsonError, KeyError, TypeError, ValueError
         When it is no message of ours.
     """
     message = lossless_json.loads(text)

@@ -9,7 +9,7 @@ from typing import Any
 
 from handlers import runtime
 from handlers.core import messages
-from handlers.core.errors import HandlerFailed
+from handlers.core.errors import HandlerFailedError
 from handlers.core.events import StreamId
 from handlers.core.messages import Hint
 from handlers.projection.engine import Outcome, Projector
@@ -73,7 +73,7 @@ def project(
     for stream_id, deliveries in by_stream.items():
         try:
             outcome = _bring_up(projector, stream_id, deliveries, has_time)
-        except HandlerFailed as failure:
+        except HandlerFailedError as failure:
             tally.halted += 1
             failed.append(_message_of(failure, deliveries))
             log.error(
@@ -106,7 +106,7 @@ def _bring_up(
     )
 
 
-def _message_of(failure: HandlerFailed, deliveries: Sequence[Delivery]) -> str:
+def _message_of(failure: HandlerFailedError, deliveries: Sequence[Delivery]) -> str:
     """Return the message that stands for the failed event: its own, else the first behind it, else the last."""
     ordered = sorted(deliveries, key=lambda delivery: delivery.hint.event_id)
     behind = [delivery for delivery in ordered if delivery.hint.event_id >= failure.event_id]

@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 from handlers.core.dynamodb_limits import BATCH_WRITE_ITEMS, NUMBER_DIGITS
 from handlers.core.events import StreamId
 from handlers.projection.definition import PARTITION_ATTRIBUTE, Row
-from handlers.projection.port import MAX_COMMIT_ROWS, Outdated, RowPage, Snapshot
+from handlers.projection.port import MAX_COMMIT_ROWS, OutdatedError, RowPage, Snapshot
 from handlers.projection.rows import check_number
 from handlers.projection.state import DEFAULTS, Document, StreamState
 from handlers.projection.transitions import StateChange
@@ -99,7 +99,7 @@ class DynamoDbReadModel:
         middle = len(keys) // 2
         one, other = (self.load(stream_id, half, generation) for half in (keys[:middle], keys[middle:]))
         if one.state != other.state:
-            raise Outdated("the state was changed between two reads")
+            raise OutdatedError("the state was changed between two reads")
         return Snapshot(other.state, {**one.rows, **other.rows}, generation)
 
     def commit(self, change: StateChange, rows: Mapping[str, Row | None] | None = None, generation: int = 0) -> None:
@@ -207,7 +207,7 @@ class DynamoDbReadModel:
         if code == "TransactionCanceledException":
             reasons: Any = error.response.get("CancellationReasons", [])
             lost = {reason.get("Code") for reason in reasons} - {"None", None} <= _CONFLICTS
-        return Outdated("the state was changed by somebody else") if lost else error
+        return OutdatedError("the state was changed by somebody else") if lost else error
 
 
 def _is_invalid(error: ClientError) -> bool:

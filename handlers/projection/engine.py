@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from handlers.core.clock import Clock, rfc3339
-from handlers.core.errors import Contended, HandlerFailed
+from handlers.core.errors import ContendedError, HandlerFailedError
 from handlers.core.events import StreamId
 from handlers.core.messages import Hint
 from handlers.projection import transitions
 from handlers.projection.definition import Projection, Row
 from handlers.projection.fold import Folded, Prepared, fold, keys_of
-from handlers.projection.port import Outdated, ReadModel, Snapshot
-from handlers.projection.rows import Unstorable, check_row
+from handlers.projection.port import OutdatedError, ReadModel, Snapshot
+from handlers.projection.rows import UnstorableError, check_row
 from handlers.projection.state import StreamState
 from handlers.store import EventStore
 
@@ -101,9 +101,9 @@ class Projector:
 
         Raises
         ------
-        HandlerFailed
+        HandlerFailedError
             A handler raised now. Everything before its event is applied, and the halt is recorded.
-        Contended
+        ContendedError
             Others won the race again and again.
         """
         hints = list(hints)
@@ -136,11 +136,11 @@ class Projector:
                     if not has_time():
                         checkpoint = snapshot.state.checkpoint
                         return Outcome(applied, checkpoint, finished=checkpoint >= target)
-            except Outdated:
+            except OutdatedError:
                 self._warm.pop(stream_id, None)
                 snapshot = None
                 self._pause(lost)
-        raise Contended(f"projection {self._projection.name}: stream {stream_id!r} is contended")
+        raise ContendedError(f"projection {self._projection.name}: stream {stream_id!r} is contended")
 
     def _refreshed(self, stream_id: StreamId, warm: Snapshot | None) -> Snapshot:
         """Read the state anew; warm rows are as good as before where it says that nobody else has written."""
@@ -179,7 +179,7 @@ class Projector:
         if any(key not in known for key in keys):
             loaded = self._read_model.load(state.stream_id, keys, state.active_generation)
             if not transitions.same_live_rows(loaded.state, state):
-                raise Outdated("the state has moved on")
+                raise OutdatedError("the state has moved on")
             known = {**known, **loaded.rows}
         rows: dict[str, Row | None] = {key: known[key] for key in keys}
         folded = fold(self._projection, events, rows, state.checkpoint, skipped=state.skipped)
@@ -191,12 +191,12 @@ class Projector:
             self._halt(state, folded.failure)
         return Snapshot(state, _warm_rows(known, folded), state.active_generation)
 
-    def _halt(self, state: StreamState, failure: HandlerFailed) -> None:
+    def _halt(self, state: StreamState, failure: HandlerFailedError) -> None:
         self._warm.pop(state.stream_id, None)
         at = rfc3339(self._clock.now())
         try:
             self._read_model.commit(transitions.halt(state, failure.event_id, failure.error, at))
-        except Outdated:
+        except OutdatedError:
             # boto3 repeats a call whose answer was lost: then it is our own record that stands there.
             standing = self._read_model.load(state.stream_id).state.halted
             if standing is None or (standing.event_id, standing.at) != (failure.event_id, at):
@@ -228,7 +228,7 @@ def _changes(folded: Folded, before: Mapping[str, Row | None]) -> dict[str, Row 
 def _is_small(row: Row | None) -> bool:
     try:
         return row is None or check_row(row) <= MAX_WARM_ROW_BYTES
-    except Unstorable:  # written by somebody else: of a type that no handler returns
+    except UnstorableError:  # written by somebody else: of a type that no handler returns
         return False
 
 

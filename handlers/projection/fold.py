@@ -8,11 +8,11 @@ from types import MappingProxyType
 from typing import Any
 
 from handlers import catalogue
-from handlers.core.errors import HandlerFailed
+from handlers.core.errors import HandlerFailedError
 from handlers.core.events import Event
 from handlers.projection.definition import PARTITION_ATTRIBUTE, Projection, Row
 from handlers.projection.port import MAX_COMMIT_BYTES, MAX_COMMIT_ROWS
-from handlers.projection.rows import Unstorable, check_key, check_row
+from handlers.projection.rows import UnstorableError, check_key, check_row
 
 # An exception may quote the event's data, up to 400 KB of it; a halt is recorded in the state item, which has 400 KB in
 # all, and stays there after a skip.
@@ -41,7 +41,7 @@ class Folded:
     changed: dict[str, Row | None] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
     applied: int = 0
-    failure: HandlerFailed | None = None
+    failure: HandlerFailedError | None = None
 
 
 class Prepared:
@@ -122,11 +122,11 @@ def fold(
         if projection.handles(event.type):
             try:
                 key, row, size = _apply(projection, prepared, rows, folded.changed)
-            except HandlerFailed as failure:
+            except HandlerFailedError as failure:
                 if str(event.event_id) not in skipped:
                     folded.failure = failure
                     return folded
-            except _NotLoaded:
+            except _NotLoadedError:
                 return folded
             else:
                 grown = total + size - folded.sizes.get(key, 0)
@@ -147,7 +147,7 @@ def fold_all(
 
     Raises
     ------
-    HandlerFailed
+    HandlerFailedError
         A handler raised; ``rows`` hold the events before.
     """
     checkpoint = -1
@@ -156,7 +156,7 @@ def fold_all(
         if projection.handles(event.type):
             try:
                 key, row, _ = _apply(projection, Prepared(projection, event), everything, {})
-            except HandlerFailed:
+            except HandlerFailedError:
                 if str(event.event_id) not in skipped:
                     raise
             else:
@@ -168,7 +168,7 @@ def fold_all(
     return checkpoint
 
 
-class _NotLoaded(Exception):
+class _NotLoadedError(Exception):
     """The event's row was not loaded."""
 
 
@@ -196,7 +196,7 @@ def _apply(
 ) -> tuple[str, Row | None, int]:
     event, key = prepared.event, prepared.key
     if key is not None and key not in changed and key not in rows:
-        raise _NotLoaded
+        raise _NotLoadedError
     try:
         data = prepared.take()
         if key is None:
@@ -206,7 +206,7 @@ def _apply(
         row = projection.handlers[event.type](None if before is None else MappingProxyType(before), data)
         size = check_row(row, (PARTITION_ATTRIBUTE, projection.key)) if row is not None else 0
     except Exception as error:
-        raise HandlerFailed(event.event_id, event.type, _describe(error)) from error
+        raise HandlerFailedError(event.event_id, event.type, _describe(error)) from error
     return key, None if row is None else dict(row), size
 
 
@@ -219,5 +219,5 @@ def _key(projection: Projection, data: Any) -> str:
 
 
 def _describe(error: Exception) -> str:
-    text = str(error) if isinstance(error, Unstorable) else f"{type(error).__name__}: {error}"
+    text = str(error) if isinstance(error, UnstorableError) else f"{type(error).__name__}: {error}"
     return text if len(text) <= MAX_ERROR_CHARACTERS else text[: MAX_ERROR_CHARACTERS - 1] + "…"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from handlers.core.dynamodb_limits import TRANSACTION_ITEMS
-from handlers.core.errors import Contended
+from handlers.core.errors import ContendedError
 from handlers.core.events import StreamId
 from handlers.projection.definition import Row
 from handlers.projection.state import StreamState
@@ -19,7 +19,7 @@ MAX_COMMIT_ROWS = TRANSACTION_ITEMS - 1
 MAX_COMMIT_BYTES = 3_500_000
 
 
-class Outdated(Contended):
+class OutdatedError(ContendedError):
     """The state is not what the change expects any more: read again and go on (P2). Nothing was written."""
 
 
@@ -60,7 +60,7 @@ class ReadModel(Protocol):
 
         Raises
         ------
-        Outdated
+        OutdatedError
             The state is not what the change expects; nothing was written.
         """
         ...

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from handlers.core.errors import Gone
+from handlers.core.errors import GoneError
 from handlers.core.events import StreamId
 from handlers.projection.port import ReadModel
 from handlers.projection.state import Chunk, StreamState
@@ -56,7 +56,7 @@ def read_page(
 
     Raises
     ------
-    Gone
+    GoneError
         The generation of the earlier page has been given up since: begin again.
     """
     state = read_model.load(stream_id).state
@@ -73,7 +73,7 @@ def read_page(
             rows = tuple({key: row_key, **row} for row_key, row in page.rows)
             settled = now == before and before.complete
             return ListPage(rows, before.checkpoint, chosen, page.next_after, settled)
-    raise Gone("the page token belongs to a read model that has been replaced since; begin the list again")
+    raise GoneError("the page token belongs to a read model that has been replaced since; begin the list again")
 
 
 @dataclass(frozen=True, slots=True)

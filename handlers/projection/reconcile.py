@@ -10,7 +10,7 @@ from handlers.core.clock import Clock, parse_rfc3339
 from handlers.core.events import NO_EVENTS, StreamId
 from handlers.projection import transitions
 from handlers.projection.definition import Projection
-from handlers.projection.port import Outdated, ReadModel
+from handlers.projection.port import OutdatedError, ReadModel
 from handlers.projection.state import StreamState
 from handlers.store import EventStore
 
@@ -87,7 +87,7 @@ def retire(state: StreamState, read_model: ReadModel, clock: Clock) -> bool:
         return False
     try:
         read_model.commit(transitions.retire_previous(state))
-    except Outdated:
+    except OutdatedError:
         return False  # a replay or a rollback came first
     return True
 

@@ -26,7 +26,7 @@ MAX_KEY_BYTES = SORT_KEY_BYTES
 MAX_ROW_BYTES = ITEM_BYTES - 4_096
 
 
-class Unstorable(ValueError):
+class UnstorableError(ValueError):
     """DynamoDB cannot hold this; the message says what and why."""
 
 
@@ -35,13 +35,15 @@ def check_key(key: object) -> str:
 
     Raises
     ------
-    Unstorable
+    UnstorableError
         It is not a string of 1 to 1,024 bytes.
     """
     if not isinstance(key, str):
-        raise Unstorable(f"the key is {_kind(key)}, not a string")
+        raise UnstorableError(f"the key is {_kind(key)}, not a string")
     if not 1 <= len(key.encode(errors="surrogatepass")) <= MAX_KEY_BYTES:
-        raise Unstorable(f"the key has {len(key.encode(errors='surrogatepass')):,} bytes, not 1 to {MAX_KEY_BYTES:,}")
+        raise UnstorableError(
+            f"the key has {len(key.encode(errors='surrogatepass')):,} bytes, not 1 to {MAX_KEY_BYTES:,}"
+        )
     return key
 
 
@@ -50,17 +52,17 @@ def check_row(row: object, reserved: tuple[str, ...] = ()) -> int:
 
     Raises
     ------
-    Unstorable
+    UnstorableError
         A value that DynamoDB has no type for, a number out of its range, a name that is reserved, too large a row.
     """
     if not isinstance(row, Mapping):
-        raise Unstorable(f"the handler returned {_kind(row)}, not a row or None")
+        raise UnstorableError(f"the handler returned {_kind(row)}, not a row or None")
     for name in reserved:
         if name in row:
-            raise Unstorable(f"the row has an attribute {name!r}, a name that belongs to the table's key")
+            raise UnstorableError(f"the row has an attribute {name!r}, a name that belongs to the table's key")
     size = _size(row, NESTING_LEVELS)
     if size > MAX_ROW_BYTES:
-        raise Unstorable(f"the row has {size:,} bytes; the limit is {MAX_ROW_BYTES:,}")
+        raise UnstorableError(f"the row has {size:,} bytes; the limit is {MAX_ROW_BYTES:,}")
     return size
 
 
@@ -69,21 +71,21 @@ def check_number(number: int | Decimal) -> None:
 
     Raises
     ------
-    Unstorable
+    UnstorableError
         More than 38 significant digits, beyond 9.99e125, or closer to zero than 1e-130.
     """
     if isinstance(number, int) and -(10**NUMBER_DIGITS) < number < 10**NUMBER_DIGITS:
         return
     exact = Decimal(number)
     if not exact.is_finite():
-        raise Unstorable(f"{exact} is no number")
+        raise UnstorableError(f"{exact} is no number")
     if not exact:
         return
     digits = "".join(map(str, exact.as_tuple().digits)).strip("0")
     if len(digits) > NUMBER_DIGITS:
-        raise Unstorable(f"a number has {len(digits)} significant digits; the limit is {NUMBER_DIGITS}")
+        raise UnstorableError(f"a number has {len(digits)} significant digits; the limit is {NUMBER_DIGITS}")
     if not SMALLEST_EXPONENT <= exact.adjusted() <= LARGEST_EXPONENT:
-        raise Unstorable(f"a number of magnitude 1e{exact.adjusted()} is out of range (1e-130 to 9.99e125)")
+        raise UnstorableError(f"a number of magnitude 1e{exact.adjusted()} is out of range (1e-130 to 9.99e125)")
 
 
 def row_faults(
@@ -109,7 +111,7 @@ def _row_key_faults(data: dict[str, Any], key: str, place: str) -> list[Fault]:
         return [Fault(place, "is required")]
     try:
         check_key(data[key])
-    except Unstorable as error:
+    except UnstorableError as error:
         return [Fault(place, f"cannot be the key of a row: {error}")]
     return []
 
@@ -119,7 +121,7 @@ def _unfit_numbers(value: Any) -> Iterator[tuple[str, str]]:
         if isinstance(each, int | Decimal) and not isinstance(each, bool):
             try:
                 check_number(each)
-            except Unstorable as error:
+            except UnstorableError as error:
                 yield where, f"does not fit the read model: {error}"
 
 
@@ -137,7 +139,7 @@ def _walk(value: Any) -> Iterator[tuple[str, Any]]:
 
 def _size(value: Any, depth: int) -> int:
     if depth == 0:
-        raise Unstorable(f"nested more than {NESTING_LEVELS} deep")
+        raise UnstorableError(f"nested more than {NESTING_LEVELS} deep")
     if isinstance(value, str):
         return len(value) if value.isascii() else _utf8_bytes(value)
     if value is None or isinstance(value, bool):
@@ -149,12 +151,12 @@ def _size(value: Any, depth: int) -> int:
         return 3 + sum(1 + _name_size(name) + _size(each, depth - 1) for name, each in value.items())
     if isinstance(value, list | tuple):
         return 3 + sum(1 + _size(each, depth - 1) for each in value)
-    raise Unstorable(f"{_kind(value)} is nothing that DynamoDB stores (a float? use Decimal)")
+    raise UnstorableError(f"{_kind(value)} is nothing that DynamoDB stores (a float? use Decimal)")
 
 
 def _name_size(name: object) -> int:
     if not isinstance(name, str) or not name:
-        raise Unstorable(f"{name!r} cannot be an attribute's name")
+        raise UnstorableError(f"{name!r} cannot be an attribute's name")
     return _utf8_bytes(name)
 
 
@@ -162,7 +164,7 @@ def _utf8_bytes(text: str) -> int:
     try:
         return len(text.encode())
     except UnicodeEncodeError as error:
-        raise Unstorable("a string holds an unpaired surrogate") from error
+        raise UnstorableError("a string holds an unpaired surrogate") from error
 
 
 def _kind(value: object) -> str:

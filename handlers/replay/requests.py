@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from handlers.core.clock import Clock, rfc3339
-from handlers.core.errors import Conflict, Contended, Fault, InvalidInput, NotFound
+from handlers.core.errors import ConflictError, ContendedError, Fault, InvalidInputError, NotFoundError
 from handlers.core.events import NO_EVENTS, StreamId
 from handlers.projection import transitions
 from handlers.projection.definition import Projection
-from handlers.projection.port import Outdated, ReadModel
+from handlers.projection.port import OutdatedError, ReadModel
 from handlers.projection.state import Replay, StreamState
 from handlers.projection.transitions import StateChange
 from handlers.replay.jobs import REPLAY, REWIND, ROLLBACK, RUNNING, Job, Part, ReplayJobs
@@ -63,9 +63,9 @@ class Replays:
 
         Raises
         ------
-        NotFound
+        NotFoundError
             The projection does not follow that stream, or it has no events.
-        InvalidInput
+        InvalidInputError
             A start in the middle of a projection that is not idempotent, or beyond the head.
         """
         if from_event_id > 0:
@@ -85,9 +85,9 @@ class Replays:
 
         Raises
         ------
-        NotFound
+        NotFoundError
             As for `trigger`.
-        Conflict
+        ConflictError
             There is no generation to go back to.
         """
         replay_id = self._new_id()
@@ -115,12 +115,12 @@ class Replays:
     def _streams(self, stream_id: StreamId | None) -> Sequence[StreamId]:
         if stream_id is None:
             if self._projection.streams is None:
-                raise InvalidInput([Fault("/streamId", "is missing: this projection follows every stream")])
+                raise InvalidInputError([Fault("/streamId", "is missing: this projection follows every stream")])
             return self._projection.streams
         if not self._projection.follows(stream_id):
-            raise NotFound(f"projection {self._projection.name} does not follow a stream {stream_id!r}")
+            raise NotFoundError(f"projection {self._projection.name} does not follow a stream {stream_id!r}")
         if self._store.head(stream_id) == NO_EVENTS:
-            raise NotFound(f"there is no stream {stream_id!r}")
+            raise NotFoundError(f"there is no stream {stream_id!r}")
         return [stream_id]
 
     def _announce(self, replay_id: str) -> Job:
@@ -142,7 +142,7 @@ class Replays:
         if running:
             # Nothing is started twice: the job that runs is the answer.
             return self._jobs.find(running[0]) or replace(job, replay_id=running[0])
-        raise Conflict("there is no generation before the active one to go back to")
+        raise ConflictError("there is no generation before the active one to go back to")
 
     def _begin_part(self, job: Job, stream_id: StreamId, begin: Begin, running: list[str] | None = None) -> Part | None:
         """Mark the state item, then record, then send: a crash in between is found and nudged by the reconciler (P6)."""
@@ -161,7 +161,7 @@ class Replays:
                 return None
             try:
                 self._read_model.commit(change)
-            except Outdated:
+            except OutdatedError:
                 continue
             begun = change.after.replay
             first = begun.checkpoint + 1 if begun else 0
@@ -169,7 +169,7 @@ class Replays:
             self._jobs.record(replace(job, parts=(part,)))
             self._send(stream_id, job.replay_id)
             return part
-        raise Contended(f"the state of stream {stream_id!r} is contended; try again")
+        raise ContendedError(f"the state of stream {stream_id!r} is contended; try again")
 
     def _adopt(self, state: StreamState, replay: Replay, *, again: bool) -> None:
         """Record a part, and send for it, whose asker crashed right after marking the state item.
@@ -196,14 +196,14 @@ class Replays:
     def _rewind(self, stream_id: StreamId | None, from_event_id: int) -> Job:
         """Set the live checkpoint back; the worker catches up in place."""
         if not self._projection.idempotent:
-            raise InvalidInput(
+            raise InvalidInputError(
                 [Fault("/fromEventId", f"must be 0: projection {self._projection.name} is not declared idempotent")]
             )
         job = Job(self._new_id(), self._projection.name, REWIND, self._now(), from_event_id)
         for stream in self._streams(stream_id):
             head = self._store.head(stream)
             if from_event_id > head:
-                raise InvalidInput([Fault("/fromEventId", f"is beyond the head {head} of stream {stream!r}")])
+                raise InvalidInputError([Fault("/fromEventId", f"is beyond the head {head} of stream {stream!r}")])
             running = self._set_back(stream, from_event_id - 1)
             if running:
                 return self._jobs.find(running) or replace(job, replay_id=running)
@@ -224,10 +224,10 @@ class Replays:
                 return None
             try:
                 self._read_model.commit(transitions.rewind(state, to))
-            except Outdated:
+            except OutdatedError:
                 continue
             return None
-        raise Contended(f"the state of stream {stream_id!r} is contended; try again")
+        raise ContendedError(f"the state of stream {stream_id!r} is contended; try again")
 
     # -- telling -----------------------------------------------------------------------------------------------------
 
@@ -236,12 +236,12 @@ class Replays:
 
         Raises
         ------
-        NotFound
+        NotFoundError
             There is no job of that id.
         """
         job = self._jobs.find(replay_id)
         if job is None:
-            raise NotFound(f"there is no replay {replay_id!r}")
+            raise NotFoundError(f"there is no replay {replay_id!r}")
         return self.describe(replace(job, parts=tuple(self._present(job, part) for part in job.parts)))
 
     def describe(self, job: Job) -> Progress:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from handlers.core.clock import Clock, rfc3339
-from handlers.core.errors import HandlerFailed
+from handlers.core.errors import HandlerFailedError
 from handlers.core.events import EventId, StreamId
 from handlers.core.messages import Hint
 from handlers.projection.engine import Projector
@@ -23,7 +23,7 @@ def finish_rewind(
     hint = Hint(stream_id, EventId(part.head), fresh=True)
     try:
         outcome = projector.bring_up(stream_id, [hint], retry_halted=True, has_time=has_time)
-    except HandlerFailed as failure:
+    except HandlerFailedError as failure:
         jobs.record_part(job.replay_id, _failed(part, failure, rfc3339(clock.now())))
         return True
     if not outcome.finished:
@@ -33,7 +33,7 @@ def finish_rewind(
     return True
 
 
-def _failed(part: Part, failure: HandlerFailed, at: str) -> Part:
+def _failed(part: Part, failure: HandlerFailedError, at: str) -> Part:
     return replace(
         part,
         state=FAILED,

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from handlers.core.clock import Clock, rfc3339
-from handlers.core.errors import HandlerFailed
+from handlers.core.errors import HandlerFailedError
 from handlers.core.events import Event, StreamId
 from handlers.projection import transitions
 from handlers.projection.definition import Projection, Row
 from handlers.projection.fold import fold, keys_of, prepare
-from handlers.projection.port import MAX_COMMIT_BYTES, MAX_COMMIT_ROWS, Outdated, ReadModel
+from handlers.projection.port import MAX_COMMIT_BYTES, MAX_COMMIT_ROWS, OutdatedError, ReadModel
 from handlers.projection.state import Chunk, Replay, StreamState
 from handlers.replay.history import HistoryPages
 from handlers.replay.jobs import REPLAY, RUNNING, Job, Part, ReplayJobs
@@ -83,7 +83,7 @@ class ReplayWorker:
                     return self._sweep(state, replay_id, has_time)
                 try:
                     self._step(state, state.replay, pages, rows)
-                except Outdated:
+                except OutdatedError:
                     rows.forget()
                 if not has_time():
                     self._go_on(stream_id, replay_id)
@@ -101,7 +101,7 @@ class ReplayWorker:
             try:
                 replay = self._write_chunk(state, replay, page.events, rows)
                 self.events_done += len(page.events)
-            except HandlerFailed as failure:
+            except HandlerFailedError as failure:
                 self._read_model.commit(transitions.give_up_replay(state, failure.event_id, failure.error, self._now()))
                 return
         if not page.more or not page.events:
@@ -175,7 +175,7 @@ class ReplayWorker:
             change = transitions.swept(state, generation)
             try:
                 self._read_model.commit(change)
-            except Outdated:
+            except OutdatedError:
                 return True  # another worker sweeps, or another replay added a generation: its own worker comes by
             state = change.after
         return True
@@ -186,7 +186,7 @@ class ReplayWorker:
 
 def _replay_of(state: StreamState) -> Replay:
     if state.replay is None:
-        raise Outdated("the replay has ended")
+        raise OutdatedError("the replay has ended")
     return state.replay
 
 

@@ -15,13 +15,13 @@ from typing import Any
 
 from handlers.core.backoff import Backoff, attempts
 from handlers.core.clock import Clock, SystemClock, rfc3339
-from handlers.core.errors import Contended, VersionConflict
+from handlers.core.errors import ContendedError, VersionConflictError
 from handlers.core.events import NO_EVENTS, Event, EventId, NewEvent, StreamId
 from handlers.store.idempotency import Guards, guard_item, repeated
 from handlers.store.items import STREAM_INDEX, STREAM_SHARDS, Item, event_from_item, stream_shard, without_gap
 from handlers.store.planning import AppendPlan, plan_append
 from handlers.store.port import Appended, EventPage, IdempotencyKey, StreamPage
-from handlers.store.writing import Lost, Undecided, put, transact
+from handlers.store.writing import LostRaceError, UndecidedError, put, transact
 
 # A first loss is mostly to an event that this process did not know of, because another one served the same client: the
 # retry succeeds at once. A second loss means that others are writing at this moment. The waits are long beside an append
@@ -92,15 +92,15 @@ class DynamoDbEventStore:
             try:
                 write = write or self._prepare(plan, idempotency, write_id, stale)
                 self._execute(write)
-            except Undecided:
+            except UndecidedError:
                 continue  # repeats the same write, which an earlier attempt may have stored
-            except Lost as lost:
+            except LostRaceError as lost:
                 write = None
                 stale.update(event.stream_id for event in lost.taken)
                 first = self._guards.find(idempotency) if lost.guard_stands else None
                 if first is not None:
                     return repeated(plan, idempotency, first)
-            except VersionConflict:
+            except VersionConflictError:
                 # Our own earlier attempt may be what changed the version: then the answer is the one to that (E4).
                 first = self._guards.find(idempotency)
                 if first is None:
@@ -111,7 +111,9 @@ class DynamoDbEventStore:
                     self._heads.remember(event.stream_id, event.event_id)
                 return Appended(write.events, conflicts=conflicts)
         outcome = "nothing was written" if write is None else "it is not known whether this was written"
-        raise Contended(f"other writers were in the way for {CONTENTION.deadline_s:g} seconds; {outcome}, try again")
+        raise ContendedError(
+            f"other writers were in the way for {CONTENTION.deadline_s:g} seconds; {outcome}, try again"
+        )
 
     def read(
         self, stream_id: StreamId, first: int = 0, *, limit: int | None = None, backwards: bool = False
@@ -201,7 +203,7 @@ class DynamoDbEventStore:
             else:
                 head = self._read_head(stream)
             if expected is not None and head != expected:
-                raise VersionConflict(stream, expected, head)
+                raise VersionConflictError(stream, expected, head)
             heads[stream] = head
         return heads
 

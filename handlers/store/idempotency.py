@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from handlers.core.clock import rfc3339
-from handlers.core.errors import IdempotencyMismatch
+from handlers.core.errors import IdempotencyMismatchError
 from handlers.core.events import StreamId
 from handlers.store.items import Item
 from handlers.store.planning import AppendPlan
@@ -68,11 +68,11 @@ def repeated(plan: AppendPlan, idempotency: IdempotencyKey | None, guard: Item) 
 
     Raises
     ------
-    IdempotencyMismatch
+    IdempotencyMismatchError
         The guard stands for another request.
     """
     if idempotency is None or guard["payloadHash"]["S"] != idempotency.payload_hash:
-        raise IdempotencyMismatch("this Idempotency-Key was used for another request")
+        raise IdempotencyMismatchError("this Idempotency-Key was used for another request")
     answer = json.loads(guard["answer"]["S"])
     heads = dict(zip(plan.expected, answer["heads"], strict=True))
     return Appended(plan.place(heads, answer["at"]), replayed=True)

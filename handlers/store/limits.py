@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from handlers.core.dynamodb_limits import ITEM_BYTES, NESTING_LEVELS, TRANSACTION_BYTES
-from handlers.core.errors import TooLarge
+from handlers.core.errors import TooLargeError
 from handlers.core.events import NewEvent
 
 # A code point takes 4 bytes of UTF-8 at most, and a sort key, which the id is in the index of streams, holds 1,024.
@@ -67,7 +67,7 @@ def check_sizes(events: Sequence[NewEvent]) -> None:
 
     Raises
     ------
-    TooLarge
+    TooLargeError
         Metadata over 16 KB, an event over 399 KB, or all of them together over what a transaction holds.
     """
     total = 0
@@ -75,10 +75,10 @@ def check_sizes(events: Sequence[NewEvent]) -> None:
         name = "the event" if len(events) == 1 else f"event {index} of the request"
         metadata_bytes = len(event.metadata.encode()) if event.metadata else 0
         if metadata_bytes > MAX_METADATA_BYTES:
-            raise TooLarge(f"the metadata of {name}", metadata_bytes, MAX_METADATA_BYTES)
+            raise TooLargeError(f"the metadata of {name}", metadata_bytes, MAX_METADATA_BYTES)
         size = event_size_bytes(event)
         if size > MAX_EVENT_BYTES:
-            raise TooLarge(name, size, MAX_EVENT_BYTES)
+            raise TooLargeError(name, size, MAX_EVENT_BYTES)
         total += size
     if total > MAX_APPEND_BYTES:
-        raise TooLarge("the events together", total, MAX_APPEND_BYTES)
+        raise TooLargeError("the events together", total, MAX_APPEND_BYTES)

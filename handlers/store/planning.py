@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from handlers.core.dynamodb_limits import TRANSACTION_ITEMS
-from handlers.core.errors import Fault, InvalidInput
+from handlers.core.errors import Fault, InvalidInputError
 from handlers.core.events import Event, EventId, NewEvent, StreamId
 
 
@@ -51,13 +51,13 @@ def plan_append(events: Sequence[NewEvent], *, guarded: bool) -> AppendPlan:
 
     Raises
     ------
-    InvalidInput
+    InvalidInputError
         No events, more than a transaction holds, or expected versions of one stream that contradict each other.
     """
     limit = TRANSACTION_ITEMS - 1 if guarded else TRANSACTION_ITEMS
     if not 1 <= len(events) <= limit:
         because = ": the idempotency guard is one of the 100 items of a transaction" if guarded else ""
-        raise InvalidInput([Fault("/events", f"holds {len(events)} events, not 1 to {limit}{because}")])
+        raise InvalidInputError([Fault("/events", f"holds {len(events)} events, not 1 to {limit}{because}")])
     expected: dict[StreamId, int | None] = {}
     counted: dict[StreamId, int] = {}
     faults = []
@@ -72,5 +72,5 @@ def plan_append(events: Sequence[NewEvent], *, guarded: bool) -> AppendPlan:
         elif base is not None and base != expected[event.stream_id]:
             faults.append(Fault(f"/events/{index}/expectedVersion", "contradicts an earlier event of the same stream"))
     if faults:
-        raise InvalidInput(faults)
+        raise InvalidInputError(faults)
     return AppendPlan(tuple(events), expected)

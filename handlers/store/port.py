@@ -71,13 +71,13 @@ class EventStore(Protocol):
 
         Raises
         ------
-        VersionConflict
+        VersionConflictError
             The head of a stream is not the expected version.
-        IdempotencyMismatch
+        IdempotencyMismatchError
             The key was used for another payload.
-        Contended
+        ContendedError
             Other writers were in the way for many seconds. The message says whether it is known that nothing was written.
-        TooLarge, InvalidInput
+        TooLargeError, InvalidInputError
             A limit of E8. Nothing was written.
         """
         ...

@@ -14,7 +14,7 @@ from handlers.store.items import Item, event_item
 _RETRYABLE_REASONS = {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
 
 
-class Lost(Exception):
+class LostRaceError(Exception):
     """Another writer was first; nothing was written.
 
     Attributes
@@ -31,7 +31,7 @@ class Lost(Exception):
         self.taken = tuple(taken)
 
 
-class Undecided(Exception):
+class UndecidedError(Exception):
     """Another transaction was in progress, perhaps our own earlier attempt: the same write has to be repeated."""
 
 
@@ -45,7 +45,7 @@ def put(client: Any, events_table: str, event: Event, write_id: str) -> None:
 
     Raises
     ------
-    Lost, Undecided
+    LostRaceError, UndecidedError
     """
     try:
         client.put_item(
@@ -57,11 +57,11 @@ def put(client: Any, events_table: str, event: Event, write_id: str) -> None:
     except ClientError as error:
         code = error.response["Error"]["Code"]
         if code == "TransactionConflictException":
-            raise Undecided from error
+            raise UndecidedError from error
         if code != "ConditionalCheckFailedException":
             raise
         if not _is_ours(error.response, write_id):
-            raise Lost([event]) from error
+            raise LostRaceError([event]) from error
 
 
 def transact(
@@ -71,7 +71,7 @@ def transact(
 
     Raises
     ------
-    Lost, Undecided
+    LostRaceError, UndecidedError
     """
     writes = [_conditional_put(events_table, event_item(event, write_id), "streamId") for event in events]
     if guard is not None:
@@ -81,13 +81,13 @@ def transact(
     except ClientError as error:
         code = error.response["Error"]["Code"]
         if code in {"TransactionInProgressException", "TransactionConflictException"}:
-            raise Undecided from error
+            raise UndecidedError from error
         if code != "TransactionCanceledException":
             raise
         reasons: Any = error.response.get("CancellationReasons", [])
         codes = {reason.get("Code") for reason in reasons} - {"None", None}
         if codes <= _RETRYABLE_REASONS:
-            raise Undecided from error
+            raise UndecidedError from error
         if not codes <= _RETRYABLE_REASONS | {"ConditionalCheckFailed"}:
             raise
         # All or none: one event of ours proves all. The others may still be locked, even by our own earlier attempt.
@@ -95,7 +95,7 @@ def transact(
             return
         failed = [reason.get("Code") == "ConditionalCheckFailed" for reason in reasons]
         taken = compress(events, failed)  # the guard comes last
-        raise Lost(taken, guard_stands=guard is not None and failed[-1]) from error
+        raise LostRaceError(taken, guard_stands=guard is not None and failed[-1]) from error
 
 
 def _conditional_put(table: str, item: Item, key: str) -> dict[str, Any]:

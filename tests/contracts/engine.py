@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from handlers.core.errors import Contended, HandlerFailed
+from handlers.core.errors import ContendedError, HandlerFailedError
 from handlers.core.events import StreamId
 from handlers.projection import transitions
 from handlers.projection.port import MAX_COMMIT_BYTES, MAX_COMMIT_ROWS, ReadModel
@@ -184,7 +184,7 @@ class EngineContract:
 
         bench.read_model.before("commit", *[overtake] * 50)
 
-        with pytest.raises(Contended):
+        with pytest.raises(ContendedError):
             bench.projector().bring_up(StreamId(STREAM), [hint(29)])
 
     # -- P3: folded first, written after ---------------------------------------------------------------------------------
@@ -257,7 +257,7 @@ class EngineContract:
         return bench
 
     def test_a_raising_handler_halts_its_stream_before_its_event(self, broken: Bench) -> None:
-        with pytest.raises(HandlerFailed) as failed:
+        with pytest.raises(HandlerFailedError) as failed:
             broken.projector().bring_up(StreamId(STREAM), [hint(4)])
 
         assert (failed.value.event_id, failed.value.event_type) == (2, "BROKEN")
@@ -272,7 +272,7 @@ class EngineContract:
         self, broken: Bench, same_process: bool
     ) -> None:
         projector = broken.projector()
-        with pytest.raises(HandlerFailed):
+        with pytest.raises(HandlerFailedError):
             projector.bring_up(StreamId(STREAM), [hint(4)])
         broken.store.calls.clear()
         broken.read_model.calls.clear()
@@ -285,7 +285,7 @@ class EngineContract:
 
     def test_other_streams_go_on(self, broken: Bench) -> None:
         projector = broken.projector()
-        with pytest.raises(HandlerFailed):
+        with pytest.raises(HandlerFailedError):
             projector.bring_up(StreamId(STREAM), [hint(4)])
 
         projector.bring_up(StreamId(OTHER), [hint(0, None, OTHER)])
@@ -294,14 +294,14 @@ class EngineContract:
 
     def test_a_retry_tries_again_and_fails_again(self, broken: Bench) -> None:
         for _ in range(3):
-            with pytest.raises(HandlerFailed):
+            with pytest.raises(HandlerFailedError):
                 broken.projector().bring_up(StreamId(STREAM), [hint(2)], retry_halted=True)
 
         assert broken.state().is_halted
 
     @pytest.mark.parametrize("resumed", [True, False])
     def test_mended_code_catches_up_after_a_resume_or_a_retry(self, broken: Bench, resumed: bool) -> None:
-        with pytest.raises(HandlerFailed):
+        with pytest.raises(HandlerFailedError):
             broken.projector().bring_up(StreamId(STREAM), [hint(4)])
         if resumed:
             broken._raw_read_model.commit(transitions.resume(broken.state()))
@@ -313,7 +313,7 @@ class EngineContract:
 
     def test_a_skipped_event_changes_nothing_and_leaves_a_record(self, broken: Bench) -> None:
         projector = broken.projector()
-        with pytest.raises(HandlerFailed):
+        with pytest.raises(HandlerFailedError):
             projector.bring_up(StreamId(STREAM), [hint(4)])
         broken._raw_read_model.commit(transitions.skip(broken.state(), AT))
 
@@ -329,7 +329,7 @@ class EngineContract:
         with pytest.raises(Died):
             broken.projector().bring_up(StreamId(STREAM), [hint(4)])
 
-        with pytest.raises(HandlerFailed):
+        with pytest.raises(HandlerFailedError):
             broken.projector().bring_up(StreamId(STREAM), [hint(4)], retry_halted=True)
 
         assert (broken.state().checkpoint, broken.state().is_halted) == (1, True)

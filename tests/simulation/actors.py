@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from handlers.core.errors import Conflict, Contended, Gone, NotFound
+from handlers.core.errors import ConflictError, ContendedError, GoneError, NotFoundError
 from handlers.core.events import EventId
 from handlers.core.messages import Hint
 from handlers.projection.engine import Projector
@@ -104,7 +104,7 @@ class Run:
             batch = [self._take(world.hints) for _ in range(min(len(world.hints), world.rng.randint(1, 3)))]
             try:
                 projector.bring_up(STREAM, batch)
-            except Contended:
+            except ContendedError:
                 world.hints += batch
             except Crash:
                 if world.rng.random() < REDELIVERY_PROBABILITY:
@@ -129,7 +129,7 @@ class Run:
                     replays.trigger(STREAM, world.rng.randrange(1, len(world.events())))
                 else:
                     replays.trigger(STREAM)
-            except (Conflict, Contended, NotFound):
+            except (ConflictError, ContendedError, NotFoundError):
                 continue
 
     def _replays(self, store: Any, read_model: ReadModel) -> Replays:
@@ -164,7 +164,7 @@ class Run:
                 world.replay_messages.append(message)  # delivered twice
             try:
                 self._work(store, read_model, message, lambda: world.rng.random() < 0.8)
-            except Contended:
+            except ContendedError:
                 world.replay_messages.append(message)
             except Crash:
                 if world.rng.random() < REDELIVERY_PROBABILITY:
@@ -211,7 +211,7 @@ class Run:
             while True:
                 try:
                     page = read_page(read_model, STREAM, key="k", limit=2, after=after, generation=generation)
-                except Gone:
+                except GoneError:
                     break
                 world.check_read(page, after, 2)
                 if page.next_after is None:

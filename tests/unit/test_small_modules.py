@@ -8,7 +8,7 @@ import pytest
 
 from handlers.core.backoff import Backoff, attempts
 from handlers.core.clock import SystemClock, parse_rfc3339, rfc3339
-from handlers.core.errors import EsError, Fault, InvalidInput, pointer
+from handlers.core.errors import EsError, Fault, InvalidInputError, pointer
 from handlers.domain import registry
 from handlers.projection import Projection
 
@@ -129,7 +129,7 @@ def test_retries_may_go_on_for_long() -> None:
 
 
 def test_every_fault_of_an_input_is_in_its_message() -> None:
-    error = InvalidInput([Fault("/data/amount", "is missing"), Fault("", "is not JSON")])
+    error = InvalidInputError([Fault("/data/amount", "is missing"), Fault("", "is not JSON")])
 
     assert str(error) == "/data/amount: is missing; body: is not JSON"
     assert isinstance(error, EsError)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from handlers.core import lossless_json
-from handlers.core.errors import Fault, NotFound
+from handlers.core.errors import Fault, NotFoundError
 from handlers.core.validation import Validator
 
 _FOLDER = Path(__file__).parent
@@ -24,7 +24,7 @@ def known_types() -> tuple[str, ...]:
 def _load(event_type: str) -> dict[str, Any]:
     # Only names that the folder listed are ever opened: a type comes from outside.
     if event_type not in known_types():
-        raise NotFound(f"there is no event type {event_type!r} in the catalogue")
+        raise NotFoundError(f"there is no event type {event_type!r} in the catalogue")
     document: dict[str, Any] = lossless_json.loads((_FOLDER / f"{event_type}.json").read_text(encoding="utf-8"))
     return document
 
@@ -34,7 +34,7 @@ def schema(event_type: str) -> dict[str, Any]:
 
     Raises
     ------
-    NotFound
+    NotFoundError
         The type is not in the catalogue.
     """
     return deepcopy(_load(event_type))

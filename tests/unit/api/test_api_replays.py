@@ -10,7 +10,7 @@ import pytest
 from handlers.core.events import StreamId
 from handlers.domain.items import TEST_STREAM, items
 from handlers.projection import transitions
-from handlers.projection.port import Outdated
+from handlers.projection.port import OutdatedError
 from handlers.replay.jobs import REPLAY, Job
 from tests.support.memory_replay_jobs import MemoryReplayJobs
 from tests.support.ports import Interrupted
@@ -183,4 +183,4 @@ def test_a_change_whose_answer_was_lost_on_the_way_was_made_once_and_triggers(ap
 
 
 def _repeated() -> None:
-    raise Outdated("the condition does not hold any more: the change is there")
+    raise OutdatedError("the condition does not hold any more: the change is there")

@@ -13,7 +13,7 @@ from handlers.core.events import Event, NewEvent, StreamId
 from handlers.core.messages import Hint
 from handlers.projection import Projection, transitions
 from handlers.projection.engine import Projector
-from handlers.projection.port import Outdated
+from handlers.projection.port import OutdatedError
 from handlers.projection.state import Chunk
 from handlers.replay.requests import Replays
 from handlers.replay.worker import ReplayWorker
@@ -117,7 +117,7 @@ def test_after_a_lost_race_a_handler_gets_data_that_it_has_not_changed(system: S
     events = system.append(10, keys=3)
 
     def lose() -> None:
-        raise Outdated("another projector was first")
+        raise OutdatedError("another projector was first")
 
     system.read_model.before("commit", lose)
 

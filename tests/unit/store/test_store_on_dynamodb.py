@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from handlers.core.backoff import Backoff, attempts
-from handlers.core.errors import Contended, VersionConflict
+from handlers.core.errors import ContendedError, VersionConflictError
 from handlers.store import IdempotencyKey
 from handlers.store.dynamodb import CONTENTION, DynamoDbEventStore
 from tests.support.clients import Call, CountingClient, FaultyClient, answer_lost, client_error
@@ -261,7 +261,7 @@ def test_a_loser_that_expects_a_version_learns_the_head_without_waiting(dynamodb
 
     for expected in (-1, 0):
         client.races = 1
-        with pytest.raises(VersionConflict) as conflict:
+        with pytest.raises(VersionConflictError) as conflict:
             store.append([new_event(expected_version=expected)])
         assert conflict.value.head == expected + 1
 
@@ -275,7 +275,7 @@ def test_losing_for_too_long_is_reported_and_nothing_was_written(dynamodb: Any, 
     client.races = 99
     store = DynamoDbEventStore(client, events_table=tables.events, retries=waits)
 
-    with pytest.raises(Contended, match="nothing was written"):
+    with pytest.raises(ContendedError, match="nothing was written"):
         store.append([new_event(data='{"by":"us"}')])
 
     assert CONTENTION.deadline_s - CONTENTION.cap_s <= sum(waits.slept) <= CONTENTION.deadline_s
@@ -290,7 +290,7 @@ def test_a_write_that_stays_undecided_for_too_long_is_reported_as_such(
 
     store = make_store(FaultyClient(dynamodb, "put_item", in_the_way, times=999))
 
-    with pytest.raises(Contended, match="not known whether"):
+    with pytest.raises(ContendedError, match="not known whether"):
         store.append([new_event(expected_version=-1)])
 
 
@@ -406,7 +406,7 @@ def test_an_undecided_write_that_another_writer_won_is_a_version_conflict(
 
     store = make_store(FaultyClient(dynamodb, "put_item", other_won))
 
-    with pytest.raises(VersionConflict):
+    with pytest.raises(VersionConflictError):
         store.append([new_event(expected_version=-1)])
 
     assert len(whole_stream(store)) == 1
