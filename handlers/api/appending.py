@@ -17,7 +17,7 @@ from handlers.api.response import Response, json_response
 from handlers.api.route import Route
 from handlers.api.routes import ADD_EVENT, ADD_EVENTS, KEY_HEADER, REPLAYED_HEADER
 from handlers.core.clock import Clock
-from handlers.core.dynamodb_limits import TRANSACTION_ITEMS
+from handlers.core.dynamodb import TRANSACTION_ITEMS
 from handlers.core.errors import VersionConflictError, pointer
 from handlers.core.events import Event, NewEvent
 from handlers.store import EventStore

@@ -1,6 +1,6 @@
-"""The one tree of errors: a subclass for each decision that a client or an operator takes.
+"""The error hierarchy: one subclass per decision that a client or an operator makes.
 
-Every class knows the HTTP status it becomes and the title of its problem document (RFC 9457).
+Each class has its HTTP status and the title of its problem document (RFC 9457).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that is wrong with a request, and where.
+    """A fault of a request.
 
     Attributes
     ----------
@@ -19,7 +19,7 @@ class Fault:
         Where: a JSON pointer into the body (``/data/amount``), or ``query:limit``, ``header:Idempotency-Key``,
         ``path:streamId``. The empty string is the whole body.
     detail
-        What is wrong, as a sentence without its full stop.
+        What is wrong: a predicate without its full stop (``must not be blank``).
     """
 
     pointer: str
@@ -27,12 +27,12 @@ class Fault:
 
 
 def pointer(*parts: object) -> str:
-    """Return the JSON pointer (RFC 6901) of a place given by keys and indexes."""
+    """Return the JSON pointer (RFC 6901) made of keys and indexes."""
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
 
 
 class EsError(Exception):
-    """Root of every error that this project raises on purpose."""
+    """Base of all errors that this project raises deliberately."""
 
     status = 500
     type = "internal"
@@ -45,7 +45,7 @@ class EsError(Exception):
 
 
 class InvalidInputError(EsError):
-    """The request is wrong; nothing was written. Carries every fault that was found."""
+    """The request is invalid and nothing was written; lists every fault."""
 
     status = 400
     type = "invalid-input"
@@ -65,7 +65,7 @@ class NotFoundError(EsError):
 
 
 class VersionConflictError(EsError):
-    """The head of a stream is not the expected version (E2)."""
+    """A stream is not at the expected version (E2)."""
 
     status = 409
     type = "version-conflict"
@@ -82,7 +82,7 @@ class VersionConflictError(EsError):
 
 
 class ContendedError(EsError):
-    """Other writers were in the way again and again; the request may be repeated."""
+    """Concurrent writers kept winning; the request may be retried."""
 
     status = 503
     type = "contended"
@@ -90,7 +90,7 @@ class ContendedError(EsError):
 
 
 class ConflictError(EsError):
-    """The request does not fit the present state, for example skipping an event that is not the halted one."""
+    """The request conflicts with the current state, for example skipping an event at which the stream is not halted."""
 
     status = 409
     type = "conflict"
@@ -98,7 +98,7 @@ class ConflictError(EsError):
 
 
 class GoneError(EsError):
-    """A page token whose generation has been swept; begin the list again."""
+    """The page token's generation was deleted; restart the list."""
 
     status = 410
     type = "gone"
@@ -106,7 +106,7 @@ class GoneError(EsError):
 
 
 class TooLargeError(EsError):
-    """An event or a request is over a documented limit (E8)."""
+    """An event or a request exceeds a documented limit (E8)."""
 
     status = 413
     type = "too-large"
@@ -120,7 +120,7 @@ class TooLargeError(EsError):
 
 
 class IdempotencyMismatchError(EsError):
-    """The same Idempotency-Key came with another payload (E4)."""
+    """The Idempotency-Key was used with a different payload (E4)."""
 
     status = 422
     type = "idempotency-mismatch"
@@ -128,7 +128,7 @@ class IdempotencyMismatchError(EsError):
 
 
 class HandlerFailedError(EsError):
-    """A projection's handler raised: deterministic until its code changes (P5, R4)."""
+    """A projection's handler raised: repeatable until its code changes (P5, R4)."""
 
     status = 500
     type = "handler-failed"
@@ -140,4 +140,4 @@ class HandlerFailedError(EsError):
 
 
 class PublishError(EsError):
-    """Some entries of a publish batch failed; the whole batch is to be tried again (P8)."""
+    """Some entries of a publish batch failed; the whole batch is retried (P8)."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType, ModuleType
 from typing import Any, TypeVar
 
-from handlers.catalogue import upcasters
+from handlers import catalogue
 from handlers.core.events import StreamId
 
 Row = Mapping[str, Any]
@@ -104,7 +104,7 @@ class Projection:
         """
         module = sys.modules.get(self.module)
         source = _essence(module) if module is not None else ""
-        for (event_type, version), step in sorted(upcasters.steps().items()):
+        for (event_type, version), step in sorted(catalogue.upcasters().items()):
             if event_type in self._handlers:
                 source += f"\n{event_type} {version}\n{_essence(step)}"
         return hashlib.sha256(f"{self.name}\n{self.key}\n{source}".encode()).hexdigest()[:16]

@@ -14,7 +14,7 @@ from typing import Any
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
 
-from handlers.core.dynamodb_limits import BATCH_WRITE_ITEMS, NUMBER_DIGITS
+from handlers.core.dynamodb import BATCH_WRITE_ITEMS, NUMBER_DIGITS
 from handlers.core.events import StreamId
 from handlers.projection.definition import PARTITION_ATTRIBUTE, Row
 from handlers.projection.port import MAX_COMMIT_ROWS, OutdatedError, RowPage, Snapshot

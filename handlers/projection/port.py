@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from handlers.core.dynamodb_limits import TRANSACTION_ITEMS
+from handlers.core.dynamodb import TRANSACTION_ITEMS
 from handlers.core.errors import ContendedError
 from handlers.core.events import StreamId
 from handlers.projection.definition import Row

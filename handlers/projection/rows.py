@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
-from handlers.core.dynamodb_limits import (
+from handlers.core.dynamodb import (
     ITEM_BYTES,
     LARGEST_EXPONENT,
     NESTING_LEVELS,

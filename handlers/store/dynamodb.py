@@ -13,8 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from handlers.core.backoff import Backoff, attempts
-from handlers.core.clock import Clock, SystemClock, rfc3339
+from handlers.core.clock import Backoff, Clock, SystemClock, attempts, rfc3339
 from handlers.core.errors import ContendedError, VersionConflictError
 from handlers.core.events import NO_EVENTS, Event, EventId, NewEvent, StreamId
 from handlers.store.idempotency import Guards, guard_item, repeated

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from handlers.core.dynamodb_limits import ITEM_BYTES, NESTING_LEVELS, TRANSACTION_BYTES
+from handlers.core.dynamodb import ITEM_BYTES, NESTING_LEVELS, TRANSACTION_BYTES
 from handlers.core.errors import TooLargeError
 from handlers.core.events import NewEvent
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from handlers.core.dynamodb_limits import TRANSACTION_ITEMS
+from handlers.core.dynamodb import TRANSACTION_ITEMS
 from handlers.core.errors import Fault, InvalidInputError
 from handlers.core.events import Event, EventId, NewEvent, StreamId
 

@@ -47,8 +47,8 @@ def test_whole_numbers_are_int_and_others_decimal() -> None:
     [
         ("NaN", "NaN"),
         ("[-Infinity]", "-Infinity"),
-        ('{"a":1,"a":2}', "'a' stands twice"),
-        ('{"x":{"b":1,"c":2,"b":3}}', "'b' stands twice"),
+        ('{"a":1,"a":2}', "'a' twice"),
+        ('{"x":{"b":1,"c":2,"b":3}}', "'b' twice"),
         ("{", "line 1, column 2"),
         ("", "line 1, column 1"),
         ("1 2", "Extra data"),

@@ -6,8 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from handlers.core.backoff import Backoff, attempts
-from handlers.core.clock import SystemClock, parse_rfc3339, rfc3339
+from handlers.core.clock import Backoff, SystemClock, attempts, parse_rfc3339, rfc3339
 from handlers.core.errors import EsError, Fault, InvalidInputError, pointer
 from handlers.domain import registry
 from handlers.projection import Projection

@@ -10,7 +10,6 @@ import pytest
 from jsonschema import Draft7Validator
 
 from handlers import catalogue
-from handlers.catalogue import upcasters
 from handlers.core.errors import NotFoundError
 
 
@@ -77,5 +76,5 @@ def test_every_file_is_draft_07_and_describes_itself(event_type: str) -> None:
 
 @pytest.mark.parametrize("event_type", catalogue.known_types())
 def test_every_older_version_has_a_way_to_the_newest(event_type: str) -> None:
-    steps = upcasters.steps()
+    steps = catalogue.upcasters()
     assert all((event_type, version) in steps for version in range(1, catalogue.current_version(event_type)))

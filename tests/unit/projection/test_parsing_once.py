@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from handlers.catalogue.upcasters import upcaster
+from handlers.catalogue import upcaster
 from handlers.core.events import Event, NewEvent, StreamId
 from handlers.core.messages import Hint
 from handlers.projection import Projection, transitions

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from handlers.core.backoff import Backoff, attempts
+from handlers.core.clock import Backoff, attempts
 from handlers.core.errors import ContendedError, VersionConflictError
 from handlers.store import IdempotencyKey
 from handlers.store.dynamodb import CONTENTION, DynamoDbEventStore
