@@ -19,14 +19,14 @@ class MemoryEventStore:
         self._clock = clock or SystemClock()
         self._page_events = page_events
         self._streams: dict[StreamId, list[Event]] = {}
-        self._guards: dict[str, tuple[str, tuple[Event, ...]]] = {}
+        self._answers: dict[str, tuple[str, tuple[Event, ...]]] = {}
         self._lock = threading.Lock()
 
     def append(self, events: Sequence[NewEvent], idempotency: IdempotencyKey | None = None) -> Appended:
-        plan = plan_append(events, guarded=idempotency is not None)
+        plan = plan_append(events, with_idempotency_key=idempotency is not None)
         with self._lock:
-            if idempotency and idempotency.key in self._guards:
-                payload_hash, first = self._guards[idempotency.key]
+            if idempotency and idempotency.key in self._answers:
+                payload_hash, first = self._answers[idempotency.key]
                 if payload_hash != idempotency.payload_hash:
                     raise IdempotencyMismatchError("this Idempotency-Key was used for another request")
                 return Appended(first, replayed=True)
@@ -38,7 +38,7 @@ class MemoryEventStore:
             for event in placed:
                 self._streams.setdefault(event.stream_id, []).append(event)
             if idempotency:
-                self._guards[idempotency.key] = (idempotency.payload_hash, placed)
+                self._answers[idempotency.key] = (idempotency.payload_hash, placed)
             return Appended(placed)
 
     def read(

@@ -290,7 +290,7 @@ def test_a_write_that_stays_undecided_for_too_long_is_reported_as_such(
 
     store = make_store(FaultyClient(dynamodb, "put_item", in_the_way, times=999))
 
-    with pytest.raises(ContendedError, match="not known whether"):
+    with pytest.raises(ContendedError, match="unknown whether"):
         store.append([new_event(expected_version=-1)])
 
 
@@ -412,7 +412,7 @@ def test_an_undecided_write_that_another_writer_won_is_a_version_conflict(
     assert len(whole_stream(store)) == 1
 
 
-# -- the guard is part of the transaction (E4) -------------------------------------------------------------------------
+# -- the idempotency record is part of the transaction (E4)  -------------------------------------------------------
 
 
 @pytest.mark.parametrize("done", [True, False])
@@ -446,10 +446,10 @@ def test_an_idempotent_append_is_one_transaction_with_its_guard(
 def test_a_guard_expires_after_the_events_are_old(dynamodb: Any, make_store: Any, tables: EventTables) -> None:
     make_store().append([new_event()], KEY)
 
-    (guard,) = dynamodb.scan(TableName=tables.idempotency)["Items"]
+    (record,) = dynamodb.scan(TableName=tables.idempotency)["Items"]
 
-    assert set(guard) == {"idempotencyKey", "payloadHash", "answer", "expiresAt"}
-    days = (int(guard["expiresAt"]["N"]) - time.time()) / 86_400
+    assert set(record) == {"idempotencyKey", "payloadHash", "answer", "expiresAt"}
+    days = (int(record["expiresAt"]["N"]) - time.time()) / 86_400
     assert 29.9 < days < 30.1
 
 
