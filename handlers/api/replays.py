@@ -12,8 +12,7 @@ from handlers.api.response import Response, json_response
 from handlers.api.routes import GET_REPLAY, LIST_REPLAYS, ROLLBACK, TRIGGER_REPLAY
 from handlers.core.errors import NotFoundError
 from handlers.projection import Projection
-from handlers.replay.jobs import Part, ReplayJobs
-from handlers.replay.progress import Progress
+from handlers.replay.jobs import Progress, ReplayJobs, StreamTask
 from handlers.replay.requests import Replays
 
 MAX_ID_CHARACTERS = 256
@@ -108,21 +107,21 @@ def progress_json(progress: Progress) -> dict[str, Any]:
         "startedAt": job.started_at,
         "finishedAt": progress.finished_at,
         "error": _error(progress.error_event_id, progress.error),
-        "streams": [_part_json(part) for part in job.parts],
+        "streams": [_task_json(task) for task in job.tasks],
     }
     return {name: value for name, value in document.items() if value is not None}
 
 
-def _part_json(part: Part) -> dict[str, Any]:
+def _task_json(task: StreamTask) -> dict[str, Any]:
     document: dict[str, Any] = {
-        "streamId": part.stream_id,
-        "state": part.state,
-        "firstEventId": part.first,
-        "eventsDone": part.events_done,
-        "head": part.head,
-        "startedAt": part.started_at,
-        "finishedAt": part.finished_at,
-        "error": _error(part.error_event_id, part.error),
+        "streamId": task.stream_id,
+        "state": task.state,
+        "firstEventId": task.first,
+        "eventsDone": task.events_done,
+        "head": task.head,
+        "startedAt": task.started_at,
+        "finishedAt": task.finished_at,
+        "error": _error(task.error_event_id, task.error),
     }
     return {name: value for name, value in document.items() if value is not None}
 

@@ -34,7 +34,7 @@ MAX_WARM_ROW_BYTES = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class CatchUp:
     """What bringing a stream up did.
 
     Attributes
@@ -82,14 +82,14 @@ class Projector:
         self._warm: OrderedDict[StreamId, Snapshot] = OrderedDict()
         self._generations: dict[StreamId, int] = {}
 
-    def bring_up(
+    def catch_up(
         self,
         stream_id: StreamId,
         hints: Iterable[Hint],
         *,
         retry_halted: bool = False,
         has_time: Callable[[], bool] = lambda: True,
-    ) -> Outcome:
+    ) -> CatchUp:
         """Apply everything up to the highest event that the hints name, and whatever else is found on the way.
 
         Parameters
@@ -123,19 +123,19 @@ class Projector:
                     snapshot = snapshot or self._look(stream_id, offered.values())
                     state = snapshot.state
                     if state.is_halted and not retry_halted:
-                        return Outcome(applied, state.checkpoint, halted=True)
+                        return CatchUp(applied, state.checkpoint, halted=True)
                     if state.checkpoint >= target:
-                        return Outcome(applied, state.checkpoint)
+                        return CatchUp(applied, state.checkpoint)
                     events = _from(events, state.checkpoint + 1) or self._following(state, target, offered)
                     if not events:  # a hint beyond the head: nothing is there (yet)
-                        return Outcome(applied, state.checkpoint)
+                        return CatchUp(applied, state.checkpoint)
                     after = self._apply(snapshot, events)
                     applied += after.state.checkpoint - state.checkpoint
                     snapshot = after
                     self._keep(snapshot)
                     if not has_time():
                         checkpoint = snapshot.state.checkpoint
-                        return Outcome(applied, checkpoint, finished=checkpoint >= target)
+                        return CatchUp(applied, checkpoint, finished=checkpoint >= target)
             except OutdatedError:
                 self._warm.pop(stream_id, None)
                 snapshot = None

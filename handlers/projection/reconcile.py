@@ -39,7 +39,7 @@ class Lag:
         return max(0, self.head - self.state.checkpoint)
 
     @property
-    def needs_nudge(self) -> bool:
+    def needs_trigger(self) -> bool:
         """True where a message would help: it lags and is not halted."""
         return self.events > 0 and not self.state.is_halted
 

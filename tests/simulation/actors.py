@@ -13,8 +13,7 @@ from handlers.projection.reading import read_page
 from handlers.projection.reconcile import lags, unfinished_replay
 from handlers.replay.jobs import DONE, FAILED, REWIND
 from handlers.replay.requests import Replays
-from handlers.replay.rewind import finish_rewind
-from handlers.replay.worker import ReplayWorker
+from handlers.replay.worker import ReplayWorker, finish_rewind
 from tests.simulation.scheduler import Actor, Crash
 from tests.simulation.world import STREAM, SteppingReadModel, SteppingStore, World
 
@@ -103,7 +102,7 @@ class Run:
                 continue
             batch = [self._take(world.hints) for _ in range(min(len(world.hints), world.rng.randint(1, 3)))]
             try:
-                projector.bring_up(STREAM, batch)
+                projector.catch_up(STREAM, batch)
             except ContendedError:
                 world.hints += batch
             except Crash:
@@ -187,7 +186,7 @@ class Run:
             read_model,
             world.jobs,
             world.clock,
-            go_on=lambda stream, replay: world.replay_messages.append((stream, replay)),
+            send_next=lambda stream, replay: world.replay_messages.append((stream, replay)),
             read_ahead=False,  # a thread of its own would not take turns
         )
         worker.work(stream_id, replay_id, has_time)
@@ -229,12 +228,12 @@ class Run:
             world.clock.pass_minutes(3)
             idle = True
             for lag in lags(world.projection, world.store, read_model):
-                if lag.needs_nudge:
+                if lag.needs_trigger:
                     idle = False
                     projector = self.variant.projector(
                         world.projection, world.store, self.variant.live(read_model), world.clock
                     )
-                    projector.bring_up(lag.stream_id, [Hint(lag.stream_id, EventId(lag.head), fresh=True)])
+                    projector.catch_up(lag.stream_id, [Hint(lag.stream_id, EventId(lag.head), fresh=True)])
                 replay_id = unfinished_replay(lag.state, world.clock.now())
                 if replay_id:
                     idle = False

@@ -29,7 +29,7 @@ def test_a_halt_whose_answer_was_lost_still_fails_its_message() -> None:
 
     # then the message fails, so that its dead letter comes about
     with pytest.raises(HandlerFailedError):
-        bench.projector().bring_up(StreamId(STREAM), [hint(0)])
+        bench.projector().catch_up(StreamId(STREAM), [hint(0)])
     assert bench.state().is_halted
 
 
