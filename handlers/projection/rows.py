@@ -1,6 +1,6 @@
-"""What a row may hold, and how large it is: checked where a handler returns it, so that the fault names its event.
+"""The limits of a row: checked when a handler returns it, so that the error names the event.
 
-An event is checked before it is stored, too, against what would become of it in the rows of the projections that handle it.
+A new event is also checked before it is stored, against the projections that will handle it.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from handlers.core.dynamodb import (
 from handlers.core.errors import Fault, pointer
 from handlers.projection.definition import Projection
 
-# A row's key is the sort key of its table.
+# A row's key is its table's sort key.
 MAX_KEY_BYTES = SORT_KEY_BYTES
-# An item less the partition key (a stream id of up to 1,024 bytes and a generation), the sort key and their names.
+# An item without the partition key (a stream id of up to 1,024 bytes and a generation), the sort key and their names.
 MAX_ROW_BYTES = ITEM_BYTES - 4_096
 
 
 class UnstorableError(ValueError):
-    """DynamoDB cannot hold this; the message says what and why."""
+    """DynamoDB cannot store this value; the message says why."""
 
 
 def check_key(key: object) -> str:
@@ -48,18 +48,18 @@ def check_key(key: object) -> str:
 
 
 def check_row(row: object, reserved: tuple[str, ...] = ()) -> int:
-    """Return about how many bytes a row takes as an item.
+    """Return the approximate size of a row in bytes.
 
     Raises
     ------
     UnstorableError
-        A value that DynamoDB has no type for, a number out of its range, a name that is reserved, too large a row.
+        A value without a DynamoDB type, a number out of range, a reserved name, or a row that is too large.
     """
     if not isinstance(row, Mapping):
         raise UnstorableError(f"the handler returned {_kind(row)}, not a row or None")
     for name in reserved:
         if name in row:
-            raise UnstorableError(f"the row has an attribute {name!r}, a name that belongs to the table's key")
+            raise UnstorableError(f"the row has an attribute {name!r}, which is reserved for the table's key")
     size = _size(row, NESTING_LEVELS)
     if size > MAX_ROW_BYTES:
         raise UnstorableError(f"the row has {size:,} bytes; the limit is {MAX_ROW_BYTES:,}")
@@ -67,7 +67,7 @@ def check_row(row: object, reserved: tuple[str, ...] = ()) -> int:
 
 
 def check_number(number: int | Decimal) -> None:
-    """Check that a number fits DynamoDB's.
+    """Check that DynamoDB can store a number.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def check_number(number: int | Decimal) -> None:
         return
     exact = Decimal(number)
     if not exact.is_finite():
-        raise UnstorableError(f"{exact} is no number")
+        raise UnstorableError(f"{exact} is not a number")
     if not exact:
         return
     digits = "".join(map(str, exact.as_tuple().digits)).strip("0")
@@ -91,9 +91,9 @@ def check_number(number: int | Decimal) -> None:
 def row_faults(
     projections: Iterable[Projection], stream_id: str, event_type: str, data: dict[str, Any], place: str
 ) -> list[Fault]:
-    """Check what projections would make of an event: the key of its row, and numbers that become attributes.
+    """Check an event for the projections that handle it: the key of its row, and numbers that may become attributes.
 
-    An event that no projection handles is stored as text and may hold any numbers.
+    The data of an unhandled event is only text, so any numbers are allowed.
     """
     handling = [each for each in projections if each.follows(stream_id) and each.handles(event_type)]
     if not handling:
@@ -122,41 +122,41 @@ def _unfit_numbers(value: Any) -> Iterator[tuple[str, str]]:
             try:
                 check_number(each)
             except UnstorableError as error:
-                yield where, f"does not fit the read model: {error}"
+                yield where, f"cannot be stored in a read model: {error}"
 
 
 def _walk(value: Any) -> Iterator[tuple[str, Any]]:
-    """Yield every value inside a JSON value, itself included, with its pointer; without recursion."""
-    waiting: list[tuple[str, Any]] = [("", value)]
-    while waiting:
-        place, each = waiting.pop()
+    """Yield a JSON value and every value in it, each with its pointer; not recursive."""
+    pending: list[tuple[str, Any]] = [("", value)]
+    while pending:
+        place, each = pending.pop()
         yield place, each
         if isinstance(each, dict):
-            waiting.extend((place + pointer(key), inner) for key, inner in reversed(each.items()))
+            pending.extend((place + pointer(key), inner) for key, inner in reversed(each.items()))
         elif isinstance(each, list):
-            waiting.extend((f"{place}/{index}", each[index]) for index in reversed(range(len(each))))
+            pending.extend((f"{place}/{index}", each[index]) for index in reversed(range(len(each))))
 
 
 def _size(value: Any, depth: int) -> int:
     if depth == 0:
-        raise UnstorableError(f"nested more than {NESTING_LEVELS} deep")
+        raise UnstorableError(f"nested more than {NESTING_LEVELS} levels deep")
     if isinstance(value, str):
         return len(value) if value.isascii() else _utf8_bytes(value)
     if value is None or isinstance(value, bool):
         return 1
     if isinstance(value, int | Decimal):
         check_number(value)
-        return 21  # at most: 38 digits, two a byte, and the exponent
+        return 21  # at most: 38 digits, two per byte, and the exponent
     if isinstance(value, Mapping):
         return 3 + sum(1 + _name_size(name) + _size(each, depth - 1) for name, each in value.items())
     if isinstance(value, list | tuple):
         return 3 + sum(1 + _size(each, depth - 1) for each in value)
-    raise UnstorableError(f"{_kind(value)} is nothing that DynamoDB stores (a float? use Decimal)")
+    raise UnstorableError(f"DynamoDB cannot store {_kind(value)} (use Decimal instead of float)")
 
 
 def _name_size(name: object) -> int:
     if not isinstance(name, str) or not name:
-        raise UnstorableError(f"{name!r} cannot be an attribute's name")
+        raise UnstorableError(f"{name!r} is not a valid attribute name")
     return _utf8_bytes(name)
 
 
@@ -164,7 +164,7 @@ def _utf8_bytes(text: str) -> int:
     try:
         return len(text.encode())
     except UnicodeEncodeError as error:
-        raise UnstorableError("a string holds an unpaired surrogate") from error
+        raise UnstorableError("a string contains an unpaired surrogate") from error
 
 
 def _kind(value: object) -> str:

@@ -34,7 +34,7 @@ class AppendPlan:
     expected: Mapping[StreamId, int | None]
 
     def place(self, heads: Mapping[StreamId, int], time_stamp: str) -> tuple[Event, ...]:
-        """Number the events after the given heads; ``time_stamp`` is for the events without their own."""
+        """Assign event ids after the given heads; ``time_stamp`` is for the events without their own."""
         following = {stream: head + 1 for stream, head in heads.items()}
         placed = []
         for event in self.events:
