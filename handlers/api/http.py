@@ -18,7 +18,7 @@ from handlers import runtime
 from handlers.api.request import Request, read_request, request_id
 from handlers.api.response import Response, problem
 from handlers.api.route import Route
-from handlers.core.errors import EsError, NotFound
+from handlers.core.errors import EsError, NotFoundError
 
 Routes = Mapping[Route, Callable[[Request], Response]]
 """What answers each route."""
@@ -85,7 +85,7 @@ def _answer(
 ) -> Response:
     try:
         if key not in routes:
-            raise NotFound(f"there is no route {key}")
+            raise NotFoundError(f"there is no route {key}")
         route, answer = routes[key]
         return answer(read_request(route, event))
     except EsError as error:

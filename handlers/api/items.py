@@ -13,7 +13,7 @@ from handlers.api.response import Response, fitting, page_response
 from handlers.api.routes import list_rows
 from handlers.api.schemas import stream_id_faults
 from handlers.core import lossless_json
-from handlers.core.errors import NotFound
+from handlers.core.errors import NotFoundError
 from handlers.core.events import StreamId
 from handlers.projection import Projection, rows
 from handlers.projection.port import ReadModel
@@ -43,7 +43,7 @@ class RowRoutes:
         stream_id = StreamId(token[1]) if token else _stream(projection, request)
         request.check()
         if not projection.follows(stream_id):
-            raise NotFound(f"the projection {projection.name} does not follow stream {stream_id!r}")
+            raise NotFoundError(f"the projection {projection.name} does not follow stream {stream_id!r}")
         page = read_page(
             self.read_model(projection.name),
             stream_id,
@@ -65,7 +65,7 @@ def _is_position(projection: Projection, stream_id: str, generation: int, key: s
     """Tell whether rows of a projection can stand there: anybody can write a token, and DynamoDB refuses some keys."""
     try:
         rows.check_key(key)
-    except rows.Unstorable:
+    except rows.UnstorableError:
         return False
     valid = not stream_id_faults(stream_id) and 0 <= generation <= MAX_SAFE_INTEGER
     return valid and projection.follows(stream_id)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from handlers.core import lossless_json
-from handlers.core.errors import EsError, Fault, InvalidInput
+from handlers.core.errors import EsError, Fault, InvalidInputError
 
 JSON = "application/json"
 PROBLEM = "application/problem+json"
@@ -81,7 +81,7 @@ def problem(error: EsError, request_id: str) -> Response:
         "detail": error.detail,
         "instance": request_id,
     }
-    if isinstance(error, InvalidInput):
+    if isinstance(error, InvalidInputError):
         document["detail"] = _summary(error.faults)
         document["errors"] = [_fault(each) for each in error.faults[:MAX_FAULTS]]
         if len(error.faults) > MAX_FAULTS:

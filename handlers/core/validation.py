@@ -1,4 +1,4 @@
-"""Validation against JSON Schema (draft-07): every fault with its place, in plain English.
+"""Validation against JSON Schema (draft-07) that reports every fault with its pointer in plain English.
 
 Examples
 --------
@@ -39,7 +39,7 @@ _TYPES = {
     "array": "an array",
     "null": "null",
 }
-# Keyword of the lower bound, of the upper bound, and what they count.
+# The keywords of the lower and the upper bound, and their unit.
 _BOUNDS = {
     "string": ("minLength", "maxLength", " characters"),
     "array": ("minItems", "maxItems", " items"),
@@ -50,15 +50,10 @@ _BOUNDS = {
 
 
 class Validator:
-    """Validate values against one schema.
+    """Validate values against one schema: draft-07, without references.
 
-    The schema is compiled at the first use, which takes some milliseconds: a function compiles only what it is asked
-    for. Nothing is written into the values: defaults are not filled in.
-
-    Parameters
-    ----------
-    schema
-        Draft-07, without references.
+    The schema is compiled on first use, which takes a few milliseconds. Values are not modified: defaults are not
+    filled in.
     """
 
     def __init__(self, schema: Schema) -> None:
@@ -66,12 +61,9 @@ class Validator:
         self._compiled: Callable[[Any], Any] | None = None
 
     def __call__(self, value: Any, place: str = "") -> list[Fault]:
-        """Return every fault of a value, with places that begin with ``place``; empty when it is valid.
+        """Return every fault of a value, with pointers that start with ``place``; empty if it is valid.
 
-        Parameters
-        ----------
-        value
-            As `lossless_json.loads` returns it; int and Decimal are both numbers, bool is not.
+        The value is as `lossless_json.loads` returns it; int and Decimal are both numbers, bool is not.
         """
         import fastjsonschema
 
@@ -81,13 +73,13 @@ class Validator:
             self._compiled(value)
         except fastjsonschema.JsonSchemaValuesException as error:
             return distinct(fault for each in error.errors for fault in _faults(each, place))
-        except fastjsonschema.JsonSchemaValueException as error:  # inside anyOf and the like it stops at the first
+        except fastjsonschema.JsonSchemaValueException as error:  # anyOf and the like stop at the first
             return list(_faults(error, place))
         return []
 
 
 def distinct(faults: Iterable[Fault]) -> list[Fault]:
-    """Return the first fault of each place, in order: what two rules find at one place is one fault."""
+    """Return the first fault of each pointer, in order."""
     first: dict[str, Fault] = {}
     for each in faults:
         first.setdefault(each.pointer, each)
@@ -95,8 +87,8 @@ def distinct(faults: Iterable[Fault]) -> list[Fault]:
 
 
 def _faults(error: Any, place: str) -> Iterator[Fault]:
-    """Translate one error of fastjsonschema; a missing or an unknown field is a fault at that field's place."""
-    # The path begins with the library's name for the whole value, "data".
+    """Translate one error of fastjsonschema; a missing or unknown field is a fault with that field's pointer."""
+    # The path starts with the library's name for the whole value, "data".
     place += pointer(*error.path[1:])
     definition = error.definition or {}
     if error.rule == "required" and isinstance(error.value, dict):
@@ -114,7 +106,7 @@ def _faults(error: Any, place: str) -> Iterator[Fault]:
 
 
 def _requirement(definition: Schema, rule: str) -> str | None:
-    """Say what a rule of a schema demands; None where only the library has words for it."""
+    """Describe what a rule of a schema requires; None if only the library can."""
     if rule == "pattern":
         return _PATTERNS.get(definition["pattern"], f"must match the pattern {definition['pattern']}")
     if rule == "format":

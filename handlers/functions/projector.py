@@ -9,10 +9,10 @@ from typing import Any
 
 from handlers import runtime
 from handlers.core import messages
-from handlers.core.errors import HandlerFailed
+from handlers.core.errors import HandlerFailedError
 from handlers.core.events import StreamId
 from handlers.core.messages import Hint
-from handlers.projection.engine import Outcome, Projector
+from handlers.projection.engine import CatchUp, Projector
 
 # What is left of the function's time when a long catch-up stops; the reconciler goes on with it (P6).
 RESERVE_MS = 5_000
@@ -72,8 +72,8 @@ def project(
         log.error("unreadable messages", extra={"messageIds": failed})
     for stream_id, deliveries in by_stream.items():
         try:
-            outcome = _bring_up(projector, stream_id, deliveries, has_time)
-        except HandlerFailed as failure:
+            outcome = _catch_up(projector, stream_id, deliveries, has_time)
+        except HandlerFailedError as failure:
             tally.halted += 1
             failed.append(_message_of(failure, deliveries))
             log.error(
@@ -95,25 +95,25 @@ def project(
     return failed, tally
 
 
-def _bring_up(
+def _catch_up(
     projector: Projector, stream_id: StreamId, deliveries: Sequence[Delivery], has_time: Callable[[], bool]
-) -> Outcome:
+) -> CatchUp:
     # A message received before is a retry: of a halted stream only that one tries again, so that its dead letter comes
     # about after the retries, while what arrives behind it is acknowledged unread.
     retry = any(delivery.receive_count > 1 for delivery in deliveries)
-    return projector.bring_up(
+    return projector.catch_up(
         stream_id, [delivery.hint for delivery in deliveries], retry_halted=retry, has_time=has_time
     )
 
 
-def _message_of(failure: HandlerFailed, deliveries: Sequence[Delivery]) -> str:
+def _message_of(failure: HandlerFailedError, deliveries: Sequence[Delivery]) -> str:
     """Return the message that stands for the failed event: its own, else the first behind it, else the last."""
     ordered = sorted(deliveries, key=lambda delivery: delivery.hint.event_id)
     behind = [delivery for delivery in ordered if delivery.hint.event_id >= failure.event_id]
     return (behind or ordered[-1:])[0].message_id
 
 
-def _log_outcome(log: Any, stream_id: StreamId, deliveries: Sequence[Delivery], outcome: Outcome) -> None:
+def _log_outcome(log: Any, stream_id: StreamId, deliveries: Sequence[Delivery], outcome: CatchUp) -> None:
     correlation_ids = [
         delivery.hint.event.correlation_id() for delivery in deliveries if delivery.hint.event is not None
     ]

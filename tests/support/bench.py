@@ -24,9 +24,9 @@ class Bench:
         self.read_model = Interrupted(read_model)
         self._raw_read_model = read_model
 
-    def projector(self, *, mended: bool = False) -> Projector:
+    def projector(self, *, fixed: bool = False) -> Projector:
         """As a fresh process has one."""
-        return Projector(ledger(mended=mended), self.store, self.read_model, FixedClock())
+        return Projector(ledger(fixed=fixed), self.store, self.read_model, FixedClock())
 
     def append(self, *events: Any) -> list[Event]:
         return [event for each in events for event in self.store.append([each]).events]

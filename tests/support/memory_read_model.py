@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from handlers.core.events import StreamId
 from handlers.projection.definition import Row
-from handlers.projection.port import MAX_COMMIT_ROWS, Outdated, RowPage, Snapshot
+from handlers.projection.port import MAX_COMMIT_ROWS, OutdatedError, RowPage, Snapshot
 from handlers.projection.state import Document, StreamState, value_at
 from handlers.projection.transitions import StateChange
 
@@ -37,7 +37,7 @@ class MemoryReadModel:
             document = self.documents.get(change.stream_id, {})
             for path, expected in change.expect.items():
                 if value_at(document, path) != expected:
-                    raise Outdated(f"{path} of stream {change.stream_id!r} is not {expected!r} any more")
+                    raise OutdatedError(f"{path} of stream {change.stream_id!r} is not {expected!r} any more")
             kept = {name: value for name, value in document.items() if name not in change.remove}
             self.documents[change.stream_id] = copy.deepcopy({**kept, **change.put})
             held = self.rows.setdefault((change.stream_id, generation), {})

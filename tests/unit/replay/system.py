@@ -82,7 +82,7 @@ class System:
 
     def project(self) -> None:
         projector = Projector(self.projection, self.store, self.read_model, self.clock)
-        projector.bring_up(STREAM, [Hint(STREAM, self.store.head(STREAM))])
+        projector.catch_up(STREAM, [Hint(STREAM, self.store.head(STREAM))])
 
     # -- functions ---------------------------------------------------------------------------------------------------
 
@@ -114,7 +114,7 @@ class System:
             read_model or self.read_model,
             jobs or self.jobs,
             self.clock,
-            go_on=lambda stream_id, replay_id: self.messages.append((stream_id, replay_id)),
+            send_next=lambda stream_id, replay_id: self.messages.append((stream_id, replay_id)),
             read_ahead=read_ahead,
         )
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from handlers.core.errors import Conflict, HandlerFailed, InvalidInput, NotFound
+from handlers.core.errors import ConflictError, HandlerFailedError, InvalidInputError, NotFoundError
 from handlers.core.events import NewEvent, StreamId
 from handlers.replay.jobs import DONE, FAILED, RUNNING
 from tests.unit.replay.system import STREAM, System, tally
@@ -54,7 +54,7 @@ def test_a_stored_event_that_is_no_json_halts_its_stream_instead_of_failing_for_
     system.history(10, 5)
     system.store.append([NewEvent(STREAM, "COUNTED", "not JSON")])
 
-    with pytest.raises(HandlerFailed):
+    with pytest.raises(HandlerFailedError):
         system.project()
 
     assert system.state.is_halted
@@ -116,11 +116,11 @@ def test_what_is_not_there_is_not_found() -> None:
     system = System()
     system.history(10, 5)
 
-    with pytest.raises(NotFound):
+    with pytest.raises(NotFoundError):
         system.replays().trigger(StreamId("nobody"))
-    with pytest.raises(NotFound):
+    with pytest.raises(NotFoundError):
         system.replays().progress("nobody")
-    with pytest.raises(Conflict):
+    with pytest.raises(ConflictError):
         system.replays().rollback(STREAM)
-    with pytest.raises(InvalidInput):
+    with pytest.raises(InvalidInputError):
         system.replays().trigger(STREAM, 5)  # the fold is not idempotent
