@@ -11,7 +11,7 @@ from typing import Any
 
 from handlers import runtime
 from handlers.api import http
-from handlers.api.newevent import EventContext, read_event
+from handlers.api.new_event import EventContext, read_event
 from handlers.api.request import Request
 from handlers.api.response import Response, json_response
 from handlers.api.route import Route

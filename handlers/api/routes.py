@@ -38,7 +38,7 @@ class Function(StrEnum):
 
     ADD_EVENT = "AddEvent"
     BROWSE = "Browse"
-    MEND = "Mend"
+    RECOVER = "Recover"
     TRIGGER_REPLAY = "TriggerReplay"
 
 
@@ -246,7 +246,7 @@ RESUME = Route(
     "POST",
     "/projections/{name}/resume",
     operation="resumeProjection",
-    function=Function.MEND,
+    function=Function.RECOVER,
     tag=PROJECTIONS,
     summary="Retry the events that streams are halted at",
     description="One stream, or every halted stream of the projection.",
@@ -259,7 +259,7 @@ SKIP = Route(
     "POST",
     "/projections/{name}/skip",
     operation="skipEvent",
-    function=Function.MEND,
+    function=Function.RECOVER,
     tag=PROJECTIONS,
     summary="Skip the event that a stream is halted at",
     path_parameters=_NAME,

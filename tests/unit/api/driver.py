@@ -16,7 +16,7 @@ from referencing import Registry, Resource
 from handlers.api import http, openapi
 from handlers.api.appending import EventRoutes
 from handlers.api.items import RowRoutes
-from handlers.api.overview import ProjectionRoutes
+from handlers.api.projections import ProjectionRoutes
 from handlers.api.recovery import RecoveryRoutes
 from handlers.api.replays import ReplayRoutes
 from handlers.api.routes import all_routes
