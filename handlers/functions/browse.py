@@ -1,4 +1,4 @@
-"""The function ``Browse``: whatever is read, except rows."""
+"""The function ``Browse``: reads everything except rows."""
 
 from handlers import runtime
 from handlers.api import http
@@ -15,4 +15,5 @@ handler = http.serve(
     ReplayRoutes(registry, runtime.replay_jobs, runtime.replays),
     ProjectionRoutes(runtime.event_store, registry, runtime.read_model),
     ContractRoutes(registry),
+    telemetry=runtime,
 )

@@ -10,4 +10,5 @@ from handlers.domain import registry
 handler = http.serve(
     Function.RECOVER,
     RecoveryRoutes(runtime.event_store, registry, runtime.read_model, SystemClock(), runtime.trigger_projection),
+    telemetry=runtime,
 )
