@@ -20,7 +20,7 @@ _FIRST_PAGE = 100  # small, so that the first lines appear at once
 _UNSETTLED_ATTEMPTS = 3
 _NOT_OURS = "Is this the right address? See:  esctl outputs"
 
-LIVE, BEHIND, HALTED, REPLAYING = ProjectionState
+LIVE, BEHIND, HALTED, REPLAYING = (state.value for state in ProjectionState)
 
 _KIND_WORDS = {REPLAY: "replay", ROLLBACK: "rollback", REWIND: "replay from the middle"}
 

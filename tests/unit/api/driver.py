@@ -11,7 +11,7 @@ from itertools import count
 from typing import Any
 
 from jsonschema import Draft202012Validator
-from referencing import Registry, Resource
+from referencing import Registry
 
 from handlers import runtime
 from handlers.api import http, openapi
@@ -121,9 +121,9 @@ class Api:
             "resource": resource,
             "httpMethod": method,
             "headers": headers,
-            "multiValueHeaders": headers and {name: [value] for name, value in headers.items()},
+            "multiValueHeaders": {name: [value] for name, value in (headers or {}).items()},
             "queryStringParameters": query,
-            "multiValueQueryStringParameters": query and {name: [value] for name, value in query.items()},
+            "multiValueQueryStringParameters": {name: [value] for name, value in (query or {}).items()},
             "pathParameters": path,
             "requestContext": {"requestId": REQUEST_ID, "identity": {"userArn": caller}},
             "body": text,
@@ -192,7 +192,7 @@ def _contract() -> Any:
 def _registry() -> Any:
     from referencing.jsonschema import DRAFT202012
 
-    return Registry().with_resource("urn:contract", Resource(_contract(), DRAFT202012))
+    return Registry[Any]().with_resource("urn:contract", DRAFT202012.create_resource(_contract()))
 
 
 @cache

@@ -130,7 +130,7 @@ def test_rows_of_the_largest_keys_are_listed_to_the_end(stream_id: str, keys: se
     st.sampled_from([TokenKind.STREAMS, TokenKind.EVENTS, TokenKind.ROWS]),
     st.lists(st.text(max_size=50) | st.integers(), max_size=4),
 )
-def test_a_token_gives_back_what_it_was_made_of(kind: str, parts: list[str | int]) -> None:
+def test_a_token_gives_back_what_it_was_made_of(kind: TokenKind, parts: list[str | int]) -> None:
     assert read_page_token(page_token(kind, *parts), kind, *map(type, parts)) == parts
 
 
@@ -234,7 +234,7 @@ MADE_UP = (
     | st.binary(max_size=60).map(raw_token)
     | st.tuples(
         st.sampled_from([TokenKind.STREAMS, TokenKind.EVENTS, TokenKind.ROWS]),
-        st.lists(st.sampled_from([STREAM, TEST_STREAM, items.name, "forward", 0, 1]) | st.text() | st.integers()),
+        st.lists(st.sampled_from([STREAM, TEST_STREAM, items.name, "forward"]) | st.text() | st.integers()),
     ).map(lambda made: page_token(made[0], *made[1][:5]))
 )
 
