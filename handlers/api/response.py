@@ -81,7 +81,7 @@ def fitting(texts: Iterable[str]) -> list[str]:
     r"""Return the JSON texts that fit one page: the first, and more up to Lambda's limit.
 
     One event or row always fits: it has 400 KB at most, and a control character, the worst case, grows sevenfold
-    (to ``\\u0001``).
+    (to ``\u0001``).
     """
     held: list[str] = []
     left = MAX_LAMBDA_RESPONSE_BYTES - RESERVED_BYTES
