@@ -11,7 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from cli.client.http import Answer
 from cli.errors import CliError, NotFoundError
-from handlers.api.route import path_segment
+from handlers.api.route import ProjectionState, path_segment
 from handlers.projection.definition import Projection
 from handlers.replay.jobs import DONE, FAILED, REPLAY, REWIND, ROLLBACK
 
@@ -20,7 +20,7 @@ _FIRST_PAGE = 100  # small, so that the first lines appear at once
 _UNSETTLED_ATTEMPTS = 3
 _NOT_OURS = "Is this the right address? See:  esctl outputs"
 
-LIVE, BEHIND, HALTED, REPLAYING = "live", "behind", "halted", "replaying"
+LIVE, BEHIND, HALTED, REPLAYING = (state.value for state in ProjectionState)
 
 _KIND_WORDS = {REPLAY: "replay", ROLLBACK: "rollback", REWIND: "replay from the middle"}
 

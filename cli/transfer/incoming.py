@@ -9,7 +9,7 @@ from typing import Any
 
 from cli.transfer.files import BadLineError
 from handlers import catalogue
-from handlers.api.newevent import EventContext, read_event
+from handlers.api.new_event import EventContext, read_event
 from handlers.api.route import integer, record
 from handlers.core.clock import parse_rfc3339, rfc3339
 from handlers.core.errors import TooLargeError

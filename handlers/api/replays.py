@@ -1,4 +1,4 @@
-"""Replays and rollbacks: starting them and reporting their progress (docs/rules.md)."""
+"""Start replays and rollbacks, and report their progress (docs/rules.md)."""
 
 from __future__ import annotations
 
@@ -22,12 +22,7 @@ MAX_ID_CHARACTERS = 256
 class ReplayRoutes:
     """Start replays and rollbacks, and report their progress.
 
-    Jobs outlive their projection: those of one that was removed from the code are not shown.
-
-    Attributes
-    ----------
-    replays
-        Gives what starts the replays of a projection and knows their progress, by its name.
+    Jobs of a projection that was removed from the code are not shown.
     """
 
     projections: Callable[[], Mapping[str, Projection]]
@@ -43,7 +38,7 @@ class ReplayRoutes:
         }
 
     def trigger(self, request: Request) -> Response:
-        """Start a replay, or answer with the running one."""
+        """Start a replay, or return the running one."""
         name = self._projection(request)
         request.check()
         replays = self.replays(name)
@@ -51,13 +46,13 @@ class ReplayRoutes:
         return json_response(202, progress_json(replays.describe(job)))
 
     def rollback(self, request: Request) -> Response:
-        """Start to return to the previous generation."""
+        """Start a rollback to the previous generation."""
         replays = self.replays(named_projection(request, self.projections()).name)
         job = replays.rollback(request.body.get("streamId"))
         return json_response(202, progress_json(replays.describe(job)))
 
     def list_replays(self, request: Request) -> Response:
-        """List the replays that were started last, the newest first, without their streams."""
+        """List the newest replays, newest first, without their streams."""
         request.check()
         listed = []
         for job in self.jobs().recent(request.query["limit"]):
@@ -81,7 +76,7 @@ class ReplayRoutes:
         return json_response(200, progress_json(self.replays(job.projection).progress(replay_id)))
 
     def _projection(self, request: Request) -> str:
-        """Return the name of the projection that a body means: the only one unless it says."""
+        """Return the projection that the body names; it may be omitted if there is only one."""
         names = tuple(self.projections())
         name = request.body.get("projection", names[0] if len(names) == 1 else None)
         if name is None:
@@ -102,7 +97,7 @@ def progress_json(progress: Progress) -> dict[str, Any]:
         "fromEventId": job.from_event_id,
         "eventsDone": progress.events_done,
         "head": progress.head,
-        # A float: the rate is for people, and its digits are not data.
+        # A float: the rate is for people, so its digits may be rounded.
         "eventsPerSecond": progress.rate,
         "startedAt": job.started_at,
         "finishedAt": progress.finished_at,

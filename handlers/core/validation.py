@@ -39,6 +39,9 @@ _TYPES = {
     "array": "an array",
     "null": "null",
 }
+# Longer names are not searched for keys with dots and brackets: responses shorten them anyway.
+_MAX_WALKED_CHARACTERS = 512
+
 # The keywords of the lower and the upper bound, and their unit.
 _BOUNDS = {
     "string": ("minLength", "maxLength", " characters"),
@@ -72,9 +75,9 @@ class Validator:
         try:
             self._compiled(value)
         except fastjsonschema.JsonSchemaValuesException as error:
-            return distinct(fault for each in error.errors for fault in _faults(each, place))
+            return distinct(fault for each in error.errors for fault in _faults(each, value, place))
         except fastjsonschema.JsonSchemaValueException as error:  # anyOf and the like stop at the first
-            return list(_faults(error, place))
+            return list(_faults(error, value, place))
         return []
 
 
@@ -86,10 +89,9 @@ def distinct(faults: Iterable[Fault]) -> list[Fault]:
     return list(first.values())
 
 
-def _faults(error: Any, place: str) -> Iterator[Fault]:
+def _faults(error: Any, value: Any, place: str) -> Iterator[Fault]:
     """Translate one error of fastjsonschema; a missing or unknown field is a fault with that field's pointer."""
-    # The path starts with the library's name for the whole value, "data".
-    place += pointer(*error.path[1:])
+    place += pointer(*_path(error, value))
     definition = error.definition or {}
     if error.rule == "required" and isinstance(error.value, dict):
         for name in definition["required"]:
@@ -103,6 +105,32 @@ def _faults(error: Any, place: str) -> Iterator[Fault]:
                 yield Fault(place + pointer(name), detail)
     else:
         yield Fault(place, _requirement(definition, error.rule) or str(error.message).removeprefix(f"{error.name} "))
+
+
+def _path(error: Any, value: Any) -> list[str]:
+    """Return the keys and indexes that lead to an error; the library's own path splits keys at dots and brackets."""
+    name = error.name.removeprefix("data")  # the library's name for the whole value
+    found = _walk(value, name, error.value) if len(name) <= _MAX_WALKED_CHARACTERS else None
+    return list(error.path[1:]) if found is None else found
+
+
+def _walk(value: Any, name: str, wanted: Any) -> list[str] | None:
+    """Find the value that a name such as ``.events[1].a.b`` means, in which ``a.b`` may be one key."""
+    if not name:
+        return [] if value is wanted else None
+    for match in re.finditer(r"(?=[.\[])|$", name):
+        key, rest = name[1 : match.start()], name[match.start() :]
+        inner: Any = None
+        if isinstance(value, Mapping) and name[0] == "." and match.start() and key in value:
+            inner = value[key]
+        elif isinstance(value, list) and re.fullmatch(r"[0-9]+\]", key) and int(key[:-1]) < len(value):
+            key, inner = key[:-1], value[int(key[:-1])]
+        else:
+            continue
+        path = _walk(inner, rest, wanted)
+        if path is not None:
+            return [key, *path]
+    return None
 
 
 def _requirement(definition: Schema, rule: str) -> str | None:

@@ -310,8 +310,8 @@ class EventStoreContract:
         for name in names:
             store.append([new_event(name), new_event(name)])
 
-        listed, page = [], store.streams(limit=4)
-        listed += page.stream_ids
+        page = store.streams(limit=4)
+        listed = list(page.stream_ids)
         while page.next_position is not None:
             assert len(page.stream_ids) <= 4
             page = store.streams(limit=4, after=page.next_position)

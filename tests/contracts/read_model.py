@@ -4,7 +4,7 @@ A subclass gives the fixture `make_read_model`; pytest collects the rest.
 """
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any
@@ -164,7 +164,7 @@ class ReadModelContract:
         for step in range(data.draw(st.integers(1, 12))):
             state = data.draw(st.sampled_from([seen[-1], seen[-1], data.draw(st.sampled_from(seen))]))
             change = data.draw(st.sampled_from(possible_changes(state, step)))
-            rows = {"a": {"n": step}} if data.draw(st.booleans()) else None
+            rows: dict[str, Mapping[str, Any] | None] | None = {"a": {"n": step}} if data.draw(st.booleans()) else None
 
             told = outcome(read_model, change, rows)
             assert told == outcome(model, change, rows)

@@ -93,7 +93,7 @@ class Synthesized:
 
 def _integrated(method: Properties) -> str:
     parts = method["Integration"]["Uri"]["Fn::Join"][1]
-    return next(part["Fn::GetAtt"][0] for part in parts if isinstance(part, dict) and "Fn::GetAtt" in part)
+    return next(str(part["Fn::GetAtt"][0]) for part in parts if isinstance(part, dict) and "Fn::GetAtt" in part)
 
 
 def as_list(value: Any) -> list[Any]:

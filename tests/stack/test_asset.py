@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 
 import handlers.functions
-from stack import asset
 from stack.asset import build_asset, source_fingerprint, vendored
 
 BY_THE_RUNTIME = ("boto3", "botocore", "s3transfer", "urllib3", "dateutil", "six.py")
@@ -140,7 +139,7 @@ def test_fingerprint_follows_the_sources(tmp_path: Path, monkeypatch: pytest.Mon
     before = source_fingerprint()
     assert source_fingerprint() == before
     shutil.copytree(Path(handlers.__file__).parent, tmp_path / "handlers")
-    monkeypatch.setattr(asset.handlers, "__file__", str(tmp_path / "handlers" / "__init__.py"))
+    monkeypatch.setattr(handlers, "__file__", str(tmp_path / "handlers" / "__init__.py"))
     assert source_fingerprint() == before
     (tmp_path / "handlers" / "clock.py").write_text("# another clock\n")
     assert source_fingerprint() != before

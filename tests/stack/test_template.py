@@ -52,7 +52,7 @@ def test_nothing_has_a_fixed_physical_name(chosen: Synthesized) -> None:
 
 def test_cfn_lint_finds_nothing(stack: Synthesized, chosen: Synthesized) -> None:
     templates = [str(each.info.template) for each in (stack, chosen)]
-    command = [Path(sys.executable).with_name("cfn-lint"), "--non-zero-exit-code", "informational", "--template"]
+    command = [str(Path(sys.executable).with_name("cfn-lint")), "--non-zero-exit-code", "informational", "--template"]
     found = subprocess.run([*command, *templates], capture_output=True, text=True, check=False)
     assert found.stdout == ""
     assert found.returncode == 0, found.stderr

@@ -7,6 +7,7 @@ import asyncio
 import os
 import shutil
 import sys
+from typing import Any, cast
 
 
 async def serve(descriptor: int) -> None:
@@ -29,7 +30,7 @@ async def serve(descriptor: int) -> None:
     async def until_input_closes() -> None:
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.buffer.read)
 
-    await hypercorn.asyncio.serve(guarded, config, shutdown_trigger=until_input_closes)
+    await hypercorn.asyncio.serve(cast(Any, guarded), config, shutdown_trigger=until_input_closes)
 
 
 def stop_function_workers() -> None:

@@ -44,7 +44,7 @@ class Doing:
 
 
 def serving(act: Callable[[Request], Response]) -> Callable[..., dict[str, Any]]:
-    handler = http.serve("Do", Doing(act))
+    handler = http.serve("Do", Doing(act), telemetry=runtime)
     return lambda **event: handler({"resource": "/do", "httpMethod": "POST", **event}, None)
 
 
@@ -148,7 +148,7 @@ def test_a_handler_sees_valid_values_and_the_faults_of_the_others(
 
 @pytest.mark.parametrize(("function", "resource"), [("Do", "/else"), ("Other", "/do")])
 def test_a_function_serves_no_routes_but_its_own(function: str, resource: str) -> None:
-    handler = http.serve(function, Doing(raising(ValueError())))
+    handler = http.serve(function, Doing(raising(ValueError())), telemetry=runtime)
     answer = handler({"resource": resource, "httpMethod": "POST"}, None)
     assert (answer["statusCode"], answer["headers"]["Content-Type"]) == (404, "application/problem+json")
 

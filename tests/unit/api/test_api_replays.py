@@ -1,4 +1,4 @@
-"""Asking for replays and rollbacks, seeing how far they are, and mending what halted."""
+"""Asking for replays and rollbacks, seeing how far they are, and recovering halted streams."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_a_rollback_needs_a_generation_to_go_back_to(api: Api) -> None:
     assert replay(api, answer.json["replayId"])["state"] == "done"
 
 
-# -- mending -------------------------------------------------------------------------------------------------------------
+# -- recovery ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("body", [None, {}, {"streamId": TEST_STREAM}])

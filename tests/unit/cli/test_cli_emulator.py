@@ -347,7 +347,7 @@ def given_stack_with_reconciler(esctl: Esctl) -> str:
     stacks.get_waiter("stack_create_complete").wait(StackName="esctl", WaiterConfig={"Delay": 1})
     outputs = {each["OutputKey"]: each["OutputValue"] for each in stacks.describe_stacks()["Stacks"][0]["Outputs"]}
     esctl.knows(Target("local", "esctl", "us-east-1", account=LOCAL_ACCOUNT, outputs=outputs))
-    return outputs["Queue"]
+    return str(outputs["Queue"])
 
 
 def test_start_has_what_was_stored_and_not_projected_projected(machine: Esctl) -> None:

@@ -218,7 +218,8 @@ def test_a_commit_leaves_what_its_stale_copy_does_not_know_of_and_does_not_chang
 
 
 def test_generation_numbers_are_never_used_again() -> None:
-    read_model, seen = in_storage(LIVE), set()
+    read_model = in_storage(LIVE)
+    seen: set[int] = set()
     for number in range(5):
         state = read_model.load(STREAM).state
         read_model.commit(transitions.begin_replay(state, f"r{number}", "f", AT))

@@ -35,7 +35,7 @@ def make_store(dynamodb: Any, tables: EventTables) -> Callable[..., DynamoDbEven
             through or dynamodb,
             events_table=tables.events,
             idempotency_table=tables.idempotency,
-            retries=lambda _: range(9),
+            retries=lambda _: iter(range(9)),
         )
 
     return make
@@ -172,7 +172,7 @@ def test_a_head_that_is_out_of_date_costs_one_failed_write_and_one_read(
 ) -> None:
     # given a store that has not seen the last events of a stream that it knows
     tables, waits = make_event_tables(counting._client), Waits()
-    names = {"events_table": tables.events, "idempotency_table": tables.idempotency}
+    names: dict[str, Any] = {"events_table": tables.events, "idempotency_table": tables.idempotency}
     store = DynamoDbEventStore(counting, **names, retries=waits)
     store.append([new_event()])
     DynamoDbEventStore(counting._client, **names).append(numbered(behind))
