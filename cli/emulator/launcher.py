@@ -130,8 +130,8 @@ class _Supervisor:
     def __init__(self, state: State, port: int, saved: dict[str, SavedService]) -> None:
         from ministack import app as emulator
 
-        from cli.emulator.authorization import is_issued
-        from cli.emulator.request_guard import RequestGuard
+        from cli.emulator.patches import patch_emulator
+        from cli.emulator.request_guard import RequestGuard, is_issued
         from cli.emulator.restore import restore_services
         from cli.emulator.saving import Saver, save_services
         from cli.emulator.server import Server
@@ -150,10 +150,9 @@ class _Supervisor:
                 self._failure = error
                 raise
 
-        # The emulator's own would go on without what it does not understand, and then save over it.
-        emulator._load_persisted_state = restore
-        self._access_key = os.environ["AWS_ACCESS_KEY_ID"]  # see surroundings.py
-        guard = RequestGuard(self._handle, self._started, access_key=self._access_key, is_issued=is_issued)
+        access_key = os.environ["AWS_ACCESS_KEY_ID"]  # see process_env.py
+        patch_emulator(access_key=access_key, restore=restore)
+        guard = RequestGuard(self._handle, self._started, access_key=access_key, is_issued=is_issued)
 
         def save() -> None:
             save_services(emulator._build_persistence_save_dict(), paths.services(state), port)
@@ -169,9 +168,6 @@ class _Supervisor:
         EmulatorError
             What was saved can't be restored.
         """
-        from cli.emulator.patches import adapt_emulator
-
-        adapt_emulator(access_key=self._access_key, enforces_policies=self._emulator.AUTH)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
         async with asyncio.TaskGroup() as tasks:

@@ -15,6 +15,8 @@ from typing import Any
 from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
+from cli.config.targets import LOCAL_ACCOUNT
+
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
@@ -94,6 +96,13 @@ def _fields(headers: Headers) -> dict[str, str]:
 
 def _parameters(query: bytes) -> list[tuple[str, str]]:
     return parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+
+
+def is_issued(access_key: str) -> bool:
+    """Return whether the emulator of this process issued an access key id: to a user, or with a session still valid."""
+    from ministack.core.iam_evaluator import ResolvedCredential, resolve_credential
+
+    return isinstance(resolve_credential(access_key, LOCAL_ACCOUNT), ResolvedCredential)
 
 
 class RequestGuard:
