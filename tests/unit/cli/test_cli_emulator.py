@@ -643,7 +643,7 @@ def test_nothing_is_removed_under_a_process_that_is_not_seen(machine: Esctl) -> 
 
     for each in (result, begun):
         assert each.exit_code == ExitCode.FAILED
-        assert "its process is not to be seen" in each.stderr
+        assert "its process is not visible" in each.stderr
     assert (machine.state.path("emulator", "tmp") / "code").exists()
 
 
