@@ -6,8 +6,7 @@ from aws_cdk import RemovalPolicy
 from aws_cdk import aws_dynamodb as dynamodb
 from constructs import Construct
 
-from stack.function import EsFunction, pin_logical_id
-from stack.nag import accept
+from stack.function import EsFunction, accept, pin_logical_id
 
 STREAMS_INDEX = "streams"
 

@@ -6,13 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
-from aws_cdk import Aws, CfnResource, Duration, RemovalPolicy
+from aws_cdk import Acknowledgment, Aws, CfnResource, Duration, RemovalPolicy, Validations
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
-from constructs import Construct
-
-from stack.nag import accept
+from constructs import Construct, IConstruct
 
 VCPU_MB = 1769  # the memory at which a function has one full vCPU (Lambda, "Configure function memory")
 API_TIMEOUT_S = 28  # API Gateway gives up after 29 s: the function is to answer, or to fail, before that
@@ -90,9 +88,6 @@ class EsFunction(Construct):
             environment={
                 "POWERTOOLS_SERVICE_NAME": spec.service,
                 "POWERTOOLS_METRICS_NAMESPACE": namespace(),
-                # Said outright: else a LOG_LEVEL of the emulator's own surroundings would silence the functions, and a
-                # function that prints nothing takes 50 ms longer there.
-                "POWERTOOLS_LOG_LEVEL": "INFO",
                 "TRACING": flag(platform.tracing),
                 **environment,
             },
@@ -130,3 +125,11 @@ def pin_logical_id(construct: Construct, logical_id: str) -> None:
 def flag(value: bool) -> str:
     """Return a boolean as the functions read it from the environment."""
     return "true" if value else "false"
+
+
+def accept(construct: IConstruct, rule: str, reason: str) -> None:
+    """Accept a finding on a construct and everything below it, for a reason.
+
+    The reason is kept in the construct tree: the template stays free of it, and cdk-nag is loaded by the tests only.
+    """
+    Validations.of(construct).acknowledge(Acknowledgment(id=rule, reason=reason))

@@ -15,8 +15,7 @@ from constructs import Construct
 from handlers.api.routes import list_rows
 from handlers.core.messages import stream_hash
 from stack.event_store import EventStore
-from stack.function import EsFunction, FunctionSpec, Platform, pin_logical_id
-from stack.nag import accept
+from stack.function import EsFunction, FunctionSpec, Platform, accept, pin_logical_id
 from stack.queues import FifoQueue
 
 BATCH_SIZE = 10  # the most for a FIFO queue

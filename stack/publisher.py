@@ -12,10 +12,8 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from stack.event_store import EventStore
-from stack.function import EsFunction, FunctionSpec, Platform, pin_logical_id
-from stack.nag import accept
-from stack.queues import DEAD_LETTER_DAYS
-from stack.tls import only_over_tls
+from stack.function import EsFunction, FunctionSpec, Platform, accept, pin_logical_id
+from stack.queues import DEAD_LETTER_DAYS, only_over_tls
 
 BATCH_SIZE = 100  # ten PublishBatch calls of ten; larger ones make a retry dearer and save nothing
 RETRIES = 5  # while a batch is retried its shard waits; what is given up, the reconciler heals within minutes (P6)

@@ -1,15 +1,15 @@
-"""FIFO queues with a dead-letter queue each, all declared alike."""
+"""FIFO queues, each with a dead-letter queue, and the TLS policy of queues and topics."""
 
 from __future__ import annotations
 
 from typing import cast
 
 from aws_cdk import Aws, Duration, Fn, Stack
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from stack.function import EsFunction, pin_logical_id
-from stack.tls import only_over_tls
 
 VISIBILITY_FACTOR = 6
 """Lambda's advice for queues as event sources: six times the function's timeout, so that throttled batches wait
@@ -19,6 +19,10 @@ MAX_RECEIVE_COUNT = 3
 """Deliveries before a message is a dead letter. What it hinted at is in the store, so more would only wait longer."""
 
 DEAD_LETTER_DAYS = 14  # the longest that SQS keeps a message
+
+# The one concession to the local target: the same template is deployed there, where the endpoint speaks plain HTTP on the
+# loopback address. No AWS account has this number.
+_LOCAL_ACCOUNT = "000000000000"
 
 
 class FifoQueue(Construct):
@@ -110,3 +114,17 @@ def _name_in_stack(name: str) -> str:
     """
     stack_uuid = Fn.select(2, Fn.split("/", Aws.STACK_ID))
     return f"{name}-{Fn.select(4, Fn.split('-', stack_uuid))}.fifo"
+
+
+def only_over_tls(actions: str, resource_arn: str) -> iam.PolicyStatement:
+    """Deny requests without TLS, except on the local target."""
+    return iam.PolicyStatement(
+        effect=iam.Effect.DENY,
+        principals=[iam.AnyPrincipal()],
+        actions=[actions],
+        resources=[resource_arn],
+        conditions={
+            "Bool": {"aws:SecureTransport": "false"},
+            "StringNotEquals": {"aws:ResourceAccount": _LOCAL_ACCOUNT},
+        },
+    )

@@ -9,8 +9,7 @@ from aws_cdk import aws_dynamodb as dynamodb
 from constructs import Construct
 
 from stack.event_store import EventStore
-from stack.function import VCPU_MB, EsFunction, FunctionSpec, Platform, pin_logical_id
-from stack.nag import accept
+from stack.function import VCPU_MB, EsFunction, FunctionSpec, Platform, accept, pin_logical_id
 from stack.projection import ProjectionStack, described
 from stack.queues import FifoQueue
 

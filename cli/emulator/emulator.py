@@ -186,6 +186,7 @@ def emulator_variables(state: State, variables: Mapping[str, str]) -> dict[str, 
         # Otherwise the emulator removes containers of other emulators when it starts and stops.
         "DOCKER_HOST": f"unix://{process.folder(state)}/no-docker.sock",
         "LOG_LEVEL": "WARNING",
+        "POWERTOOLS_LOG_LEVEL": "INFO",  # of the functions, which would take LOG_LEVEL otherwise
         "PERSIST_STATE": "1",
         "S3_PERSIST": "1",
         "STATE_DIR": str(process.services_folder(state)),

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from handlers.domain import registry
-from stack.app import SynthesisError
+from stack.app import SynthesisError, cache_folder
 from stack.asset import build_asset
-from stack.cache import cache_folder
 from stack.settings import StackSettings
 from tests.stack.synthesized import Synthesized, references, synthesized
 

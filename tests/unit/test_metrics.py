@@ -7,7 +7,7 @@ import subprocess
 import sys
 from typing import Any
 
-from stack import alarms, dashboard
+from stack import dashboard, observability
 from stack.function import namespace
 
 OWN = namespace()
@@ -68,7 +68,7 @@ def looked_at() -> set[tuple[str, frozenset[tuple[str, str]]]]:
             if own == OWN:
                 dimensions: list[Any] = [each for each in rest if isinstance(each, str)]
                 found.add((metric, frozenset(zip(dimensions[::2], dimensions[1::2], strict=True))))
-    lag = alarms.projection_lag("LagAlarm", "reconciler", "test-items")
+    lag = observability.projection_lag_alarm("LagAlarm", "reconciler", "test-items")
     return found | {(lag.metric, frozenset(lag.dimensions.items()))}
 
 

@@ -183,7 +183,7 @@ def test_what_is_damaged_is_said_and_not_saved_over(machine: Esctl) -> None:
     result = machine("local", "start")
 
     assert result.exit_code == ExitCode.FAILED
-    assert f"{saved}: it was cut off" in result.stderr
+    assert f"{saved}: it is truncated" in result.stderr
     assert "esctl local reset" in result.stderr
     assert saved.read_text() == half
     machine("local", "reset", "--yes")
