@@ -1,4 +1,4 @@
-"""The dashboard and the alarms of a stack."""
+"""The alarms of a stack, and its dashboard."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from stack.projection import ProjectionStack
 from stack.publisher import Publisher
 from stack.replay import Replay
 
-ITERATOR_AGE_MS = 60_000  # an event usually waits well under a second; after a minute something is stuck
-LAG_EVENTS = 100  # less is a burst being worked off, or a halted stream, which its dead letter tells
+ITERATOR_AGE_MS = 60_000  # usually well under a second
+LAG_EVENTS = 100  # fewer are a burst, or a halted stream, which has an alarm of its own
 LAG_PERIODS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """An alarm: it rings when the statistic over each of ``periods`` exceeds the threshold.
+    """An alarm that fires when the statistic exceeds the threshold in each of ``periods``.
 
     Parameters
     ----------
     logical_id
         Its logical id in the template.
     meaning
-        What happened and which command to type next, in a sentence or two.
+        What happened, and which command to run next.
     """
 
     logical_id: str
@@ -46,7 +46,7 @@ class Alarm:
 
 
 class Observability(Construct):
-    """What an operator looks at, and what calls them."""
+    """Alarms and dashboard."""
 
     def __init__(
         self,
@@ -76,8 +76,8 @@ class Observability(Construct):
         failures = self._publisher.failures.queue_name
         replays = self._replay.queue.dead_letters.queue_name
         found = [
-            dead_letters_alarm("FailureQueueAlarm", failures, "Events could not be announced on the topic"),
-            dead_letters_alarm("ReplayDeadLettersAlarm", replays, "A slice of a replay failed again and again"),
+            dead_letters_alarm("FailureQueueAlarm", failures, "Events could not be published to the topic"),
+            dead_letters_alarm("ReplayDeadLettersAlarm", replays, "A task of a replay failed repeatedly"),
             iterator_age_alarm(self._functions["Publisher"]),
             api_errors_alarm(Aws.STACK_NAME, STAGE),
         ]
@@ -87,7 +87,7 @@ class Observability(Construct):
                 dead_letters_alarm(
                     f"{definition.pascal_name}DeadLettersAlarm",
                     each.queue.dead_letters.queue_name,
-                    f"The projection {definition.name} could not take in messages",
+                    f"The projection {definition.name} could not process messages",
                 ),
                 projection_lag_alarm(f"{definition.pascal_name}LagAlarm", self._reconciler, definition.name),
             ]
@@ -114,7 +114,7 @@ class Observability(Construct):
 
 
 def dead_letters_alarm(logical_id: str, queue_name: str, what: str) -> Alarm:
-    """Ring when anything lies in a dead-letter or failure queue."""
+    """Fire when a dead-letter or failure queue holds a message."""
     return Alarm(
         logical_id=logical_id,
         meaning=f"{what}. See: esctl dead-letters list",
@@ -125,7 +125,7 @@ def dead_letters_alarm(logical_id: str, queue_name: str, what: str) -> Alarm:
 
 
 def function_alarms(logical_id: str, function_name: str) -> Sequence[Alarm]:
-    """Ring when invocations of a function fail or are throttled."""
+    """Fire when invocations of a function fail or are throttled."""
     named = {"FunctionName": function_name}
     return (
         Alarm(
@@ -150,10 +150,10 @@ def function_alarms(logical_id: str, function_name: str) -> Sequence[Alarm]:
 
 
 def iterator_age_alarm(function_name: str) -> Alarm:
-    """Ring when stored events wait for the publisher."""
+    """Fire when stored events wait for the publisher."""
     return Alarm(
         logical_id="IteratorAgeAlarm",
-        meaning="Stored events wait to be announced. See: esctl tail-logs --function Publisher",
+        meaning="Stored events wait to be published. See: esctl tail-logs --function Publisher",
         namespace="AWS/Lambda",
         metric="IteratorAge",
         dimensions={"FunctionName": function_name},
@@ -162,10 +162,10 @@ def iterator_age_alarm(function_name: str) -> Alarm:
 
 
 def api_errors_alarm(api_name: str, stage: str) -> Alarm:
-    """Ring when the API answers that it failed."""
+    """Fire when the API returns server errors."""
     return Alarm(
         logical_id="ApiErrorsAlarm",
-        meaning="The API answered with 5xx. See: esctl tail-logs",
+        meaning="The API returned 5xx. See: esctl tail-logs",
         namespace="AWS/ApiGateway",
         metric="5XXError",
         dimensions={"ApiName": api_name, "Stage": stage},
@@ -174,7 +174,7 @@ def api_errors_alarm(api_name: str, stage: str) -> Alarm:
 
 
 def projection_lag_alarm(logical_id: str, service: str, name: str) -> Alarm:
-    """Ring when a projection stays behind: even the smallest lag that ``service`` saw is beyond the limit."""
+    """Fire when a projection stays behind: even the smallest lag reported by ``service`` exceeds the limit."""
     return Alarm(
         logical_id=logical_id,
         meaning=f"The projection {name} stays behind its streams. See: esctl status",
@@ -189,7 +189,7 @@ def projection_lag_alarm(logical_id: str, service: str, name: str) -> Alarm:
 
 
 def add_alarm(scope: Construct, alarm: Alarm) -> cloudwatch.CfnAlarm:
-    """Declare an alarm; no data means that nothing happened, which is no reason to ring."""
+    """Declare an alarm; missing data means that nothing happened."""
     resource = cloudwatch.CfnAlarm(
         scope,
         alarm.logical_id,

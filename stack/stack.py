@@ -1,4 +1,4 @@
-"""Wires the boxes of the picture into one stack."""
+"""The stack: wires all constructs together."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from stack.publisher import Publisher
 from stack.replay import Replay
 from stack.settings import StackSettings
 
-KEY_MIN_LENGTH = 20  # API Gateway takes no shorter key, and none longer than 128
+KEY_MIN_LENGTH = 20  # limits of API Gateway
 KEY_MAX_LENGTH = 128
 
 RECONCILE_EVERY_MIN = 1  # the shortest that EventBridge offers
 
-TAGS = {"application": "esctl"}  # of the stack; CloudFormation passes them on to what it makes
+TAGS = {"application": "esctl"}  # CloudFormation copies them to the resources
 
 
 class EsStack(Stack):
@@ -67,7 +67,7 @@ class EsStack(Stack):
         self._outputs()
 
     def _functions_behind_api(self) -> dict[str, EsFunction]:
-        """Make the functions that serve routes; returns them by logical id."""
+        """Declare the functions that serve routes; return them by logical id."""
         listers = [each.lister for each in self.projections]
         functions = [self._add_event(), *listers, self._trigger_replay(), self._mend(), self._browse()]
         return {function.spec.logical_id: function for function in functions}

@@ -65,7 +65,7 @@ def serve(function: str, *resources: Resource) -> Handler:
         log.append_keys(requestId=api_request_id, functionRequestId=getattr(context, "aws_request_id", ""))
         key = f"{event.get('httpMethod') or ''} {event.get('resource') or event.get('path') or ''}"
         response = _answer(routes, key, event, log)
-        # One line per invocation at least: the emulator waits 50 ms for a first line of a function that prints none.
+        # One line per request, with its status, duration and DynamoDB usage.
         log.info(
             f"{key} {response.status}",
             extra={
