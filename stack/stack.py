@@ -69,7 +69,7 @@ class EsStack(Stack):
     def _functions_behind_api(self) -> dict[str, EsFunction]:
         """Declare the functions that serve routes; return them by logical id."""
         listers = [each.lister for each in self.projections]
-        functions = [self._add_event(), *listers, self._trigger_replay(), self._mend(), self._browse()]
+        functions = [self._add_event(), *listers, self._trigger_replay(), self._recover(), self._browse()]
         return {function.spec.logical_id: function for function in functions}
 
     def _functions_behind_queues(self) -> list[EsFunction]:
@@ -112,7 +112,7 @@ class EsStack(Stack):
             projection.allow_moving_state(function)
         return function
 
-    def _mend(self) -> EsFunction:
+    def _recover(self) -> EsFunction:
         spec = FunctionSpec(Function.MEND, "recover", "mend", "Resumes halted streams and skips events")
         environment = {
             "EVENTS_TABLE": self.store.events.table_name,
