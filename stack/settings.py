@@ -1,4 +1,4 @@
-"""What may differ between two deployments of the same code."""
+"""The settings of a deployment."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FALSE = frozenset({"false", "0", ""})
 
 @dataclass(frozen=True, slots=True)
 class StackSettings:
-    """The choices that the template depends on; everything else is the same for AWS and the local target.
+    """The choices that the template depends on.
 
     Parameters
     ----------
@@ -24,9 +24,9 @@ class StackSettings:
     tracing
         X-Ray active tracing on the API and on every function.
     strict
-        Event types that the catalogue doesn't know are refused.
+        Reject event types that are not in the catalogue.
     auth
-        ``key``: the API key alone; ``iam``: the methods want a SigV4 signature besides.
+        ``key``: the API key; ``iam``: a SigV4 signature too.
     """
 
     stack_name: str
@@ -36,12 +36,12 @@ class StackSettings:
 
 
 def settings_from(environment: Mapping[str, str] | None = None) -> StackSettings:
-    """Read the settings where the CDK CLI runs the app: ``STACK_NAME``, ``TRACING``, ``STRICT`` and ``AUTH``.
+    """Read ``STACK_NAME``, ``TRACING``, ``STRICT`` and ``AUTH`` from the environment, for the CDK CLI.
 
     Raises
     ------
     ValueError
-        A value is none of those allowed; the message names the variable.
+        A value is not allowed; the message names the variable.
     """
     values = os.environ if environment is None else environment
     auth = values.get("AUTH", "") or "key"

@@ -129,7 +129,7 @@ def versions() -> Iterator[Finding]:
 
 
 def _node() -> Finding:
-    from stack.jsii import node
+    from stack.app import node
 
     try:
         path = node()

@@ -12,8 +12,7 @@ from typing import TextIO
 from cli.config.keys import made_local_access_key
 from cli.config.state import State
 from cli.config.targets import Target, Targets
-from cli.emulator.paths import ALIVE_LOCK, FOLDER
-from cli.emulator.process import ProcessRecord, write_record
+from cli.emulator.process import ALIVE_LOCK, FOLDER, ProcessRecord, write_record
 from cli.shell.main import run
 from cli.terminal.environment import Environment
 from tests.support.result import Result

@@ -183,7 +183,7 @@ def test_what_is_damaged_is_said_and_not_saved_over(machine: Esctl) -> None:
     result = machine("local", "start")
 
     assert result.exit_code == ExitCode.FAILED
-    assert f"{saved}: it was cut off" in result.stderr
+    assert f"{saved}: it is truncated" in result.stderr
     assert "esctl local reset" in result.stderr
     assert saved.read_text() == half
     machine("local", "reset", "--yes")
@@ -643,7 +643,7 @@ def test_nothing_is_removed_under_a_process_that_is_not_seen(machine: Esctl) -> 
 
     for each in (result, begun):
         assert each.exit_code == ExitCode.FAILED
-        assert "its process is not to be seen" in each.stderr
+        assert "its process is not visible" in each.stderr
     assert (machine.state.path("emulator", "tmp") / "code").exists()
 
 
