@@ -171,7 +171,7 @@ def at_intervals(
     return poll_in_time
 
 
-_FASTER = {
+_FASTER: Mapping[str, Callable[[Function], Function]] = {
     "ministack.services.dynamodb._condition_syntax_error": functools.lru_cache(_EXPRESSIONS_MAX),
     "ministack.services.lambda_svc._poll_dynamodb_streams": at_intervals,
 }

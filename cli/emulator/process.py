@@ -275,7 +275,7 @@ def spawn(state: State, port: int | None, variables: Mapping[str, str]) -> None:
     log = log_path(state)
     state.directory(FOLDER, "tmp")
     reader, writer = os.pipe()
-    with os.fdopen(reader, "rb") as said:
+    with os.fdopen(reader, "rb") as pipe:
         try:
             with os.fdopen(writer, "wb"), open(log, "ab", opener=_owner_only) as output:
                 process = subprocess.Popen(
@@ -292,8 +292,8 @@ def spawn(state: State, port: int | None, variables: Mapping[str, str]) -> None:
             where = f" ({error.filename})" if error.filename else ""
             raise EmulatorError(f"can't start the local target: {error.strerror or error}{where}") from error
         try:
-            in_time = bool(select.select([said], [], [], _START_TIMEOUT_S)[0])
-            answer = said.read() if in_time else b""
+            in_time = bool(select.select([pipe], [], [], _START_TIMEOUT_S)[0])
+            answer = pipe.read() if in_time else b""
         except BaseException:
             end_remains(state)
             raise

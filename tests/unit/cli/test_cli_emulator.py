@@ -44,7 +44,7 @@ def zipped(name: str, source: str) -> bytes:
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[Esctl]:
-    """A machine whose emulator is gone after the test."""
+    """Yield a machine whose emulator is stopped after the test."""
     esctl = Esctl(tmp_path)
     passed = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     esctl.variables |= passed
@@ -107,7 +107,7 @@ def stored(esctl: Esctl) -> set[str]:
 
 
 def given_running_function(esctl: Esctl) -> dict[str, str]:
-    """A function with a worker process; returns the environment that it sees."""
+    """Start a function's worker process; return its environment."""
     functions = client(esctl, "lambda")
     functions.create_function(
         FunctionName="reporting",
@@ -172,7 +172,7 @@ def test_data_of_a_few_seconds_ago_survives_a_kill(machine: Esctl) -> None:
     assert stored(machine) == {"kept"}
 
 
-def test_what_is_damaged_is_said_and_not_saved_over(machine: Esctl) -> None:
+def test_damaged_data_is_reported_and_not_overwritten(machine: Esctl) -> None:
     started(machine)
     given_table(machine)
     machine("local", "stop")
@@ -485,7 +485,7 @@ def test_a_custom_resource_answers_without_credentials_as_on_aws(machine: Esctl)
 
 @contextlib.contextmanager
 def no_place_to_save(esctl: Esctl) -> Iterator[None]:
-    """A file stands where the folder of saved data has to be: nobody, root included, can write into it."""
+    """Replace the folder of saved data by a file, so that nobody, root included, can write into it."""
     folder = esctl.state.path("emulator", "data", "services")
     aside = folder.rename(folder.with_name("aside"))
     folder.write_text("")
@@ -558,7 +558,7 @@ def test_reset_needs_no_save(machine: Esctl) -> None:
 
 @contextlib.contextmanager
 def bystander() -> Iterator[subprocess.Popen[bytes]]:
-    """A process of somebody else that leads a group of its own, as a shell's job does."""
+    """Start a foreign process that leads its own group, like a shell's job."""
     with subprocess.Popen(["sleep", "600"], start_new_session=True) as process:
         try:
             yield process

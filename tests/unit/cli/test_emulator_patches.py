@@ -39,7 +39,7 @@ OTHER = 1
 
 @pytest.fixture
 def module(tmp_path: Path) -> Iterator[ModuleType]:
-    """A module in the place of the emulator's."""
+    """Yield a module in place of the emulator's."""
     path = tmp_path / "patched_module.py"
     path.write_text(SOURCE)
     made = ModuleType("patched_module")
