@@ -10,8 +10,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
-from cli.client.signing import Credentials, signed_headers
-from cli.config.targets import Target
+from cli.client.aws import denial
+from cli.config.targets import AccessKey, Target
 from cli.errors import AccessError, CliError, ConflictError, NotDeployedError, NotFoundError
 from handlers.core.lossless_json import NotJson, dumps, loads
 
@@ -27,6 +27,7 @@ BACKOFF_FACTOR_S, BACKOFF_MAX_S = 0.1, 3
 RETRYABLE_STATUSES = frozenset({429, 500, 502, 503, 504})
 _POOL_SIZE = 16
 _EXCERPT_CHARACTERS = 300
+_SIGNED_SERVICE = "execute-api"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ class HttpClient:
         self,
         target: Target,
         key: str,
-        credentials: Callable[[], Credentials | None],
+        credentials: Callable[[], AccessKey | None],
         *,
         sleep: Callable[[float], None],
         variables: Mapping[str, str] | None = None,
@@ -136,22 +137,35 @@ class HttpClient:
         return signed_headers(method, url, own, body, self._credentials, self._target.region)
 
     @cached_property
-    def _credentials(self) -> Credentials | None:
+    def _credentials(self) -> AccessKey | None:
         return self._find_credentials()
 
     @cached_property
     def _pool(self) -> urllib3.PoolManager:
         import urllib3
 
-        retries = _retries(self._sleep, local=self._target.is_local)
+        retries = _retries(self._sleep, self._target.connect_retries_max)
         timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=READ_TIMEOUT_S)
-        proxy = None if self._target.is_local else _proxy(self._url, self._variables)
+        proxy = _proxy(self._url, self._variables) if self._target.uses_proxy else None
         if proxy is not None:
             return urllib3.ProxyManager(proxy, retries=retries, timeout=timeout, maxsize=_POOL_SIZE)
         return urllib3.PoolManager(retries=retries, timeout=timeout, maxsize=_POOL_SIZE)
 
 
-def _retries(sleep: Callable[[float], None], *, local: bool) -> urllib3.Retry:
+def signed_headers(
+    method: str, url: str, headers: Mapping[str, str], body: bytes, credentials: AccessKey, region: str
+) -> dict[str, str]:
+    """Return the headers with a SigV4 signature (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html)."""
+    from botocore.auth import SigV4Auth
+    from botocore.awsrequest import AWSRequest
+
+    request = AWSRequest(method=method, url=url, headers=dict(headers), data=body)
+    signer: Any = SigV4Auth
+    signer(credentials, _SIGNED_SERVICE, region).add_auth(request)
+    return dict(request.headers.items())
+
+
+def _retries(sleep: Callable[[float], None], connect_retries_max: int | None) -> urllib3.Retry:
     import urllib3
 
     class Retry(urllib3.Retry):
@@ -160,8 +174,7 @@ def _retries(sleep: Callable[[float], None], *, local: bool) -> urllib3.Retry:
 
     return Retry(
         RETRIES_MAX,
-        # Nothing listens at the local port: the emulator is stopped, and waiting does not start it.
-        connect=0 if local else None,
+        connect=connect_retries_max,
         other=0,  # TLS errors do not go away
         redirect=False,
         allowed_methods=None,
@@ -196,13 +209,11 @@ def _unreachable(url: str, error: Exception, target: Target) -> CliError:
     cause = error.reason if isinstance(error, urllib3.exceptions.MaxRetryError) else error
     if isinstance(cause, urllib3.exceptions.SSLError):
         return CliError(f"no secure connection to {url}: {cause}", "Check the proxy and the certificates it uses.")
-    from cli.client.aws import unreachable
-
-    return unreachable(url, target)
+    return target.unreachable(url)
 
 
 def _proxy(url: str, variables: Mapping[str, str]) -> str | None:
-    """Return the proxy that the environment names for an address."""
+    """Return the proxy that the environment configures for an address."""
     lowered = {name.lower(): value for name, value in variables.items()}
     parts = urlsplit(url)
     excluded = {"no": lowered.get("no_proxy", "")}
@@ -212,7 +223,7 @@ def _proxy(url: str, variables: Mapping[str, str]) -> str | None:
 
 
 def error_of(status: int, text: str, path: str) -> CliError:
-    """Return the error that an unsuccessful response stands for.
+    """Return the error for an unsuccessful response.
 
     Parameters
     ----------
@@ -229,8 +240,6 @@ def error_of(status: int, text: str, path: str) -> CliError:
 
 def _error(status: int, problem: Mapping[str, Any], reason: str, path: str) -> CliError:
     if status == 403:
-        from cli.client.aws import denial
-
         denied = denial(reason)
         if denied is not None:
             return denied

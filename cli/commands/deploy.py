@@ -98,9 +98,7 @@ def _known_target(session: Session, *, changes: bool) -> Target:
 
 def _announce(session: Session, doing: str, target: Target) -> None:
     """Say where something is about to happen, before it does."""
-    where = f"in account {target.account}, region {target.region}"
-    place = f"on the local target ({target.endpoint_url})" if target.is_local else where
-    session.output.message(f"{doing} stack {target.stack_name} {place}")
+    session.output.message(f"{doing} stack {target.stack_name} {target.place}")
 
 
 def _job(session: Session, target: Target, *, yes: bool, creates: bool) -> run.Job:

@@ -178,10 +178,9 @@ def catch_up(state: State, endpoint_url: str) -> None:
     from cli.client.aws import Clients
 
     access_key = local_access_key(state)
-    for target in Targets(state).all():
-        if target.is_local:
-            with contextlib.suppress(CliError):
-                _reconcile(Clients(target.with_endpoint(endpoint_url, access_key)), target.stack_name)
+    for target in Targets(state).local():
+        with contextlib.suppress(CliError):
+            _reconcile(Clients(target.with_endpoint(endpoint_url, access_key)), target.stack_name)
 
 
 def _reconcile(clients: Clients, stack_name: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from cli.config.keys import made_local_access_key
+from cli.config.keys import ensure_local_access_key
 from cli.config.state import State
 from cli.config.targets import LOCAL_ACCOUNT, LOCAL_REGION
 from cli.emulator import paths
@@ -17,7 +17,7 @@ _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "PYTHONUSERBAS
 
 def emulator_variables(state: State, variables: Mapping[str, str]) -> dict[str, str]:
     """The whole environment of the emulator; call it with the start lock held."""
-    access_key = made_local_access_key(state)
+    access_key = ensure_local_access_key(state)
     kept = {name: variables[name] for name in _PASSED_ON if name in variables}
     return kept | {
         "TMPDIR": str(paths.temporary(state)),

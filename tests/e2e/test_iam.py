@@ -11,7 +11,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from cli.client.signing import signed_headers
+from cli.client.http import signed_headers
 from tests.e2e.support import Answer, Stack
 
 

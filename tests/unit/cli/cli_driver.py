@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
-from cli.config.keys import made_local_access_key
+from cli.config.keys import ensure_local_access_key
 from cli.config.state import State
 from cli.config.targets import Target, Targets
 from cli.emulator.paths import ALIVE_LOCK, FOLDER
@@ -84,7 +84,7 @@ class Esctl:
     def has_local_target(self, port: int) -> None:
         """Make esctl believe that the emulator runs and listens on that port."""
         write_record(self.state, ProcessRecord(os.getpid(), 0.0, port))  # no process was started in 1970
-        made_local_access_key(self.state)
+        ensure_local_access_key(self.state)
         if self._alive is None:
             self._alive = (self.state.directory(FOLDER) / ALIVE_LOCK).open("w")
             fcntl.flock(self._alive, fcntl.LOCK_EX)

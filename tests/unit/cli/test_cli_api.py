@@ -10,21 +10,20 @@ from decimal import Decimal
 import pytest
 
 from cli.client.http import HttpClient
-from cli.client.signing import AccessKey, Credentials
-from cli.config.targets import Target
+from cli.config.targets import AccessKey, AwsTarget, LocalTarget
 from cli.errors import AccessError, CliError, ExitCode, NotDeployedError, UnreachableError
 from tests.unit.cli.cli_driver import Clock, Esctl
 from tests.unit.cli.fake_api import KEY, FakeApi
 
 EVENT = {"streamId": "s", "type": "T", "data": {"n": Decimal("0.10")}}
-Sign = Callable[[], Credentials | None]
+Sign = Callable[[], AccessKey | None]
 
 
 def client(
     api: FakeApi, clock: Clock | None = None, *, key: str = KEY, sign: Sign = lambda: AccessKey("test", "test")
 ) -> HttpClient:
     outputs = {"ApiUrl": "https://abc.execute-api.us-east-1.amazonaws.com/v1", "ApiId": "abc"}
-    target = Target("local", "esctl", "eu-west-1", endpoint_url=f"http://127.0.0.1:{api.port}", outputs=outputs)
+    target = LocalTarget("esctl", "eu-west-1", endpoint_url=f"http://127.0.0.1:{api.port}", outputs=outputs)
     return HttpClient(target, key, sign, sleep=(clock or Clock()).sleep)
 
 
@@ -176,7 +175,7 @@ def test_nobody_at_the_local_port_is_said_at_once() -> None:
 
 def test_stack_without_an_api_is_not_deployed() -> None:
     with pytest.raises(NotDeployedError):
-        HttpClient(Target("aws", "esctl", "eu-west-1"), KEY, lambda: None, sleep=Clock().sleep)
+        HttpClient(AwsTarget("esctl", "eu-west-1"), KEY, lambda: None, sleep=Clock().sleep)
 
 
 def test_wrong_key_is_refused_without_being_shown(esctl: Esctl, api: FakeApi) -> None:

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from botocore import exceptions as boto
 
-from cli.client.aws import Clients, region_of, translate
-from cli.config.keys import choose_key, keep_key, key_for_calls
+from cli.client.aws import Clients, key_for_calls, region_of, translate
+from cli.config.keys import choose_key, keep_key
 from cli.config.settings import Settings
-from cli.config.targets import Choice, Target
+from cli.config.targets import AwsTarget, Choice, LocalTarget
 from cli.errors import AccessError, CliError, ExitCode, NotDeployedError, UnreachableError, UsageError
 from cli.shell.session import Session
 from cli.terminal.output import Output
@@ -39,7 +39,7 @@ def session(esctl: Esctl, **choice: Any) -> Session:
 
 
 def given_stack(name: str) -> None:
-    client = Clients(Target("aws", name, REGION)).client("cloudformation")
+    client = Clients(AwsTarget(name, REGION)).client("cloudformation")
     client.create_stack(StackName=name, TemplateBody=json.dumps(TEMPLATE))
 
 
@@ -65,16 +65,16 @@ def test_stack_that_is_nowhere_is_not_deployed(esctl: Esctl) -> None:
 
 @pytest.mark.usefixtures("aws")
 def test_key_on_aws_is_the_one_set_else_the_one_api_gateway_knows(esctl: Esctl) -> None:
-    clients = Clients(Target("aws", "esctl", REGION))
+    clients = Clients(AwsTarget("esctl", REGION))
     made = clients.client("apigateway").create_api_key(name="k", value="v" * 30, enabled=True)
-    target = Target("aws", "esctl", REGION, account="1", outputs={"ApiKeyId": made["id"]})
+    target = AwsTarget("esctl", REGION, account="1", outputs={"ApiKeyId": made["id"]})
 
     assert key_for_calls(target, Settings(api_key="s" * 20), esctl.state, clients) == "s" * 20
     assert key_for_calls(target, Settings(), esctl.state, clients) == "v" * 30
 
 
 def test_key_that_fits_in_no_header_is_refused_without_being_shown(esctl: Esctl) -> None:
-    esctl.knows(Target("aws", "esctl", REGION, account="123456789012", outputs={"ApiUrl": "http://127.0.0.1:9/v1"}))
+    esctl.knows(AwsTarget("esctl", REGION, account="123456789012", outputs={"ApiUrl": "http://127.0.0.1:9/v1"}))
     esctl.variables["API_KEY"] = "half-of-a-secret\nthe-other-half"
 
     result = esctl("list")
@@ -86,7 +86,7 @@ def test_key_that_fits_in_no_header_is_refused_without_being_shown(esctl: Esctl)
 
 
 def test_key_that_nobody_knows_is_an_error_with_a_way_out(esctl: Esctl) -> None:
-    target = Target("aws", "esctl", REGION)
+    target = AwsTarget("esctl", REGION)
 
     with pytest.raises(AccessError) as caught:
         key_for_calls(target, Settings(), esctl.state, Clients(target))
@@ -95,7 +95,7 @@ def test_key_that_nobody_knows_is_an_error_with_a_way_out(esctl: Esctl) -> None:
 
 
 def test_local_key_is_made_up_once_and_kept(esctl: Esctl) -> None:
-    target = Target("local", "esctl", "us-east-1")
+    target = LocalTarget("esctl", "us-east-1")
 
     first = choose_key(target, Settings(), esctl.state, has_key=False)
 
@@ -107,7 +107,7 @@ def test_local_key_is_made_up_once_and_kept(esctl: Esctl) -> None:
 
 
 def test_key_set_at_deployment_decides_on_the_local_target_too(esctl: Esctl) -> None:
-    target = Target("local", "esctl", "us-east-1")
+    target = LocalTarget("esctl", "us-east-1")
     keep_key(target, esctl.state, "kept" * 5)
 
     assert choose_key(target, Settings(api_key="s" * 20), esctl.state, has_key=True) == "s" * 20
@@ -196,22 +196,22 @@ def test_other_errors_are_not_boto_s() -> None:
 def test_region_comes_from_the_flag_else_from_the_user_s_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-west-2")
 
-    assert region_of(Target("aws", "esctl", REGION)) == REGION
-    assert region_of(Target("aws", "esctl", "")) == "us-west-2"
+    assert region_of(AwsTarget("esctl", REGION)) == REGION
+    assert region_of(AwsTarget("esctl", "")) == "us-west-2"
 
 
 def test_no_region_says_how_to_name_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
 
     with pytest.raises(UsageError, match="no AWS region"):
-        region_of(Target("aws", "esctl", ""))
+        region_of(AwsTarget("esctl", ""))
 
 
 def test_no_configuration_of_the_user_reaches_the_local_target(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_PROFILE", "that-does-not-exist")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "https://elsewhere.invalid")
 
-    target = Target("local", "esctl", "us-east-1").with_endpoint("http://127.0.0.1:9", "the-access-key")
+    target = LocalTarget("esctl", "us-east-1").with_endpoint("http://127.0.0.1:9", "the-access-key")
     client = Clients(target).client("sqs")
 
     assert client.meta.endpoint_url == "http://127.0.0.1:9"

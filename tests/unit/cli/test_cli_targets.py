@@ -8,15 +8,15 @@ import pytest
 
 from cli.config.keys import kept_key
 from cli.config.settings import Settings
-from cli.config.targets import Choice, Target, for_deployment
+from cli.config.targets import AwsTarget, Choice, LocalTarget, Target, for_deployment
 from cli.errors import CliError, ExitCode, NoTargetError, NotDeployedError, UsageError
 from tests.support.damage import DAMAGES
 from tests.unit.cli.cli_driver import Esctl
 
 OUTPUTS = {"ApiUrl": "https://abc.execute-api.eu-west-1.amazonaws.com/v1", "ApiId": "abc"}
-LOCAL = Target("local", "esctl", "us-east-1", account="000000000000", outputs=OUTPUTS)
-AWS = Target("aws", "esctl", "eu-west-1", account="123456789012", outputs=OUTPUTS)
-OTHER = Target("aws", "other", "eu-west-1", account="123456789012", outputs=OUTPUTS)
+LOCAL = LocalTarget("esctl", "us-east-1", outputs=OUTPUTS)
+AWS = AwsTarget("esctl", "eu-west-1", account="123456789012", outputs=OUTPUTS)
+OTHER = AwsTarget("other", "eu-west-1", account="123456789012", outputs=OUTPUTS)
 
 
 AWS_CONSOLE = "https://eu-west-1.console.aws.amazon.com"
@@ -78,7 +78,7 @@ def test_the_only_stack_of_a_kind_needs_no_name(esctl: Esctl) -> None:
 
 
 def test_several_that_fit_are_listed_with_their_flags(esctl: Esctl) -> None:
-    far = Target("aws", "other", "us-west-2", account="123456789012")
+    far = AwsTarget("other", "us-west-2", account="123456789012")
     for target in (OTHER, far, LOCAL):
         esctl.knows(target)
 
@@ -104,7 +104,7 @@ def test_unknown_local_stack_is_not_deployed(esctl: Esctl) -> None:
 def test_unknown_stack_on_aws_is_left_to_a_look_at_cloudformation(esctl: Esctl) -> None:
     found = resolve(esctl, Choice(stack_name="x", region="eu-west-1"))
 
-    assert found == Target("aws", "x", "eu-west-1")
+    assert found == AwsTarget("x", "eu-west-1")
 
 
 @pytest.mark.parametrize("choice", [Choice(local=True, profile="me"), Choice(region="Europe"), Choice(stack_name="_")])
@@ -181,7 +181,7 @@ def test_what_can_not_be_a_key_is_none(esctl: Esctl, text: str) -> None:
 )
 def test_local_address_follows_the_emulator(url: str) -> None:
     queue = "http://127.0.0.1:4000/000000000000/q"
-    target = Target("local", "esctl", "us-east-1", outputs={"ApiUrl": url, "ApiId": "abc", "QueueUrl": queue})
+    target = LocalTarget("esctl", "us-east-1", outputs={"ApiUrl": url, "ApiId": "abc", "QueueUrl": queue})
 
     moved = target.with_endpoint("http://127.0.0.1:5000")
 
@@ -211,7 +211,7 @@ def test_a_stack_on_aws_has_pages_in_the_console() -> None:
     ("region", "domain"), [("cn-north-1", "amazonaws.cn"), ("us-gov-west-1", "amazonaws-us-gov.com")]
 )
 def test_other_partitions_have_other_console_domains(region: str, domain: str) -> None:
-    url = Target("aws", "esctl", region).console_urls["tracesUrl"]
+    url = AwsTarget("esctl", region).console_urls["tracesUrl"]
 
     assert url.startswith(f"https://{region}.console.{domain}/")
 
