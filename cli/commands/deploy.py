@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.config.targets import Target, for_deployment
+from cli.config.selection import for_deployment
+from cli.config.targets import Target
 from cli.deploy import run
 from cli.deploy.assembly import Assemblies
 from cli.deploy.aws import Assets, CloudFormation, Tables, located

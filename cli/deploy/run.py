@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from cli.config.keys import choose_key, keep_key
+from cli.config.selection import Targets
 from cli.config.settings import Settings
 from cli.config.state import State
-from cli.config.targets import Target, Targets
+from cli.config.targets import Target
 from cli.deploy.assembly import Assemblies, Assembly, upload
 from cli.deploy.aws import Assets, CloudFormation, Tables
 from cli.deploy.follow import EventReader, Outcome, follow, poll_s

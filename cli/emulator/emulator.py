@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cli.config.keys import local_access_key
+from cli.config.selection import Targets
 from cli.config.state import State
-from cli.config.targets import Targets
 from cli.emulator import paths, process
 from cli.emulator.paths import remove
 from cli.emulator.process import ProcessRecord, Unsaved

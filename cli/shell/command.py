@@ -10,7 +10,7 @@ from typing import Annotated, Any, Concatenate, ParamSpec, TypeVar, get_type_hin
 import typer
 from typer.core import TyperGroup
 
-from cli.config.targets import Choice
+from cli.config.selection import Choice
 from cli.errors import UsageError
 from cli.shell.session import Session
 from cli.terminal.environment import Environment

@@ -6,9 +6,10 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from cli.config.selection import Choice, Targets
 from cli.config.settings import Settings, load
 from cli.config.state import State
-from cli.config.targets import AwsTarget, Choice, LocalTarget, Target, Targets
+from cli.config.targets import AwsTarget, LocalTarget, Target
 from cli.terminal.environment import Environment
 from cli.terminal.output import Output
 

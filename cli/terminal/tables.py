@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from cli.terminal.text import text_width, visible, visible_lines
-from handlers.core.lossless_json import dumps
 
 _INDENT = "    "
 TERMINAL_CHARACTERS_MAX = 4000  # longer data only scrolls by; files and pipes get all of it
@@ -53,7 +52,7 @@ def plain_table(columns: Sequence[Column | str], rows: Sequence[Sequence[object]
 
 
 def event_lines(event: Mapping[str, Any], *, width: int = 100, characters_max: int | None = None) -> Iterator[str]:
-    """Yield an event as a heading, its data and its metadata.
+    r"""Yield an event as a heading, its data and its metadata.
 
     Parameters
     ----------
@@ -65,7 +64,7 @@ def event_lines(event: Mapping[str, Any], *, width: int = 100, characters_max: i
     Examples
     --------
     >>> event = {"eventId": 0, "type": "PING", "timeStamp": "2026-11-23T10:15:30.123Z", "data": {"amount": 1}}
-    >>> print("\\n".join(event_lines(event)))
+    >>> print("\n".join(event_lines(event)))
     0  PING  2026-11-23T10:15:30.123Z
         {"amount": 1}
     """
@@ -77,6 +76,8 @@ def event_lines(event: Mapping[str, Any], *, width: int = 100, characters_max: i
 
 
 def _data_lines(data: Any, width: int, characters_max: int | None) -> Iterator[str]:
+    from handlers.core.lossless_json import dumps  # 13 ms, which most commands need not spend
+
     text = visible_lines(_readable(data))
     if len(_INDENT) + text_width(text) > width:
         text = visible_lines(dumps(data, indent=2))
@@ -105,6 +106,8 @@ def _metadata_lines(metadata: Mapping[str, Any], width: int) -> Iterator[str]:
 
 def _readable(value: Any) -> str:
     """Return JSON on one line, with a space after commas and colons."""
+    from handlers.core.lossless_json import dumps
+
     if isinstance(value, dict):
         return "{" + ", ".join(f"{dumps(name)}: {_readable(inner)}" for name, inner in value.items()) + "}"
     if isinstance(value, list):

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TextIO
 
 from cli.config.keys import ensure_local_access_key
+from cli.config.selection import Targets
 from cli.config.state import State
-from cli.config.targets import Target, Targets
+from cli.config.targets import Target
 from cli.emulator.paths import ALIVE_LOCK, FOLDER
 from cli.emulator.process import ProcessRecord, write_record
 from cli.shell.main import run

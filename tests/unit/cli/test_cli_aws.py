@@ -11,8 +11,9 @@ from botocore import exceptions as boto
 
 from cli.client.aws import Clients, key_for_calls, region_of, translate
 from cli.config.keys import choose_key, keep_key
+from cli.config.selection import Choice
 from cli.config.settings import Settings
-from cli.config.targets import AwsTarget, Choice, LocalTarget
+from cli.config.targets import AwsTarget, LocalTarget
 from cli.errors import AccessError, CliError, ExitCode, NotDeployedError, UnreachableError, UsageError
 from cli.shell.session import Session
 from cli.terminal.output import Output

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from cli.config.keys import kept_key
+from cli.config.selection import Choice, for_deployment
 from cli.config.settings import Settings
-from cli.config.targets import AwsTarget, Choice, LocalTarget, Target, for_deployment
+from cli.config.targets import AwsTarget, LocalTarget, Target
 from cli.errors import CliError, ExitCode, NoTargetError, NotDeployedError, UsageError
 from tests.support.damage import DAMAGES
 from tests.unit.cli.cli_driver import Esctl

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from cli.config.targets import AwsTarget, Choice, LocalTarget, Target
+from cli.config.selection import Choice
+from cli.config.targets import AwsTarget, LocalTarget, Target
 from cli.operate.logs import Line, RawLine, understand
 from cli.operate.logs_tail import find_event
 from cli.operate.logs_trace import Trace, document, show, trace
