@@ -1,4 +1,4 @@
-"""Settings from the environment and from ``.env``; the environment wins."""
+"""Settings from the environment and from ``.env``; the environment takes precedence."""
 
 from __future__ import annotations
 
@@ -14,10 +14,8 @@ from cli.terminal.environment import Environment
 from cli.terminal.text import is_unicode
 
 DEFAULT_STACK_NAME = "esctl"
-API_KEY_LENGTH_MIN = (
-    20  # API Gateway refuses shorter values: https://docs.aws.amazon.com/apigateway/latest/api/API_ApiKey.html
-)
-API_KEY_LENGTH_MAX = 128
+# Required by API Gateway: https://docs.aws.amazon.com/apigateway/latest/api/API_ApiKey.html
+API_KEY_LENGTH_MIN, API_KEY_LENGTH_MAX = 20, 128
 _TRUE = frozenset({"true", "1"})
 _FALSE = frozenset({"false", "0"})
 _STACK_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,127}")  # CloudFormation's own rule
@@ -28,22 +26,22 @@ Auth = Literal["key", "iam"]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the operator set.
+    """The operator's settings.
 
     Attributes
     ----------
     api_key
-        ``API_KEY``, not yet checked (see `checked_api_key`); never shown.
+        ``API_KEY``, unchecked (see `checked_api_key`); never shown.
     tracing
-        ``TRACING``: X-Ray on.
+        ``TRACING``: whether X-Ray is enabled.
     stack_name
-        ``STACK_NAME``; None where it is not set.
+        ``STACK_NAME``; None if unset.
     auth
-        ``AUTH``: ``key``, or ``iam`` for SigV4 besides the key.
+        ``AUTH``: ``key``, or ``iam`` for SigV4 in addition to the key.
     strict
-        ``STRICT``: unknown event types are refused.
+        ``STRICT``: whether unknown event types are rejected.
     target
-        ``ESCTL_TARGET``: which target commands talk to.
+        ``ESCTL_TARGET``: the target of commands.
     """
 
     api_key: str | None = field(default=None, repr=False)
@@ -54,12 +52,12 @@ class Settings:
     target: Literal["local", "aws"] | None = None
 
     def checked_api_key(self) -> str | None:
-        """The key to deploy with, where one is set.
+        """Return the key to deploy with; None if unset.
 
         Raises
         ------
         SettingError
-            It is shorter or longer than API Gateway allows, or not printable ASCII.
+            Its length is not allowed by API Gateway, or it is not printable ASCII.
         """
         key = self.api_key
         if key is None:
@@ -67,20 +65,22 @@ class Settings:
         if not API_KEY_LENGTH_MIN <= len(key) <= API_KEY_LENGTH_MAX:
             raise SettingError(
                 f"API_KEY can't be used: it has {len(key)} characters, "
-                f"API Gateway wants {API_KEY_LENGTH_MIN} to {API_KEY_LENGTH_MAX}",
+                f"API Gateway requires {API_KEY_LENGTH_MIN} to {API_KEY_LENGTH_MAX}",
                 _MAKE_A_KEY,
             )
         if not _API_KEY.fullmatch(key):
-            raise SettingError("API_KEY can't be used: only ASCII letters, digits and signs, no spaces", _MAKE_A_KEY)
+            raise SettingError(
+                "API_KEY can't be used: only ASCII letters, digits and punctuation are allowed", _MAKE_A_KEY
+            )
         return key
 
     def required_api_key(self) -> str:
-        """The key to deploy to AWS with.
+        """Return the key to deploy to AWS with.
 
         Raises
         ------
         SettingError
-            It is missing or can't be used.
+            It is missing or invalid.
         """
         key = self.checked_api_key()
         if key is None:
@@ -91,7 +91,7 @@ class Settings:
 
 
 def is_api_key(text: str) -> bool:
-    """Whether API Gateway takes this text as a key."""
+    """Tell whether API Gateway accepts this text as a key."""
     return API_KEY_LENGTH_MIN <= len(text) <= API_KEY_LENGTH_MAX and _API_KEY.fullmatch(text) is not None
 
 
@@ -104,7 +104,7 @@ def load(environment: Environment) -> Settings:
     Raises
     ------
     SettingError
-        A value is not one of those allowed.
+        A value is not allowed.
     """
     values = {**_dotenv(environment), **{k: v for k, v in environment.variables.items() if v.strip()}}
 
@@ -125,7 +125,7 @@ def load(environment: Environment) -> Settings:
 
 
 def checked_stack_name(name: str, source: str = "--stack-name") -> str:
-    """The name itself, where CloudFormation allows it.
+    """Return the name, checked by CloudFormation's rule.
 
     Raises
     ------
@@ -133,7 +133,7 @@ def checked_stack_name(name: str, source: str = "--stack-name") -> str:
     """
     if not _STACK_NAME.fullmatch(name):
         raise SettingError(
-            f"{source} can't be used: {name!r} is no stack name",
+            f"{source} can't be used: {name!r} is not a stack name",
             "A stack name is letters, digits and hyphens, starts with a letter, and has at most 128 characters.",
         )
     return name
@@ -159,7 +159,7 @@ def _choice(name: str, text: str | None, allowed: tuple[str, ...]) -> str | None
 
 
 def shared_key_file(environment: Environment) -> Path | None:
-    """The ``.env`` that holds the API key, where others on this machine may read it."""
+    """Return the path of the ``.env`` that exposes the API key to other users of this machine; None if none does."""
     path = environment.directory / ".env"
     if "API_KEY" not in _dotenv(environment):
         return None
@@ -174,7 +174,7 @@ def _dotenv(environment: Environment) -> dict[str, str]:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise SettingError(f"can't read .env: {reason} ({path})", "Correct the file, or move it away.") from error
+        raise SettingError(f"can't read .env: {reason} ({path})", "Correct the file, or remove it.") from error
     import io
 
     from dotenv import dotenv_values
