@@ -130,7 +130,7 @@ class Clients:
             found = self.session.get_credentials()
             if found is None:
                 return None
-            frozen = found.get_frozen_credentials()
+            frozen: Any = found.get_frozen_credentials()  # the stubs allow an access key of None
             return AccessKey(frozen.access_key, frozen.secret_key, frozen.token)
 
     @cached_property

@@ -1,4 +1,4 @@
-"""HTTP calls to the deployed API: key, signature, retries, lossless numbers, and problem documents as errors."""
+"""HTTP calls to the deployed API: key, signature, retries, lossless numbers, problem documents as errors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import urllib3
 
 CONNECT_TIMEOUT_S = 5.0
-READ_TIMEOUT_S = 35.0  # API Gateway itself gives up after 29
+READ_TIMEOUT_S = 35.0  # API Gateway itself times out after 29
 # Four retries of 35 s each stay within the five minutes for which a signature is valid, so a request is signed once.
 RETRIES_MAX = 4
 BACKOFF_FACTOR_S, BACKOFF_MAX_S = 0.1, 3
@@ -50,17 +50,15 @@ class Answer:
 
     @property
     def replayed(self) -> bool:
-        """Whether it is the stored answer to an earlier call with the same idempotency key."""
+        """Whether this is the stored answer to an earlier call with the same idempotency key."""
         return self.headers.get("idempotent-replayed", "").lower() == "true"
 
 
 class HttpClient:
-    """Call the API of one stack. Safe to use from several threads.
+    """The API of one stack. Thread-safe.
 
     Parameters
     ----------
-    target
-        The stack.
     key
         The API key; sent with every call, never shown.
     credentials
@@ -68,7 +66,7 @@ class HttpClient:
     sleep
         Waits between retries, in seconds.
     variables
-        Environment variables, for the proxy; ignored on the local target.
+        Environment variables, for the proxy settings.
 
     Raises
     ------
@@ -106,7 +104,7 @@ class HttpClient:
         return self._call("GET", f"{path}?{urlencode(given)}" if given else path, b"", {})
 
     def post(self, path: str, body: object, *, idempotency_key: str | None = None) -> Answer:
-        """Send a POST, which takes effect once however often it is retried.
+        """Send a POST, which takes effect at most once even if it is retried.
 
         Parameters
         ----------
