@@ -271,10 +271,10 @@ def key_for_calls(target: Target, settings: Settings, state: State, clients: Cli
     SettingError
         ``API_KEY`` is invalid. Checked first: the HTTP library's error for an invalid header would quote the whole key.
     """
-    key = kept_key(target, state) if target.is_local else settings.checked_api_key()
+    key = kept_key(target, state) if target.keeps_key else settings.checked_api_key()
     if key is None:
         key = _deployed_key(target, clients)
-        if key is not None and target.is_local:
+        if key is not None and target.keeps_key:
             keep_key(target, state, key)
     if key is None:
         raise AccessError(f"the API key of {target.label} is not known here", f"Make it known:  {target.key_hint}")

@@ -33,7 +33,7 @@ def choose_key(target: Target, settings: Settings, state: State, *, has_key: boo
     SettingError
         ``API_KEY`` is invalid, or is missing for a new stack on AWS.
     """
-    if target.is_local:
+    if target.keeps_key:
         return settings.checked_api_key() or kept_key(target, state) or secrets.token_hex(_RANDOM_BYTES)
     return settings.checked_api_key() if has_key else settings.required_api_key()
 

@@ -10,10 +10,11 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any
 
-from cli.config.settings import DEFAULT_STACK_NAME, Settings, checked_stack_name
+from cli.config.settings import Settings, checked_stack_name
 from cli.config.state import State
 from cli.config.targets import LOCAL_REGION, UNKNOWN_ACCOUNT, AwsTarget, Kind, LocalTarget, Target, name_flag
 from cli.errors import NoTargetError, NotDeployedError, UsageError
+from stack.settings import DEFAULT_STACK_NAME
 
 _FOLDER = "targets"
 _REGION = r"[a-z]{2}(?:-[a-z0-9]+)+?-\d"

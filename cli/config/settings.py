@@ -12,16 +12,15 @@ from typing import Literal, cast
 from cli.errors import SettingError
 from cli.terminal.environment import Environment
 from cli.terminal.text import is_unicode
+from stack.settings import Auth, choice, settings_from
 
-DEFAULT_STACK_NAME = "esctl"
 # Required by API Gateway: https://docs.aws.amazon.com/apigateway/latest/api/API_ApiKey.html
 API_KEY_LENGTH_MIN, API_KEY_LENGTH_MAX = 20, 128
-_TRUE = frozenset({"true", "1"})
-_FALSE = frozenset({"false", "0"})
 _STACK_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,127}")  # CloudFormation's own rule
 _API_KEY = re.compile(r"[\x21-\x7e]+")  # it travels in an HTTP header
 
-Auth = Literal["key", "iam"]
+_TARGETS = ("local", "aws")
+_VARIABLES = ("API_KEY", "TRACING", "STACK_NAME", "AUTH", "STRICT", "ESCTL_TARGET")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,20 +106,22 @@ def load(environment: Environment) -> Settings:
         A value is not allowed.
     """
     values = {**_dotenv(environment), **{k: v for k, v in environment.variables.items() if v.strip()}}
-
-    def value(name: str) -> str | None:
-        text = (values.get(name) or "").strip() or None
-        if text is not None and not is_unicode(text):
+    for name in _VARIABLES:
+        if not is_unicode(values.get(name, "")):
             raise SettingError(f"{name} can't be used: it is not {sys.getfilesystemencoding().upper()} text")
-        return text
-
+    try:
+        stack = settings_from(values)
+        target = choice("ESCTL_TARGET", values, _TARGETS)
+    except ValueError as error:
+        raise SettingError(str(error)) from error
+    name = values.get("STACK_NAME", "").strip()
     return Settings(
-        api_key=value("API_KEY"),
-        tracing=_boolean("TRACING", value("TRACING")),
-        stack_name=_stack_name("STACK_NAME", value("STACK_NAME")),
-        auth=cast(Auth, _choice("AUTH", value("AUTH"), ("key", "iam")) or "key"),
-        strict=_boolean("STRICT", value("STRICT")),
-        target=cast(Literal["local", "aws"] | None, _choice("ESCTL_TARGET", value("ESCTL_TARGET"), ("local", "aws"))),
+        api_key=values.get("API_KEY", "").strip() or None,
+        tracing=stack.tracing,
+        stack_name=checked_stack_name(name, "STACK_NAME") if name else None,
+        auth=stack.auth,
+        strict=stack.strict,
+        target=cast(Literal["local", "aws"] | None, target),
     )
 
 
@@ -137,25 +138,6 @@ def checked_stack_name(name: str, source: str = "--stack-name") -> str:
             "A stack name is letters, digits and hyphens, starts with a letter, and has at most 128 characters.",
         )
     return name
-
-
-def _stack_name(source: str, name: str | None) -> str | None:
-    return None if name is None else checked_stack_name(name, source)
-
-
-def _boolean(name: str, text: str | None) -> bool:
-    lowered = (text or "false").lower()
-    if lowered in _TRUE:
-        return True
-    if lowered in _FALSE:
-        return False
-    raise SettingError(f"{name} can't be used: {text!r} is not a boolean", f"Set {name} to true, 1, false or 0.")
-
-
-def _choice(name: str, text: str | None, allowed: tuple[str, ...]) -> str | None:
-    if text is None or text.lower() in allowed:
-        return None if text is None else text.lower()
-    raise SettingError(f"{name} can't be used: {text!r} is unknown", f"Set {name} to {' or '.join(allowed)}.")
 
 
 def shared_key_file(environment: Environment) -> Path | None:

@@ -10,8 +10,8 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 from urllib.parse import quote, urlsplit
 
-from cli.config.settings import DEFAULT_STACK_NAME
 from cli.errors import CliError, NotRunningError, UnreachableError
+from stack.settings import DEFAULT_STACK_NAME
 
 Kind = Literal["local", "aws"]
 
@@ -45,6 +45,10 @@ class Target(ABC):
         Seconds between two polls of an operation.
     has_metrics
         Whether CloudWatch has metrics of the stack.
+    keeps_key
+        Whether the stack's API key is kept in the state directory.
+    needs_approval
+        Whether new permissions and the removal of a failed stack need approval; the local target is the user's own.
     uses_proxy
         Whether calls follow the proxy settings of the environment.
     connect_retries_max
@@ -57,6 +61,8 @@ class Target(ABC):
     is_local: ClassVar[bool] = False
     poll_s: ClassVar[float]
     has_metrics: ClassVar[bool]
+    keeps_key: ClassVar[bool]
+    needs_approval: ClassVar[bool]
     uses_proxy: ClassVar[bool]
     connect_retries_max: ClassVar[int | None]
     client_settings: ClassVar[Mapping[str, Any]]
@@ -161,6 +167,8 @@ class LocalTarget(Target):
     is_local = True
     poll_s = 0.1
     has_metrics = False
+    keeps_key = True
+    needs_approval = False
     uses_proxy = False
     connect_retries_max = 0  # nothing listens at the port: the emulator is stopped, and waiting does not start it
     client_settings = MappingProxyType(
@@ -238,6 +246,8 @@ class AwsTarget(Target):
     kind = "aws"
     poll_s = 2.0  # polling CloudFormation more often is throttled, especially while two stacks deploy at once
     has_metrics = True
+    keeps_key = False
+    needs_approval = True
     uses_proxy = True
     connect_retries_max = None
     client_settings = MappingProxyType({"retries": {"total_max_attempts": 4, "mode": "standard"}})
