@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -140,18 +142,16 @@ class Clients:
             return _aws_session(self.target) if own is None else _isolated_session(own, self.target.region)
 
 
-class errors:  # noqa: N801 - used as ``with errors():``
+@contextmanager
+def errors() -> Iterator[None]:
     """Turn what boto3 raises in the block into a `CliError`."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if error is None or isinstance(error, CliError):
-            return
-        translated = translate(error)
-        if translated is not None:
-            raise translated from error
+    try:
+        yield
+    except Exception as error:
+        translated = None if isinstance(error, CliError) else translate(error)
+        if translated is None:
+            raise
+        raise translated from error
 
 
 def translate(error: BaseException) -> CliError | None:
