@@ -110,7 +110,7 @@ class EsStack(Stack):
         return function
 
     def _mend(self) -> EsFunction:
-        spec = FunctionSpec(Function.MEND, "mend", "mend", "Resumes halted streams and skips events")
+        spec = FunctionSpec(Function.MEND, "recover", "mend", "Resumes halted streams and skips events")
         environment = {
             "EVENTS_TABLE": self.store.events.table_name,
             "PROJECTIONS": described(self.projections),

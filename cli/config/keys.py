@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from pathlib import Path
 
 from cli.config.settings import Settings, is_api_key
 from cli.config.state import State
@@ -50,6 +51,11 @@ def kept_key(target: Target, state: State) -> str | None:
     key = text.strip()
     # A file without a final newline was truncated, however long the rest is.
     return key if text.endswith("\n") and is_api_key(key) else None
+
+
+def local_access_key_path(state: State) -> Path:
+    """Return the file that holds the local target's access key id."""
+    return state.path(_FOLDER, _ACCESS_KEY)
 
 
 def local_access_key(state: State) -> str | None:

@@ -10,6 +10,7 @@ from cli.config.selection import Choice, Targets
 from cli.config.settings import Settings, load
 from cli.config.state import State
 from cli.config.targets import AwsTarget, LocalTarget, Target
+from cli.errors import EmulatorError
 from cli.terminal.environment import Environment
 from cli.terminal.output import Output
 
@@ -110,9 +111,22 @@ class Session:
         self.output.message(f"{doing} on {target.label}")
 
     def on_emulator(self, target: Target) -> Target:
-        """Return the local target at the emulator's present or last address, with its access key while it is running."""
-        from cli.config.keys import local_access_key
+        """Return the local target with the emulator's present or last address, and its access key while it runs.
+
+        Raises
+        ------
+        EmulatorError
+            The emulator runs, but the file with its access key is missing or damaged.
+        """
+        from cli.config.keys import local_access_key, local_access_key_path
         from cli.emulator.process import is_alive, last_endpoint
 
-        access_key = local_access_key(self.state) if is_alive(self.state) else None
+        access_key = None
+        if is_alive(self.state):
+            access_key = local_access_key(self.state)
+            if access_key is None:
+                raise EmulatorError(
+                    f"the local target's access key is missing or damaged: {local_access_key_path(self.state)}",
+                    "Restart it with a new one; its data is kept:  esctl local start",
+                )
         return target.with_endpoint(last_endpoint(self.state), access_key)

@@ -100,7 +100,7 @@ def test_every_file_is_looked_at(deployed: Machine) -> None:
 SERVICES = ("emulator/data/services/",)
 CONTENTS = ("emulator/data/services/lambda-blobs/", "emulator/data/s3/", "emulator/data/services/cognito-")
 SUPERVISION = ("emulator/process.json", "emulator/emulator.log", "emulator/alive.lock", "emulator/start.lock")
-REMEMBERED = ("current.json", "targets/", "keys/", "deployments/")
+REMEMBERED = ("current.json", "targets/", "keys/", "deployments/", "kept/", "locks/")
 
 
 def found(machine: Machine, *kinds: str) -> list[Path]:
@@ -207,6 +207,11 @@ def test_what_is_remembered_one_by_one(running: Machine, damage: str) -> None:
         whole = path.read_bytes()
         DAMAGES[damage](path)
 
+        if path.name == "local-access-key" and damage in REBUILT:
+            refused = running("list")
+            assert (refused.exit_code, str(path) in refused.stderr) == (1, True)
+            assert "esctl local start" in refused.stderr
+            running("local", "start").ok()
         result = running("list", "-o", "json")
 
         assert result.exit_code == 0 or (damage in NAMED and str(path) in result.stderr), (path, result)
@@ -219,6 +224,7 @@ def test_what_is_remembered_one_by_one(running: Machine, damage: str) -> None:
 def test_all_that_is_remembered_at_once(running: Machine, damage: str) -> None:
     for path in found(running, *REMEMBERED):
         DAMAGES[damage](path)
+    running("local", "start").ok()
     commands: list[Callable[[], object]] = [
         lambda: running("status").ok(),
         lambda: running("deploy", "--local", "--yes").ok(),

@@ -26,7 +26,7 @@ VOLATILE = [
     (re.compile(r"\b[0-9]+(\.[0-9]+)? ?(ms|s|MB|kB)\b"), "AMOUNT"),
     (re.compile(r"\besctl-[A-Za-z]+-[0-9A-F]{8,}|\b[A-Za-z]+Queue-[0-9a-f]{12}"), "NAME"),
     (re.compile(r"(?m)^(ApiId|ApiKeyId|pid|log|data)( +).*$"), r"\1 VALUE"),
-    (re.compile(r"\d+ events? a second"), "RATE"),
+    (re.compile(r"\d+ events? per second"), "RATE"),
     (
         re.compile(r"(?m)^(AddEvent|Browse|List\w+|Projector\w+|Publisher|Reconciler|ReplayWorker|TriggerReplay) .*$"),
         r"\1",

@@ -278,14 +278,14 @@ def built_by_another_fold(stack: Stack) -> None:
 @pytest.mark.timeout(240)
 def test_deploy_notices_another_fold_and_replays_when_asked_to(stack: Stack) -> None:
     given_items(stack, 1)
-    assert "fold of test-items" not in stack.esctl("deploy", "--local", "--yes").ok().stderr
+    assert "code of test-items" not in stack.esctl("deploy", "--local", "--yes").ok().stderr
     built_by_another_fold(stack)
 
     noticed = stack.esctl("deploy", "--local", "--yes").ok()
     replayed = stack.esctl("deploy", "--local", "--yes", "--replay").ok()
     after = stack.esctl("deploy", "--local", "--yes").ok()
 
-    assert "the fold of test-items has changed" in noticed.stderr
+    assert "the code of test-items has changed" in noticed.stderr
     assert "esctl replay" in noticed.stderr
     assert "replayed test-items" in replayed.stderr
-    assert "fold of test-items" not in after.stderr
+    assert "code of test-items" not in after.stderr

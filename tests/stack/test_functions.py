@@ -11,7 +11,7 @@ FUNCTIONS = {
     "ListTestItems": ("list_items", "list-test-items"),
     "TriggerReplay": ("trigger_replay", "trigger-replay"),
     "Browse": ("browse", "browse"),
-    "Mend": ("mend", "mend"),
+    "Mend": ("recover", "mend"),
     "Publisher": ("publisher", "publisher"),
     "ProjectorTestItems": ("projector", "projector-test-items"),
     "ReplayWorker": ("replay_worker", "replay-worker"),
