@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli.config.keys import local_access_key, made_local_access_key
+from cli.config.keys import ensure_local_access_key, local_access_key
+from cli.config.selection import Targets
 from cli.config.state import State
-from cli.config.targets import LOCAL_ACCOUNT, LOCAL_REGION, Targets
+from cli.config.targets import LOCAL_ACCOUNT, LOCAL_REGION
 from cli.emulator import process
 from cli.emulator.process import ProcessRecord, Unsaved
 from cli.errors import CliError, EmulatorError
@@ -166,7 +167,7 @@ class Emulator:
 
 def emulator_variables(state: State, variables: Mapping[str, str]) -> dict[str, str]:
     """Return the whole environment of the emulator, which its functions see too; call it with the start lock held."""
-    access_key = made_local_access_key(state)
+    access_key = ensure_local_access_key(state)
     kept = {name: variables[name] for name in _PASSED_ON if name in variables}
     return kept | {
         "TMPDIR": str(process.temporary_folder(state)),
@@ -205,10 +206,9 @@ def catch_up(state: State, endpoint_url: str) -> None:
     from cli.client.aws import Clients
 
     access_key = local_access_key(state)
-    for target in Targets(state).all():
-        if target.is_local:
-            with contextlib.suppress(CliError):
-                _reconcile(Clients(target.with_endpoint(endpoint_url, access_key)), target.stack_name)
+    for target in Targets(state).local():
+        with contextlib.suppress(CliError):
+            _reconcile(Clients(target.with_endpoint(endpoint_url, access_key)), target.stack_name)
 
 
 def _reconcile(clients: Clients, stack_name: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from handlers.api import appending
 from handlers.functions import projector, reconciler, replay_worker
-from stack import dashboard
+from stack import dashboard, observability
 from stack.function import namespace
 
 OWN = namespace()

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from cli.config.targets import LOCAL_ACCOUNT, Target
+from cli.config.targets import LOCAL_ACCOUNT, LocalTarget
 from cli.emulator import Emulator
 from cli.emulator.process import find, is_alive
 from cli.errors import ExitCode
@@ -295,7 +295,7 @@ def test_port_asked_for_that_is_taken_is_an_error(machine: Esctl) -> None:
 def test_reset_empties_it_at_the_same_address(machine: Esctl) -> None:
     before = started(machine)
     given_table(machine)
-    machine.knows(Target("local", "esctl", "us-east-1", account=LOCAL_ACCOUNT))
+    machine.knows(LocalTarget("esctl", "us-east-1"))
 
     result = machine("local", "reset", "--yes", "-o", "json")
 
@@ -346,7 +346,7 @@ def given_stack_with_reconciler(esctl: Esctl) -> str:
     stacks.create_stack(StackName="esctl", TemplateBody=json.dumps(template), Capabilities=["CAPABILITY_IAM"])
     stacks.get_waiter("stack_create_complete").wait(StackName="esctl", WaiterConfig={"Delay": 1})
     outputs = {each["OutputKey"]: each["OutputValue"] for each in stacks.describe_stacks()["Stacks"][0]["Outputs"]}
-    esctl.knows(Target("local", "esctl", "us-east-1", account=LOCAL_ACCOUNT, outputs=outputs))
+    esctl.knows(LocalTarget("esctl", "us-east-1", outputs=outputs))
     return str(outputs["Queue"])
 
 
