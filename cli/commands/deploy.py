@@ -1,4 +1,4 @@
-"""`esctl deploy`, `esctl diff` and `esctl destroy`."""
+"""`esctl deploy`, `esctl diff` and `esctl destroy`: manage the stack."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cli.commands import Yes
 from cli.config.targets import Target, for_deployment
 from cli.deploy import run
 from cli.deploy.assembly import Assemblies
@@ -24,8 +25,6 @@ from stack.app import SynthesisError, synthesize
 from stack.asset import source_fingerprint
 from stack.settings import StackSettings
 
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Approve everything that would be asked.")]
-
 
 @command()
 def deploy(
@@ -35,14 +34,14 @@ def deploy(
     replay: Annotated[
         bool,
         typer.Option(
-            "--replay", help="Replay projections whose fold changed; otherwise prompts. --yes does not cover it."
+            "--replay", help="Replay projections whose code changed; otherwise prompts. --yes does not cover it."
         ),
     ] = False,
 ) -> None:
     """Deploy the stack: to AWS, or with --local to this machine.
 
-    Shows what changes, asks before granting permissions or deleting data, and follows the deployment to its end. Run it
-    again after Ctrl-C to continue watching.
+    Shows what changes, prompts before granting permissions or deleting data, and follows the deployment to its end.
+    After Ctrl-C, run it again to continue watching.
     """
     if dry_run:
         _show_diff(session, for_deployment(session.choice, session.settings))
@@ -68,10 +67,10 @@ def destroy(
     session: Session,
     yes: Yes = False,
     delete_events: Annotated[
-        bool, typer.Option("--delete-events", help="Delete the Events table too, which is kept otherwise.")
+        bool, typer.Option("--delete-events", help="Also delete the Events table, which is kept by default.")
     ] = False,
 ) -> None:
-    """Remove the stack. The Events table is kept unless you say --delete-events."""
+    """Remove the stack. The Events table is kept unless --delete-events is given."""
     job = _job(session, _known_target(session, changes=True), yes=yes, creates=False)
     _announce(session, "Destroying", job.target)
     with job.exclusive():
@@ -80,12 +79,9 @@ def destroy(
 
 
 def _known_target(session: Session, *, changes: bool) -> Target:
-    """Return the target that the flags, the settings or the last deployment name.
+    """Return the target selected by the flags, the settings or the last deployment.
 
-    Parameters
-    ----------
-    changes
-        The command changes it: then only flags, settings or an earlier deployment select AWS.
+    If the command `changes` the target, AWS is never the default: ambient credentials do not select it.
     """
     try:
         return session.targets.resolve(session.choice, session.settings)
@@ -97,14 +93,14 @@ def _known_target(session: Session, *, changes: bool) -> Target:
 
 
 def _announce(session: Session, doing: str, target: Target) -> None:
-    """Say where something is about to happen, before it does."""
+    """Name the stack, account and region before anything changes."""
     where = f"in account {target.account}, region {target.region}"
     place = f"on the local target ({target.endpoint_url})" if target.is_local else where
     session.output.message(f"{doing} stack {target.stack_name} {place}")
 
 
 def _job(session: Session, target: Target, *, yes: bool, creates: bool) -> run.Job:
-    """Compose what deploying needs; the emulator is started where it isn't running."""
+    """Compose what a deployment needs; start the emulator if it is not running."""
     if target.is_local:
         if not session.emulator.status().running:
             with session.output.progress("starting the emulator"):
@@ -129,7 +125,7 @@ def _synthesize(settings: StackSettings, outdir: Path, validate: bool) -> None:
     try:
         synthesize(settings, outdir, validate=validate)
     except SynthesisError as error:
-        raise DeploymentError("the stack can't be synthesized", faults=error.findings) from error
+        raise DeploymentError("can't synthesize the stack", faults=error.findings) from error
 
 
 def _show_diff(session: Session, target: Target) -> None:
@@ -141,7 +137,7 @@ def _show_diff(session: Session, target: Target) -> None:
     elif plan.action == "unchanged":
         session.output.success("nothing to change")
     else:
-        session.output.hint(f"To deploy it:  {esctl('deploy', job.target)}")
+        session.output.hint(f"Deploy it:  {esctl('deploy', job.target)}")
 
 
 def _show_deployed(session: Session, plan: Plan, stack: Stack, seconds: float) -> None:
@@ -169,7 +165,7 @@ def _show_destroyed(session: Session, target: Target, result: Destroyed) -> None
     for table in result.deleted_tables:
         output.message(f"deleted table {table}")
     for kind, name in result.left:
-        output.message(f"left behind: {kind} {name}")
+        output.message(f"kept: {kind} {name}")
     if any(kind == "AWS::DynamoDB::Table" for kind, _ in result.left):
         output.hint(f"Delete the kept events:  {esctl('destroy --delete-events', target)}")
 
