@@ -81,7 +81,7 @@ def destroy(
 def _known_target(session: Session, *, changes: bool) -> Target:
     """Return the target selected by the flags, the settings or the last deployment.
 
-    If the command `changes` the target, AWS is never the default: ambient credentials do not select it.
+    A command that `changes` the target uses AWS only if flags, settings or an earlier deployment select it.
     """
     try:
         return session.targets.resolve(session.choice, session.settings)

@@ -90,7 +90,7 @@ def skip(
 ) -> None:
     """Skip the event at which a stream is halted. The event stays in the store, and the skip is recorded.
 
-    The read model never gets that event's changes: a replay skips it too if its handler still raises.
+    The read model then lacks that event's changes. A replay skips the event too if its handler still raises.
     """
     session.announce(f"Skipping event {event_id} of stream {visible(stream_id)} in {name}")
     if not session.output.confirm(

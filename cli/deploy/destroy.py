@@ -1,4 +1,4 @@
-"""Destroy a stack: have it approved by name, delete it, and keep its events unless told otherwise."""
+"""Destroy a stack: prompt for its name, delete it, and keep its events unless requested otherwise."""
 
 from __future__ import annotations
 
@@ -15,15 +15,7 @@ _DELETABLE = frozenset({"DELETE_IN_PROGRESS", "CREATE_IN_PROGRESS"})
 
 @dataclass(frozen=True, slots=True)
 class Destroyed:
-    """What was deleted beside the stack, and what was not.
-
-    Attributes
-    ----------
-    deleted_tables
-        Retained tables that were deleted on request.
-    left
-        What is left behind: resource type and name.
-    """
+    """The retained tables that were deleted on request, and the resources (type, name) that are left."""
 
     deleted_tables: tuple[str, ...] = ()
     left: tuple[tuple[str, str], ...] = ()
@@ -35,13 +27,13 @@ def destroy(job: Job, *, delete_events: bool) -> Destroyed:
     Raises
     ------
     CliError
-        There is no such stack, its name was not typed, or the deletion failed: with its first cause.
+        There is no such stack, its name was not confirmed, or the deletion failed.
     """
     stack, tables = job.stack(), kept_tables(job)
     if stack is None:
         return _destroy_tables(job, tables, delete_events=delete_events)
     # CloudFormation can delete a stack that is being created, but not one that is being updated. The emulator can
-    # delete both, and has to: one that was killed during an operation never ends it.
+    # delete both, and must: if it was killed during an operation, that operation never ends.
     if stack.in_progress and stack.status not in _DELETABLE and not job.target.is_local:
         raise DeploymentError(
             f"can't destroy {job.target.label} yet: it is {stack.status}",
@@ -51,7 +43,7 @@ def destroy(job: Job, *, delete_events: bool) -> Destroyed:
     resources = job.cloudformation.resources(stack.id)
     own = [table for name, table in resources.items() if name in retained and table]
     _approve(job, own, delete_events=delete_events)
-    # Before the deletion: after an interruption, a second call still knows the tables.
+    # Before the deletion, so that the next run after an interruption knows the tables.
     tables = list(dict.fromkeys([*tables, *own]))
     remember_kept(job, tables)
     outcome = delete_stack(job, stack, f"Deleting {stack.name}")
@@ -62,14 +54,14 @@ def destroy(job: Job, *, delete_events: bool) -> Destroyed:
 
 
 def _destroy_tables(job: Job, tables: list[str], *, delete_events: bool) -> Destroyed:
-    """Delete what a stack left behind that is gone already."""
+    """Delete the tables that an already deleted stack left behind."""
     Targets(job.state).forget(job.target)
     if not tables:
         raise NotDeployedError(f"{job.target.label} is not deployed: there is nothing to destroy")
     if not delete_events:
         raise NotDeployedError(
-            f"{job.target.label} is not deployed, but its events are still kept in {', '.join(tables)}",
-            f"Delete them too:  {esctl('destroy --delete-events', job.target)}",
+            f"{job.target.label} is not deployed, but its events are kept in {', '.join(tables)}",
+            f"Delete them:  {esctl('destroy --delete-events', job.target)}",
         )
     _approve(job, tables, delete_events=True)
     return Destroyed(_delete(job, tables))
@@ -81,7 +73,7 @@ def _approve(job: Job, tables: Sequence[str], *, delete_events: bool) -> None:
     if job.yes:
         return
     name = job.target.stack_name
-    typed = job.output.ask(f"Type the stack's name ({name}) to destroy it", hint="Add --yes to approve it.")
+    typed = job.output.ask(f"Type the stack's name ({name}) to destroy it", hint="Add --yes to skip this prompt.")
     if typed != name:
         raise UsageError(f"nothing was changed: {typed!r} is not the stack's name", f"Type {name}, or add --yes.")
 

@@ -61,7 +61,7 @@ def test_events_are_deleted_on_request(world: World) -> None:
 
 def test_kept_events_can_be_deleted_later(world: World) -> None:
     destroy(world.job(yes=True), delete_events=False)
-    with pytest.raises(NotDeployedError, match="still kept in shop-Events-1"):
+    with pytest.raises(NotDeployedError, match="kept in shop-Events-1"):
         destroy(world.job(yes=True), delete_events=False)
     assert destroy(world.job(yes=True), delete_events=True).deleted_tables == ("shop-Events-1",)
     with pytest.raises(NotDeployedError, match="nothing to destroy"):
@@ -114,7 +114,7 @@ def test_interrupted_it_goes_on_and_a_second_call_ends_it(world: World) -> None:
 
 def test_a_stack_that_is_not_ours_is_left_alone(world: World) -> None:
     world.cloudformation.found = stack(tags={}, outputs={})
-    with pytest.raises(DeploymentError, match="not made by esctl"):
+    with pytest.raises(DeploymentError, match="not created by esctl"):
         destroy(world.job(yes=True), delete_events=False)
 
 

@@ -394,7 +394,7 @@ class TestStuckStates:
         world.answer = "y"
         assert deploy(world.job())[0].action == "create"
         assert world.asked == 1
-        assert "Delete it and create it again?" in world.said
+        assert "Delete and recreate it?" in world.said
         assert "left behind by the failed creation: AWS::DynamoDB::Table Events-1" in world.said
         assert world.cloudformation.requests[0].creating
 
@@ -429,7 +429,7 @@ class TestStuckStates:
 
     def test_a_stack_that_is_not_ours_is_left_alone(self, world: World) -> None:
         world.cloudformation.found = stack(tags={}, outputs={"BucketName": "x"})
-        with pytest.raises(DeploymentError, match="not made by esctl"):
+        with pytest.raises(DeploymentError, match="not created by esctl"):
             deploy(world.job(yes=True))
 
     def test_a_stack_of_cdk_deploy_is_ours(self, world: World) -> None:
@@ -456,7 +456,7 @@ class TestFailing:
         assert caught.value.message == "the deployment failed at Events (AWS::DynamoDB::Table): Too many indexes"
         assert caught.value.faults == (
             "the stack is now UPDATE_ROLLBACK_COMPLETE",
-            "cancelled because of it: 1 more",
+            "1 more cancelled as a consequence",
         )
         assert caught.value.hint.startswith("The stack is as it was before.")
         assert "esctl deploy" in caught.value.hint
@@ -475,7 +475,7 @@ class TestFailing:
         world.cloudformation.steps = [("ROLLBACK_COMPLETE", [event("Role", "CREATE_FAILED", "no")])]
         with pytest.raises(DeploymentError, match="failed at Role") as caught:
             deploy(world.job(yes=True))
-        assert "next deployment removes what is left" in caught.value.hint
+        assert "next deployment removes its remains" in caught.value.hint
         assert Targets(world.job().state).current() is None
 
 
