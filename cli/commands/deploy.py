@@ -47,11 +47,11 @@ def deploy(
         _show_diff(session, for_deployment(session.choice, session.settings))
         return
     began = session.environment.monotonic()
-    job = _job(session, for_deployment(session.choice, session.settings), yes=yes, creates=True)
-    _announce(session, "Deploying", job.target)
-    with job.exclusive():
-        plan, stack = run.deploy(job)
-        service = session.service_for(job.target.with_outputs(stack.outputs))
+    ctx = _context(session, for_deployment(session.choice, session.settings), yes=yes, creates=True)
+    _announce(session, "Deploying", ctx.target)
+    with ctx.exclusive():
+        plan, stack = run.deploy(ctx)
+        service = session.service_for(ctx.target.with_outputs(stack.outputs))
         offer_replays(service, session.environment, session.output, registry().values(), replay=replay, ask=not yes)
     _show_deployed(session, plan, stack, session.environment.monotonic() - began)
 
@@ -71,11 +71,11 @@ def destroy(
     ] = False,
 ) -> None:
     """Remove the stack. The Events table is kept unless --delete-events is given."""
-    job = _job(session, _known_target(session, changes=True), yes=yes, creates=False)
-    _announce(session, "Destroying", job.target)
-    with job.exclusive():
-        result = destroy_stack(job, delete_events=delete_events)
-    _show_destroyed(session, job.target, result)
+    ctx = _context(session, _known_target(session, changes=True), yes=yes, creates=False)
+    _announce(session, "Destroying", ctx.target)
+    with ctx.exclusive():
+        result = destroy_stack(ctx, delete_events=delete_events)
+    _show_destroyed(session, ctx.target, result)
 
 
 def _known_target(session: Session, *, changes: bool) -> Target:
@@ -99,7 +99,7 @@ def _announce(session: Session, doing: str, target: Target) -> None:
     session.output.message(f"{doing} stack {target.stack_name} {place}")
 
 
-def _job(session: Session, target: Target, *, yes: bool, creates: bool) -> run.Job:
+def _context(session: Session, target: Target, *, yes: bool, creates: bool) -> run.DeployContext:
     """Compose what a deployment needs; start the emulator if it is not running."""
     if target.is_local:
         if not session.emulator.status().running:
@@ -108,7 +108,7 @@ def _job(session: Session, target: Target, *, yes: bool, creates: bool) -> run.J
         target = session.on_emulator(target)
     target = located(target, session.settings, session.clients_for, creates=creates)
     clients = session.clients_for(target)
-    return run.Job(
+    return run.DeployContext(
         target=target,
         settings=session.settings,
         state=session.state,
@@ -129,15 +129,15 @@ def _synthesize(settings: StackSettings, outdir: Path, validate: bool) -> None:
 
 
 def _show_diff(session: Session, target: Target) -> None:
-    job = _job(session, target, yes=False, creates=False)
-    _announce(session, "Comparing", job.target)
-    plan = run.diff(job)
+    ctx = _context(session, target, yes=False, creates=False)
+    _announce(session, "Comparing", ctx.target)
+    plan = run.diff(ctx)
     if not session.output.is_text:
         session.output.json(_document(plan, plan.action, plan.stack))
     elif plan.action == "unchanged":
         session.output.success("nothing to change")
     else:
-        session.output.hint(f"Deploy it:  {esctl('deploy', job.target)}")
+        session.output.hint(f"Deploy it:  {esctl('deploy', ctx.target)}")
 
 
 def _show_deployed(session: Session, plan: Plan, stack: Stack, seconds: float) -> None:

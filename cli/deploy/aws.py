@@ -256,9 +256,7 @@ def located(target: Target, settings: Settings, clients_for: Callable[[Target], 
         raise faults[0]
     if faults:
         lines = [f"{fault.message}. {fault.hint}" if fault.hint else fault.message for fault in faults]
-        raise CliError(
-            f"not ready to run: {len(faults)} problems", exit_code=faults[0].exit_code, faults=lines
-        )
+        raise CliError(f"not ready to run: {len(faults)} problems", exit_code=faults[0].exit_code, faults=lines)
     return replace(target, account=account)
 
 

@@ -129,6 +129,6 @@ def test_a_stack_that_vanishes_is_said(world: World) -> None:
 def followed(world: World, target: Target = AWS) -> tuple[list[StackEvent], OperationResult]:
     """Follow the world's stack; return what was shown, and how it ended."""
     shown: list[StackEvent] = []
-    environment = world.job().output.environment
+    environment = world.context().output.environment
     describe = lambda: world.cloudformation.stack(STACK_ID)  # noqa: E731
     return shown, follow(reader_of(world.cloudformation), describe, shown.append, environment, target)
