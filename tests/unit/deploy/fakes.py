@@ -16,7 +16,7 @@ from cli.deploy.assembly import Assemblies, Template
 from cli.deploy.aws import Assets, CloudFormation, Tables
 from cli.deploy.follow import StackEvent
 from cli.deploy.plan import TAGS, Action, Change, ChangeSet, Stack
-from cli.deploy.run import Job
+from cli.deploy.run import DeployContext
 from cli.errors import AccessError
 from cli.terminal.environment import Environment
 from cli.terminal.output import Output
@@ -208,7 +208,7 @@ class FakeTables(Tables):
 
 @dataclass
 class World:
-    """Everything that a job is made of, with a clock that only sleeping moves.
+    """Everything that a context is made of, with a clock that only sleeping moves.
 
     Attributes
     ----------
@@ -239,7 +239,9 @@ class World:
         """How many questions were answered."""
         return self.said.count("[y/N]: ") + self.said.count("to destroy it: ")
 
-    def job(self, target: Target = AWS, *, api_key: str | None = KEY, yes: bool = False, **settings: Any) -> Job:
+    def context(
+        self, target: Target = AWS, *, api_key: str | None = KEY, yes: bool = False, **settings: Any
+    ) -> DeployContext:
         state = State(self.folder)
         environment = Environment(
             stdin=io.StringIO("" if self.answer is None else f"{self.answer}\n" * 9),
@@ -253,7 +255,7 @@ class World:
             sleep=self._sleep,
             monotonic=lambda: self.now,
         )
-        return Job(
+        return DeployContext(
             target=target,
             settings=Settings(api_key=api_key, **settings),
             state=state,
