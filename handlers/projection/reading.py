@@ -9,7 +9,7 @@ from typing import Any
 from handlers.core.errors import GoneError
 from handlers.core.events import StreamId
 from handlers.projection.port import ReadModel
-from handlers.projection.state import Chunk, StreamState
+from handlers.projection.state import ROLLBACK, Chunk, StreamState
 
 # A commit takes milliseconds; only a stream with continuous writes needs more than two tries.
 MAX_TRIES = 5
@@ -99,6 +99,6 @@ def _position(state: StreamState, generation: int) -> _Position | None:
     if state.previous and generation == state.previous.generation:
         return _Position(state.previous.checkpoint, complete=True)
     replay = state.replay
-    if replay and replay.kind == "rollback" and generation == replay.generation:
+    if replay and replay.kind == ROLLBACK and generation == replay.generation:
         return _Position(replay.checkpoint, replay.chunk is None, chunk=replay.chunk)
     return None

@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 
 Document = dict[str, Any]
 
+REPLAY, ROLLBACK = "replay", "rollback"
+"""Kinds of a `Replay`: building a new generation, or returning to the previous one."""
+
+DONE, FAILED = "done", "failed"
+"""States of a `LastReplay`."""
+
 _R = TypeVar("_R", bound="DataclassInstance")
 
 

@@ -12,6 +12,10 @@ from typing import Any
 
 from handlers.core.events import NO_EVENTS, StreamId
 from handlers.projection.state import (
+    DONE,
+    FAILED,
+    REPLAY,
+    ROLLBACK,
     Chunk,
     Halted,
     LastReplay,
@@ -142,7 +146,7 @@ def begin_replay(state: StreamState, replay_id: str, fingerprint: str, at: str) 
     """Start building the next generation from event 0, and abandon the previous one (steps 1 and 5)."""
     generation = state.next_generation
     fields: dict[str, Any] = {
-        "replay": Replay(replay_id, generation, NO_EVENTS, "replay", at, fingerprint),
+        "replay": Replay(replay_id, generation, NO_EVENTS, REPLAY, at, fingerprint),
         "next_generation": generation + 1,
         "previous": None,
     }
@@ -154,7 +158,7 @@ def begin_replay(state: StreamState, replay_id: str, fingerprint: str, at: str) 
 def begin_rollback(state: StreamState, replay_id: str, at: str) -> StateChange:
     """Return to the previous generation and continue from its checkpoint (step 4)."""
     kept = _kept(state)
-    replay = Replay(replay_id, kept.generation, kept.checkpoint, "rollback", at, kept.fingerprint)
+    replay = Replay(replay_id, kept.generation, kept.checkpoint, ROLLBACK, at, kept.fingerprint)
     return _change(state, _idle(state), replay=replay, previous=None)
 
 
@@ -175,7 +179,7 @@ def restart_replay(state: StreamState, fingerprint: str, at: str) -> StateChange
     return _change(
         state,
         {**_replaying(state), **_as_read(state, "nextGeneration", "sweep")},
-        replay=Replay(replay.replay_id, generation, NO_EVENTS, "replay", at, fingerprint),
+        replay=Replay(replay.replay_id, generation, NO_EVENTS, REPLAY, at, fingerprint),
         next_generation=generation + 1,
         sweep=_with(state.sweep, replay.generation),
     )
@@ -210,7 +214,7 @@ def switch(state: StreamState, at: str) -> StateChange:
         "active_generation": replay.generation,
         "checkpoint": replay.checkpoint,
         "fingerprint": replay.fingerprint,
-        "last_replay": LastReplay(replay.replay_id, "done", replay.checkpoint, at),
+        "last_replay": LastReplay(replay.replay_id, DONE, replay.checkpoint, at),
         "replay": None,
         "halted": None,
         "rewound_from": None,
@@ -227,10 +231,10 @@ def give_up_replay(state: StreamState, event_id: int | None, error: str, at: str
     """End a replay whose handler raised (R4): its generation is swept, or kept if it was a rollback."""
     replay = _running(state)
     fields: dict[str, Any] = {
-        "last_replay": LastReplay(replay.replay_id, "failed", replay.checkpoint, at, event_id, error),
+        "last_replay": LastReplay(replay.replay_id, FAILED, replay.checkpoint, at, event_id, error),
         "replay": None,
     }
-    if replay.kind == "rollback" and replay.chunk is None:
+    if replay.kind == ROLLBACK and replay.chunk is None:
         fields["previous"] = Previous(replay.generation, replay.checkpoint, at, replay.fingerprint)
     else:
         fields["sweep"] = _with(state.sweep, replay.generation)

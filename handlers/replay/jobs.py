@@ -13,13 +13,17 @@ from typing import Protocol
 
 from handlers.core.clock import parse_rfc3339
 from handlers.core.events import NO_EVENTS, EventId
+from handlers.projection.state import DONE as DONE
+from handlers.projection.state import FAILED as FAILED
+from handlers.projection.state import REPLAY as REPLAY
+from handlers.projection.state import ROLLBACK as ROLLBACK
 from handlers.projection.state import LastReplay, StreamState
 
-RUNNING, SWITCHING, DONE, FAILED = "running", "switching", "done", "failed"
-"""States of a task and of a job (R4)."""
+RUNNING, SWITCHING = "running", "switching"
+"""States of a task and of a job besides DONE and FAILED (R4)."""
 
-REPLAY, ROLLBACK, REWIND = "replay", "rollback", "rewind"
-"""Kinds of a job: a new generation, back to the previous generation, or from the middle in place (R3)."""
+REWIND = "rewind"
+"""The kind of a job that replays from the middle in place (R3); the others are REPLAY and ROLLBACK."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,7 @@ class ReplayWorker:
 
     def _step(self, state: StreamState, replay: Replay, pages: HistoryPages, rows: RowCache) -> None:
         """Write one page, or switch at the end of history."""
-        if replay.kind == "replay" and replay.fingerprint != self._fingerprint:
+        if replay.kind == REPLAY and replay.fingerprint != self._fingerprint:
             self._read_model.commit(transitions.restart_replay(state, self._fingerprint, self._now()))
             return
         page = pages.after(replay)

@@ -123,9 +123,9 @@ class EngineContract:
     def test_events_that_no_handler_takes_move_the_checkpoint(self, bench: Bench) -> None:
         events = bench.append(added("a", stream_id=STREAM, type="OTHER"))
 
-        lots = bench.written(lambda: bench.projector().catch_up(StreamId(STREAM), carrying(*events)))
+        batches = bench.written(lambda: bench.projector().catch_up(StreamId(STREAM), carrying(*events)))
 
-        assert lots == [{}]
+        assert batches == [{}]
         assert bench.state().checkpoint == 0
 
     # -- P2: exactly once ----------------------------------------------------------------------------------------------
@@ -192,9 +192,9 @@ class EngineContract:
     def test_many_events_on_a_few_rows_are_a_few_writes(self, bench: Bench) -> None:
         bench.store.append([added(f"row-{number % 5}", number, stream_id=STREAM) for number in range(60)])
 
-        lots = bench.written(lambda: bench.projector().catch_up(StreamId(STREAM), [hint(59)]))
+        batches = bench.written(lambda: bench.projector().catch_up(StreamId(STREAM), [hint(59)]))
 
-        assert [len(lot) for lot in lots] == [5]
+        assert [len(batch) for batch in batches] == [5]
         assert bench.is_at_head()
 
     def test_many_rows_are_split_into_commits_of_ninety_nine_and_the_page_is_read_once(self, bench: Bench) -> None:
@@ -203,9 +203,9 @@ class EngineContract:
         checkpoints: list[int] = []
         bench.read_model.after("commit", *[lambda: checkpoints.append(bench.state().checkpoint)] * 2)
 
-        lots = bench.written(lambda: bench.projector().catch_up(StreamId(STREAM), [hint(119)]))
+        batches = bench.written(lambda: bench.projector().catch_up(StreamId(STREAM), [hint(119)]))
 
-        assert [len(lot) for lot in lots] == [MAX_COMMIT_ROWS, 21]
+        assert [len(batch) for batch in batches] == [MAX_COMMIT_ROWS, 21]
         assert checkpoints == [98, 119]
         assert bench.store.calls["read"] == 1
         assert bench.is_at_head()
@@ -216,9 +216,9 @@ class EngineContract:
             event = added(f"row-{number:02}", number, stream_id=STREAM, type="FILLED")
             bench.append(type(event)(event.stream_id, event.type, f'{{"itemId":"row-{number:02}","bytes":{size}}}'))
 
-        lots = bench.written(lambda: bench.projector().catch_up(StreamId(STREAM), [hint(11)]))
+        batches = bench.written(lambda: bench.projector().catch_up(StreamId(STREAM), [hint(11)]))
 
-        assert [len(lot) for lot in lots] == [MAX_COMMIT_BYTES // size, 12 - MAX_COMMIT_BYTES // size]
+        assert [len(batch) for batch in batches] == [MAX_COMMIT_BYTES // size, 12 - MAX_COMMIT_BYTES // size]
         assert bench.state().checkpoint == 11
 
     def test_a_row_that_comes_out_as_it_went_in_is_not_written(self, bench: Bench) -> None:
@@ -227,9 +227,9 @@ class EngineContract:
         projector.catch_up(StreamId(STREAM), [hint(1)])
         bench.append(added("a", stream_id=STREAM, type="KEPT"), added("b", stream_id=STREAM))
 
-        lots = bench.written(lambda: projector.catch_up(StreamId(STREAM), [hint(3)]))
+        batches = bench.written(lambda: projector.catch_up(StreamId(STREAM), [hint(3)]))
 
-        assert [set(lot) for lot in lots] == [{"b"}]
+        assert [set(batch) for batch in batches] == [{"b"}]
 
     # -- P4: few calls ---------------------------------------------------------------------------------------------------
 

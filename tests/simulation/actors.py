@@ -29,7 +29,7 @@ class Variant:
     Attributes
     ----------
     live, replay, reader
-        Wrap the read model of the projectors, of whoever asks for and does replays, and of the readers.
+        Wrap the read model of the projectors, of the requesters and workers of replays, and of the readers.
     """
 
     projector: type[Projector] = Projector
@@ -68,7 +68,7 @@ class Run:
         return self.world
 
     def check_jobs(self) -> None:
-        """Whoever asks about a replay learns that it has ended."""
+        """Polls the progress of a replay until it has ended."""
         replays = self._replays(self.world.store, self.world.read_model)
         for job in self.world.jobs.recent(100):
             state = replays.progress(job.replay_id).state

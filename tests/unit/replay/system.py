@@ -76,7 +76,7 @@ class System:
             self.store.append([NewEvent(StreamId(stream_id), "COUNTED", dumps(each)) for each in batch])
 
     def history(self, events: int, keys: int) -> None:
-        """Append events on so many keys, and bring the read model up."""
+        """Append events on so many keys and project them."""
         self.append(*({"k": f"{number * 7 % keys:04}", "v": number} for number in range(events)))
         self.project()
 
@@ -118,8 +118,8 @@ class System:
             read_ahead=read_ahead,
         )
 
-    def work(self, *, slices: bool = False) -> None:
-        """Deliver every message; with ``slices`` a worker's time is up after each step."""
+    def work(self, *, one_step: bool = False) -> None:
+        """Deliver every message; with ``one_step`` a worker's time is up after each step."""
         while self.messages:
             stream_id, replay_id = self.messages.pop(0)
             if stream_id is None:
@@ -127,9 +127,9 @@ class System:
                 while (after := self.replays().enumerate(replay_id, after)) is not None:
                     pass
             else:
-                self.worker().work(stream_id, replay_id, lambda: not slices)
+                self.worker().work(stream_id, replay_id, lambda: not one_step)
 
-    def nudge(self) -> None:
+    def trigger(self) -> None:
         """What the reconciler does, two minutes later."""
         self.clock.later(minutes=2)
         replay_id = unfinished_replay(self.state, self.clock.now())

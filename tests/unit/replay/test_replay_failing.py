@@ -61,14 +61,14 @@ def test_a_stored_event_that_is_no_json_halts_its_stream_instead_of_failing_for_
     assert system.state.checkpoint == 9
 
 
-def test_a_replay_after_the_fold_is_mended_runs_to_its_end() -> None:
+def test_a_replay_after_the_fold_is_fixed_completes() -> None:
     system = with_poison(System())
     system.replays().trigger(STREAM)
     system.work()
     system.projection = tally()
-    mended: dict[str, Any] = dict(system.projection.handlers)
+    fixed: dict[str, Any] = dict(system.projection.handlers)
 
-    system.projection._handlers["COUNTED"] = lambda row, data: mended["COUNTED"](
+    system.projection._handlers["COUNTED"] = lambda row, data: fixed["COUNTED"](
         row, {"k": data["k"], "v": data.get("v", 0)}
     )
     replay_id = system.replays().trigger(STREAM).replay_id

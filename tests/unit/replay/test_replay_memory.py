@@ -1,4 +1,4 @@
-"""What a replay holds in memory between chunks (R5)."""
+"""what a replay keeps in memory between pages (R5)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Replays from the middle, in place (R3): whoever brings the rows up, the job tells how far they are."""
+"""Replays from the middle, in place (R3): the job reports progress whether the worker or the projector catches up."""
 
 from __future__ import annotations
 
