@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from aws_lambda_powertools import Logger, Metrics
 
+    from handlers.core.dynamodb import Usage
     from handlers.core.events import StreamId
-    from handlers.core.usage import Usage
     from handlers.projection import Projection
     from handlers.projection.engine import Projector
     from handlers.projection.port import ReadModel
@@ -56,7 +56,7 @@ def client(service: str) -> Any:
 @cache
 def usage() -> Usage:
     """Return the counter of the clients' calls."""
-    from handlers.core.usage import Usage
+    from handlers.core.dynamodb import Usage
 
     return Usage()
 
@@ -105,8 +105,7 @@ def read_model(projection_name: str) -> ReadModel:
 
 def projector(projection_name: str) -> Projector:
     """Return a new projector with empty caches."""
-    from handlers.core import backoff
-    from handlers.core.clock import SystemClock
+    from handlers.core.clock import SystemClock, pause
     from handlers.projection.engine import Projector
 
     return Projector(
@@ -114,7 +113,7 @@ def projector(projection_name: str) -> Projector:
         event_store(),
         read_model(projection_name),
         SystemClock(),
-        pause=backoff.pause,
+        pause=pause,
     )
 
 
@@ -180,16 +179,16 @@ def projection(name: str) -> Projection:
 
     Raises
     ------
-    NotFound
+    NotFoundError
         No projection has that name.
     """
-    from handlers.core.errors import NotFound
+    from handlers.core.errors import NotFoundError
     from handlers.domain import registry
 
     try:
         return registry()[name]
     except KeyError:
-        raise NotFound(f"there is no projection {name!r}") from None
+        raise NotFoundError(f"there is no projection {name!r}") from None
 
 
 @cache

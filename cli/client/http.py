@@ -13,7 +13,7 @@ from urllib.parse import urlencode, urlsplit
 from cli.client.signing import Credentials, signed_headers
 from cli.config.targets import Target
 from cli.errors import AccessError, CliError, ConflictError, NotDeployedError, NotFoundError
-from handlers.core.lossless_json import NotJson, dumps, loads
+from handlers.core.lossless_json import NotJsonError, dumps, loads
 
 if TYPE_CHECKING:
     import urllib3
@@ -183,7 +183,7 @@ def _checked(response: urllib3.BaseHTTPResponse, path: str) -> Answer:
         raise error_of(response.status, text, path.partition("?")[0])
     try:
         document = loads(text) if text else None
-    except NotJson as error:
+    except NotJsonError as error:
         raise CliError(
             f"the API's answer is not JSON: {error}", "Is this the right address? See:  esctl outputs"
         ) from error
@@ -267,7 +267,7 @@ def _list_hint(path: str) -> str:
 def _problem(text: str) -> Mapping[str, Any]:
     try:
         document = loads(text)
-    except NotJson:
+    except NotJsonError:
         return {}
     return document if isinstance(document, dict) else {}
 

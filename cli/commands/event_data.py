@@ -11,7 +11,7 @@ from typing import Any
 
 from cli.errors import UsageError
 from handlers import catalogue
-from handlers.core.lossless_json import NotJson, loads
+from handlers.core.lossless_json import NotJsonError, loads
 
 SHORTHANDS = {"itemId": "--item-id", "amount": "--amount"}
 """Fields that have an option of their own."""
@@ -110,7 +110,7 @@ def number(text: str, name: str) -> int | Decimal:
     """
     try:
         value = loads(text.strip())
-    except NotJson as error:
+    except NotJsonError as error:
         raise _no_number(text, name) from error
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
         raise _no_number(text, name)
@@ -126,7 +126,7 @@ def json_value(text: str, name: str) -> Any:
     """
     try:
         return loads(text)
-    except NotJson as error:
+    except NotJsonError as error:
         hint = """Write it as in:  '{"itemId": "1", "amount": 225}'"""
         if re.match(r"\s*\{\s*[A-Za-z_]+\s*:", text):
             hint = "The shell has taken the double quotes away; put the whole in single quotes."

@@ -16,8 +16,8 @@ from handlers.api.response import Response, json_response
 from handlers.api.route import Route
 from handlers.api.routes import ADD_EVENT, ADD_EVENTS, KEY_HEADER, REPLAYED_HEADER
 from handlers.core.clock import Clock
-from handlers.core.dynamodb_limits import TRANSACTION_ITEMS
-from handlers.core.errors import VersionConflict, pointer
+from handlers.core.dynamodb import TRANSACTION_ITEMS
+from handlers.core.errors import VersionConflictError, pointer
 from handlers.core.events import Event, NewEvent
 from handlers.store import EventStore
 from handlers.store.limits import check_sizes
@@ -77,7 +77,7 @@ class EventRoutes:
     def _append(self, events: Sequence[NewEvent], key: IdempotencyKey | None) -> Appended:
         try:
             appended = self.store().append(events, key)
-        except VersionConflict:
+        except VersionConflictError:
             self.telemetry.count(AppendConflicts=1)
             raise
         stored = 0 if appended.replayed else len(appended.events)

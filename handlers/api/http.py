@@ -16,7 +16,7 @@ import fastjsonschema  # noqa: F401
 from handlers.api.request import Request, read_request, request_id
 from handlers.api.response import Response, problem
 from handlers.api.route import Route
-from handlers.core.errors import EsError, NotFound
+from handlers.core.errors import EsError, NotFoundError
 
 Answer = Callable[[Request], Response]
 
@@ -88,7 +88,7 @@ def serve(function: str, *resources: Resource, telemetry: Telemetry) -> Handler:
 def _respond(routes: Mapping[str, tuple[Route, Answer]], key: str, event: dict[str, Any], log: Any) -> Response:
     try:
         if key not in routes:
-            raise NotFound(f"there is no route {key}")
+            raise NotFoundError(f"there is no route {key}")
         route, answer = routes[key]
         return answer(read_request(route, event))
     except EsError as error:

@@ -11,7 +11,7 @@ from handlers import catalogue
 from handlers.api.schemas import IMPORTED_EVENT, NEW_EVENT
 from handlers.core import lossless_json
 from handlers.core.clock import parse_rfc3339, rfc3339
-from handlers.core.dynamodb_limits import NESTING_LEVELS
+from handlers.core.dynamodb import NESTING_LEVELS
 from handlers.core.errors import Fault
 from handlers.core.events import NewEvent, StreamId
 from handlers.core.validation import Validator

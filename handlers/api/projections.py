@@ -14,7 +14,7 @@ from handlers.api.route import ProjectionState
 from handlers.api.routes import LIST_PROJECTIONS, list_rows
 from handlers.api.schemas import stream_id_faults
 from handlers.core import lossless_json
-from handlers.core.errors import NotFound
+from handlers.core.errors import NotFoundError
 from handlers.core.events import StreamId
 from handlers.projection import Projection, rows
 from handlers.projection.port import ReadModel
@@ -133,7 +133,7 @@ class RowRoutes:
         stream_id = StreamId(token[1]) if token else _stream(projection, request)
         request.check()
         if not projection.follows(stream_id):
-            raise NotFound(f"the projection {projection.name} does not follow stream {stream_id!r}")
+            raise NotFoundError(f"the projection {projection.name} does not follow stream {stream_id!r}")
         page = read_page(
             self.read_model(projection.name),
             stream_id,
@@ -155,7 +155,7 @@ def _is_position(projection: Projection, stream_id: str, generation: int, key: s
     """Tell whether a projection can have such a row: tokens can be forged, and DynamoDB refuses some keys."""
     try:
         rows.check_key(key)
-    except rows.Unstorable:
+    except rows.UnstorableError:
         return False
     valid = not stream_id_faults(stream_id) and 0 <= generation <= MAX_SAFE_INTEGER
     return valid and projection.follows(stream_id)

@@ -11,10 +11,10 @@ from handlers.api.request import Request, named_projection
 from handlers.api.response import Response, json_response
 from handlers.api.routes import RESUME, SKIP
 from handlers.core.clock import Clock, rfc3339
-from handlers.core.errors import Conflict, Contended, NotFound
+from handlers.core.errors import ConflictError, ContendedError, NotFoundError
 from handlers.core.events import StreamId
 from handlers.projection import Projection, transitions
-from handlers.projection.port import Outdated, ReadModel
+from handlers.projection.port import OutdatedError, ReadModel
 from handlers.projection.state import StreamState
 from handlers.projection.transitions import StateChange
 from handlers.store import EventStore
@@ -74,7 +74,7 @@ class RecoveryRoutes:
 
     def _must_follow(self, projection: Projection, stream_id: StreamId) -> None:
         if not projection.follows(stream_id):
-            raise NotFound(f"the projection {projection.name} does not follow stream {stream_id!r}")
+            raise NotFoundError(f"the projection {projection.name} does not follow stream {stream_id!r}")
 
     def _change(self, projection: Projection, stream_id: StreamId, event_id: int | None, change: Change) -> int:
         """Change the state of a halted stream and trigger its projection; returns the event it was halted at."""
@@ -86,18 +86,18 @@ class RecoveryRoutes:
                 # boto3 retries a call whose response was lost: the change that won may be this call's own.
                 ours = halted_at >= 0 and (event_id is None or str(event_id) in state.skipped)
                 if not ours:
-                    raise Conflict(f"stream {stream_id!r} is not halted in the projection {projection.name}")
+                    raise ConflictError(f"stream {stream_id!r} is not halted in the projection {projection.name}")
                 break
             halted_at = state.halted.event_id
             if event_id not in (None, halted_at):
                 detail = f"stream {stream_id!r} is halted at event {halted_at}, not {event_id}"
-                raise Conflict(detail, eventId=halted_at)
+                raise ConflictError(detail, eventId=halted_at)
             try:
                 read_model.commit(change(state))
-            except Outdated:
+            except OutdatedError:
                 continue
             break
         else:
-            raise Contended(f"the state of stream {stream_id!r} is contended; try again")
+            raise ContendedError(f"the state of stream {stream_id!r} is contended; try again")
         self.trigger(projection.name, stream_id, self.store().head(stream_id))
         return halted_at

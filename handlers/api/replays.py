@@ -10,10 +10,9 @@ from handlers.api import http
 from handlers.api.request import Request, named_projection
 from handlers.api.response import Response, json_response
 from handlers.api.routes import GET_REPLAY, LIST_REPLAYS, ROLLBACK, TRIGGER_REPLAY
-from handlers.core.errors import NotFound
+from handlers.core.errors import NotFoundError
 from handlers.projection import Projection
-from handlers.replay.jobs import Part, ReplayJobs
-from handlers.replay.progress import Progress
+from handlers.replay.jobs import Progress, ReplayJobs, StreamTask
 from handlers.replay.requests import Replays
 
 MAX_ID_CHARACTERS = 256
@@ -61,7 +60,7 @@ class ReplayRoutes:
                 continue
             try:
                 document = progress_json(self.replays(job.projection).progress(job.replay_id))
-            except NotFound:  # it has expired since the list was read
+            except NotFoundError:  # it has expired since the list was read
                 continue
             listed.append({name: value for name, value in document.items() if name != "streams"})
         return json_response(200, {"replays": listed})
@@ -73,7 +72,7 @@ class ReplayRoutes:
         # An id of ours has 36 characters; a key of DynamoDB may not be empty, nor over 2,048 bytes.
         job = self.jobs().find(replay_id) if 1 <= len(replay_id) <= MAX_ID_CHARACTERS else None
         if job is None or job.projection not in self.projections():
-            raise NotFound(f"there is no replay {replay_id[:MAX_ID_CHARACTERS]!r}")
+            raise NotFoundError(f"there is no replay {replay_id[:MAX_ID_CHARACTERS]!r}")
         return json_response(200, progress_json(self.replays(job.projection).progress(replay_id)))
 
     def _projection(self, request: Request) -> str:
@@ -103,21 +102,21 @@ def progress_json(progress: Progress) -> dict[str, Any]:
         "startedAt": job.started_at,
         "finishedAt": progress.finished_at,
         "error": _error(progress.error_event_id, progress.error),
-        "streams": [_part_json(part) for part in job.parts],
+        "streams": [_task_json(task) for task in job.tasks],
     }
     return {name: value for name, value in document.items() if value is not None}
 
 
-def _part_json(part: Part) -> dict[str, Any]:
+def _task_json(task: StreamTask) -> dict[str, Any]:
     document: dict[str, Any] = {
-        "streamId": part.stream_id,
-        "state": part.state,
-        "firstEventId": part.first,
-        "eventsDone": part.events_done,
-        "head": part.head,
-        "startedAt": part.started_at,
-        "finishedAt": part.finished_at,
-        "error": _error(part.error_event_id, part.error),
+        "streamId": task.stream_id,
+        "state": task.state,
+        "firstEventId": task.first,
+        "eventsDone": task.events_done,
+        "head": task.head,
+        "startedAt": task.started_at,
+        "finishedAt": task.finished_at,
+        "error": _error(task.error_event_id, task.error),
     }
     return {name: value for name, value in document.items() if value is not None}
 

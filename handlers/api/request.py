@@ -12,7 +12,7 @@ from typing import Any
 from handlers.api.response import TokenKind, read_page_token
 from handlers.api.route import Body, Route, is_unicode, path_value
 from handlers.core import lossless_json
-from handlers.core.errors import Fault, InvalidInput, NotFound, TooLarge
+from handlers.core.errors import Fault, InvalidInputError, NotFoundError, TooLargeError
 from handlers.core.validation import distinct
 from handlers.projection import Projection
 
@@ -66,9 +66,9 @@ class Request:
         return parts
 
     def check(self) -> None:
-        """Raise `InvalidInput` if there are faults."""
+        """Raise `InvalidInputError` if there are faults."""
         if self.faults:
-            raise InvalidInput(distinct(self.faults))
+            raise InvalidInputError(distinct(self.faults))
 
 
 def read_request(route: Route, event: Mapping[str, Any]) -> Request:
@@ -76,9 +76,9 @@ def read_request(route: Route, event: Mapping[str, Any]) -> Request:
 
     Raises
     ------
-    TooLarge
+    TooLargeError
         The body is over the route's limit.
-    InvalidInput
+    InvalidInputError
         The body is not JSON.
     """
     faults: list[Fault] = []
@@ -108,14 +108,14 @@ def named_projection(request: Request, projections: Mapping[str, Projection]) ->
 
     Raises
     ------
-    NotFound
+    NotFoundError
         No projection has that name.
-    InvalidInput
+    InvalidInputError
         The request has faults.
     """
     name = request.path.get("name")
     if name is not None and name not in projections:
-        raise NotFound(f"there is no projection {name[:64]!r}; projections: {', '.join(projections)}")
+        raise NotFoundError(f"there is no projection {name[:64]!r}; projections: {', '.join(projections)}")
     request.check()
     return projections[request.path["name"]]
 
@@ -162,18 +162,18 @@ def _body(body: Body, event: Mapping[str, Any]) -> Any:
         return {} if body.optional else None
     try:
         return lossless_json.loads(text)
-    except lossless_json.NotJson as error:
-        raise InvalidInput([Fault("", f"is not valid JSON: {error}")]) from error
+    except lossless_json.NotJsonError as error:
+        raise InvalidInputError([Fault("", f"is not valid JSON: {error}")]) from error
 
 
 def _text(body: str, is_base64: bool, max_bytes: int) -> str:
     try:
         raw = base64.b64decode(body) if is_base64 else body.encode(errors="surrogatepass")
         if len(raw) > max_bytes:
-            raise TooLarge("the request body", len(raw), max_bytes)
+            raise TooLargeError("the request body", len(raw), max_bytes)
         return raw.decode()
     except (binascii.Error, UnicodeDecodeError) as error:
-        raise InvalidInput([Fault("", "is not UTF-8 text")]) from error
+        raise InvalidInputError([Fault("", "is not UTF-8 text")]) from error
 
 
 def _extract(given: dict[str, Any], fault: Fault) -> Fault:

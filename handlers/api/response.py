@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from handlers.core import lossless_json
-from handlers.core.errors import EsError, Fault, InvalidInput
+from handlers.core.errors import EsError, Fault, InvalidInputError
 from handlers.projection.definition import MAX_NAME_CHARACTERS
 from handlers.projection.rows import MAX_KEY_BYTES
 from handlers.store.limits import MAX_SAFE_INTEGER, MAX_STREAM_ID_BYTES
@@ -131,7 +131,7 @@ def problem(error: EsError, request_id: str) -> Response:
         "detail": error.detail,
         "instance": request_id,
     }
-    if isinstance(error, InvalidInput):
+    if isinstance(error, InvalidInputError):
         document["detail"] = _summary(error.faults)
         document["errors"] = [_fault(each) for each in error.faults[:MAX_FAULTS]]
         if len(error.faults) > MAX_FAULTS:

@@ -13,7 +13,7 @@ from typing import Protocol
 from handlers.api import schemas
 from handlers.api.route import Body, Route, Success, array, integer, record, text
 from handlers.api.schemas import EVENT_ID, NEXT_TOKEN, PAGE_TOKEN, STREAM_ID
-from handlers.core.dynamodb_limits import TRANSACTION_ITEMS
+from handlers.core.dynamodb import TRANSACTION_ITEMS
 from handlers.core.validation import PRINTABLE_ASCII
 from handlers.projection.definition import MAX_NAME_CHARACTERS
 from handlers.store.limits import (

@@ -11,7 +11,7 @@ from handlers.api.response import Response, TokenKind, fitting, json_response, p
 from handlers.api.routes import BACKWARD, FORWARD, LIST_EVENTS, LIST_STREAMS
 from handlers.api.schemas import stream_id_faults
 from handlers.core import lossless_json
-from handlers.core.errors import NotFound
+from handlers.core.errors import NotFoundError
 from handlers.core.events import NO_EVENTS, Event, EventId, StreamId
 from handlers.store import EventStore
 from handlers.store.limits import MAX_SAFE_INTEGER
@@ -72,7 +72,7 @@ class StreamRoutes:
     def _known_head(self, stream_id: StreamId) -> EventId:
         head = self.store().head(stream_id)
         if head == NO_EVENTS:
-            raise NotFound(f"there is no stream {stream_id!r}")
+            raise NotFoundError(f"there is no stream {stream_id!r}")
         return head
 
 

@@ -1,4 +1,4 @@
-"""Validation against JSON Schema (draft-07): every fault with its place, in plain English.
+"""Validation against JSON Schema (draft-07) that reports every fault with its pointer in plain English.
 
 Examples
 --------
@@ -53,15 +53,10 @@ _BOUNDS = {
 
 
 class Validator:
-    """Validate values against one schema.
+    """Validate values against one schema: draft-07, without references.
 
-    The schema is compiled at the first use, which takes some milliseconds: a function compiles only what it is asked
-    for. Nothing is written into the values: defaults are not filled in.
-
-    Parameters
-    ----------
-    schema
-        Draft-07, without references.
+    The schema is compiled on first use, which takes a few milliseconds. Values are not modified: defaults are not
+    filled in.
     """
 
     def __init__(self, schema: Schema) -> None:
@@ -69,12 +64,9 @@ class Validator:
         self._compiled: Callable[[Any], Any] | None = None
 
     def __call__(self, value: Any, place: str = "") -> list[Fault]:
-        """Return every fault of a value, with places that begin with ``place``; empty when it is valid.
+        """Return every fault of a value, with pointers that start with ``place``; empty if it is valid.
 
-        Parameters
-        ----------
-        value
-            As `lossless_json.loads` returns it; int and Decimal are both numbers, bool is not.
+        The value is as `lossless_json.loads` returns it; int and Decimal are both numbers, bool is not.
         """
         import fastjsonschema
 
@@ -90,7 +82,7 @@ class Validator:
 
 
 def distinct(faults: Iterable[Fault]) -> list[Fault]:
-    """Return the first fault of each place, in order: what two rules find at one place is one fault."""
+    """Return the first fault of each pointer, in order."""
     first: dict[str, Fault] = {}
     for each in faults:
         first.setdefault(each.pointer, each)
@@ -142,7 +134,7 @@ def _walk(value: Any, name: str, wanted: Any) -> list[str] | None:
 
 
 def _requirement(definition: Schema, rule: str) -> str | None:
-    """Say what a rule of a schema demands; None where only the library has words for it."""
+    """Describe what a rule of a schema requires; None if only the library can."""
     if rule == "pattern":
         return _PATTERNS.get(definition["pattern"], f"must match the pattern {definition['pattern']}")
     if rule == "format":

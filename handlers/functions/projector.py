@@ -9,10 +9,10 @@ from typing import Any
 
 from handlers import runtime
 from handlers.core import messages
-from handlers.core.errors import HandlerFailed
+from handlers.core.errors import HandlerFailedError
 from handlers.core.events import StreamId
 from handlers.core.messages import Hint
-from handlers.projection.engine import Outcome, Projector
+from handlers.projection.engine import CatchUp, Projector
 
 # A long catch-up stops when this is left of the function's time; the reconciler continues it (P6).
 RESERVE_MS = 5_000
@@ -73,7 +73,7 @@ def project(
     for stream_id, deliveries in by_stream.items():
         try:
             outcome = _catch_up(projector, stream_id, deliveries, has_time)
-        except HandlerFailed as failure:
+        except HandlerFailedError as failure:
             result.halted += 1
             failed.append(_message_of(failure, deliveries))
             log.error(
@@ -97,23 +97,23 @@ def project(
 
 def _catch_up(
     projector: Projector, stream_id: StreamId, deliveries: Sequence[Delivery], has_time: Callable[[], bool]
-) -> Outcome:
+) -> CatchUp:
     # A message received before is a retry. Only such a message retries a halted stream, so that it becomes a dead
     # letter after the retries, while later messages are acknowledged unread.
     retry = any(delivery.receive_count > 1 for delivery in deliveries)
-    return projector.bring_up(
+    return projector.catch_up(
         stream_id, [delivery.hint for delivery in deliveries], retry_halted=retry, has_time=has_time
     )
 
 
-def _message_of(failure: HandlerFailed, deliveries: Sequence[Delivery]) -> str:
+def _message_of(failure: HandlerFailedError, deliveries: Sequence[Delivery]) -> str:
     """Return the message to fail for an event: its own, otherwise the first one after it, otherwise the last."""
     ordered = sorted(deliveries, key=lambda delivery: delivery.hint.event_id)
     candidates = [delivery for delivery in ordered if delivery.hint.event_id >= failure.event_id]
     return (candidates or ordered[-1:])[0].message_id
 
 
-def _log_outcome(log: Any, stream_id: StreamId, deliveries: Sequence[Delivery], outcome: Outcome) -> None:
+def _log_outcome(log: Any, stream_id: StreamId, deliveries: Sequence[Delivery], outcome: CatchUp) -> None:
     correlation_ids = [
         delivery.hint.event.correlation_id() for delivery in deliveries if delivery.hint.event is not None
     ]

@@ -8,7 +8,7 @@ from typing import Any
 
 from handlers import runtime
 from handlers.core import messages
-from handlers.core.errors import Unpublished
+from handlers.core.errors import PublishError
 from handlers.core.events import Event
 from handlers.core.messages import Hint
 from handlers.store.items import event_from_item
@@ -70,7 +70,7 @@ def publish(events: Iterable[Event], sns: Any, topic_arn: str) -> int:
 
     Raises
     ------
-    Unpublished
+    PublishError
         An entry was refused. Lambda retries the stream's batch; duplicates are removed, and harmless if not (P1).
     """
     entries = [entry(Hint(event.stream_id, event.event_id, event)) for event in events]
@@ -81,7 +81,7 @@ def publish(events: Iterable[Event], sns: Any, topic_arn: str) -> int:
         failed = answer.get("Failed", [])
         if failed:
             codes = sorted({str(failure.get("Code")) for failure in failed})
-            raise Unpublished(f"{len(failed)} of {len(batch)} messages were refused: {', '.join(codes)}")
+            raise PublishError(f"{len(failed)} of {len(batch)} messages were refused: {', '.join(codes)}")
     return len(entries)
 
 

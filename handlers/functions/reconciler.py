@@ -41,7 +41,7 @@ def reconcile(name: str, clock: Clock, has_time: Callable[[], bool]) -> dict[str
             replays += 1
             runtime.send_replay(name, replay_id, lag.stream_id)
     salt = clock.now().isoformat()
-    entries = [messages.trigger_entry(lag.stream_id, lag.head, salt) for lag in found if lag.needs_nudge]
+    entries = [messages.trigger_entry(lag.stream_id, lag.head, salt) for lag in found if lag.needs_trigger]
     refused = send_batches(entries, runtime.client("sqs"), runtime.resources()[name].queue)
     return {
         "streams": len(found),

@@ -13,8 +13,7 @@ from handlers.core.clock import SystemClock
 from handlers.core.events import StreamId
 from handlers.replay.jobs import REWIND
 from handlers.replay.requests import Replays
-from handlers.replay.rewind import finish_rewind
-from handlers.replay.worker import ReplayWorker
+from handlers.replay.worker import ReplayWorker, finish_rewind
 
 # A step (a page of history and its rows) takes seconds at most; the rest is for sending the next task's message.
 RESERVE_MS = 30_000
@@ -28,7 +27,7 @@ def _worker(name: str) -> ReplayWorker:
         runtime.read_model(name),
         runtime.replay_jobs(),
         SystemClock(),
-        go_on=lambda stream_id, replay_id: runtime.send_replay(name, replay_id, stream_id),
+        send_next=lambda stream_id, replay_id: runtime.send_replay(name, replay_id, stream_id),
     )
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from handlers.core.events import StreamId
 from handlers.projection import transitions
 from handlers.projection.definition import Row
-from handlers.projection.port import MAX_COMMIT_ROWS, Outdated, ReadModel
+from handlers.projection.port import MAX_COMMIT_ROWS, OutdatedError, ReadModel
 from handlers.projection.state import StreamState
 from tests.support.changes import AT, exactly, outcome, possible_changes
 from tests.support.memory_read_model import MemoryReadModel
@@ -147,9 +147,9 @@ class ReadModelContract:
     def test_a_commit_on_an_old_state_writes_nothing(self, read_model: ReadModel) -> None:
         old = project(read_model, 0, {"a": {"n": 1}})
 
-        with pytest.raises(Outdated):
+        with pytest.raises(OutdatedError):
             read_model.commit(transitions.advance(old, 5, "f"), {"a": {"n": 2}, "b": {"n": 2}}, 0)
-        with pytest.raises(Outdated):
+        with pytest.raises(OutdatedError):
             read_model.commit(transitions.advance(old, 5, "f"))
 
         assert all_rows(read_model) == {"a": {"n": 1}}
@@ -267,7 +267,7 @@ class ParallelReadModelContract(ReadModelContract):
         def commit(number: int) -> int | None:
             try:
                 read_model.commit(transitions.advance(state, number, "f"), {"a": {"n": number}}, 0)
-            except Outdated:
+            except OutdatedError:
                 return None
             return number
 

@@ -99,7 +99,7 @@ def test_asset_holds_what_the_handlers_need_and_no_more() -> None:
 
 
 def test_catalogue_is_in_the_asset(extracted: Path) -> None:
-    assert (extracted / "handlers" / "catalogue" / "schemas" / "ITEM_CREATED.json").is_file()
+    assert (extracted / "handlers" / "domain" / "events" / "ITEM_CREATED.json").is_file()
 
 
 @pytest.mark.parametrize("name", sorted(each.name for each in pkgutil.iter_modules(handlers.functions.__path__)))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from handlers.core import messages
-from handlers.core.errors import Unpublished
+from handlers.core.errors import PublishError
 from handlers.core.events import Event, EventId, StreamId
 from handlers.core.messages import Hint
 from handlers.functions.projector import BatchResult, project, shorten_visibility
@@ -126,7 +126,7 @@ def test_an_entry_that_is_refused_makes_the_whole_batch_come_again() -> None:
         def publish_batch(self, **request: Any) -> dict[str, Any]:
             return {"Failed": [{"Id": "0", "Code": "InternalError"}]}
 
-    with pytest.raises(Unpublished, match="1 of 1 messages were refused: InternalError"):
+    with pytest.raises(PublishError, match="1 of 1 messages were refused: InternalError"):
         publish([event(0)], Sns(), "arn")
 
 

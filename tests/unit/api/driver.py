@@ -156,7 +156,7 @@ class Api:
         """Bring the read model of a stream up to its head."""
         stream = StreamId(stream_id)
         projector = Projector(items, self.store, self.read_models[items.name], self.clock)
-        projector.bring_up(stream, [Hint(stream, self.store.head(stream))])
+        projector.catch_up(stream, [Hint(stream, self.store.head(stream))])
 
     def replays(self, projection_name: str) -> Replays:
         return Replays(
@@ -172,7 +172,7 @@ class Api:
     def work(self) -> None:
         """Let the replay worker do what was sent to it."""
         worker = ReplayWorker(
-            items, self.store, self.read_models[items.name], self.jobs, self.clock, go_on=lambda *_: None
+            items, self.store, self.read_models[items.name], self.jobs, self.clock, send_next=lambda *_: None
         )
         while self.messages:
             stream_id, replay_id = self.messages.pop(0)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from handlers.catalogue.upcasters import upcaster
+from handlers.catalogue import upcaster
 from handlers.core.events import StreamId
 from tests.unit.api.driver import Answer, Api
 

@@ -317,9 +317,9 @@ def test_a_busy_store_is_waited_for(esctl: Esctl, api: ServedApi) -> None:
 
     def busy(route: str) -> None:
         if route == CALL and next(left, None):
-            from handlers.core.errors import Contended
+            from handlers.core.errors import ContendedError
 
-            raise Contended("busy")
+            raise ContendedError("busy")
 
     real = api.model.store.append
 

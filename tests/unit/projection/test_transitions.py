@@ -8,7 +8,7 @@ import pytest
 
 from handlers.core.events import StreamId
 from handlers.projection import transitions
-from handlers.projection.port import Outdated
+from handlers.projection.port import OutdatedError
 from handlers.projection.state import Chunk, Halted, Previous, Replay, StreamState
 from handlers.projection.transitions import StateChange
 from tests.support.memory_read_model import MemoryReadModel
@@ -143,7 +143,7 @@ def test_a_change_is_refused_on_a_state_that_others_led_to(name: str, since: str
     read_model = in_storage(somebody_elses(name, state)[since])
     before = read_model.documents[STREAM]
 
-    with pytest.raises(Outdated):
+    with pytest.raises(OutdatedError):
         read_model.commit(change(state), {"a": {"n": 1}}, 2)
 
     assert read_model.documents[STREAM] == before
