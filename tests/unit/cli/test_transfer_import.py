@@ -135,7 +135,7 @@ def test_a_lost_answer_is_asked_for_again_and_nothing_is_doubled(esctl: Esctl, a
 def test_events_with_an_event_id_are_recognised_without_any_key(esctl: Esctl, api: ServedApi) -> None:
     write(esctl, numbered(250))
     esctl("import", "in.jsonl")
-    api.model.store._guards.clear()  # thirty days later
+    api.model.store._answers.clear()  # thirty days later
 
     result = esctl("import", "in.jsonl", "-o", "json")
 
