@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from stack.jsii import prepare_jsii
+from stack.app import prepare_jsii
 from tests.support.aws import client
 from tests.support.emulator import ACCESS_KEY, REGION, running_emulator
 from tests.support.sharing import shared

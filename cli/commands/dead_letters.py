@@ -12,8 +12,7 @@ from cli.operate.dead_letters import DeadLetter, DeadLetterQueue, plan
 from cli.operate.health import skip_command
 from cli.operate.recovery import Redrive, Redriven, reconcile
 from cli.operate.resources import Queue, queues_of
-from cli.shell.command import command
-from cli.shell.defaultgroup import ListingGroup
+from cli.shell.command import ListingGroup, command
 from cli.shell.session import Session
 from cli.terminal.tables import Column
 from cli.terminal.text import duration

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.config.targets import Target, for_deployment
+from cli.config.selection import for_deployment
+from cli.config.targets import Target
 from cli.deploy import run
 from cli.deploy.assembly import Assemblies
 from cli.deploy.aws import Assets, CloudFormation, Tables, located
@@ -98,9 +99,7 @@ def _known_target(session: Session, *, changes: bool) -> Target:
 
 def _announce(session: Session, doing: str, target: Target) -> None:
     """Say where something is about to happen, before it does."""
-    where = f"in account {target.account}, region {target.region}"
-    place = f"on the local target ({target.endpoint_url})" if target.is_local else where
-    session.output.message(f"{doing} stack {target.stack_name} {place}")
+    session.output.message(f"{doing} stack {target.stack_name} {target.place}")
 
 
 def _job(session: Session, target: Target, *, yes: bool, creates: bool) -> run.Job:

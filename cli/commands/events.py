@@ -11,8 +11,8 @@ from cli.client.service import Event
 from cli.errors import NotFoundError, UsageError
 from cli.shell.command import command
 from cli.shell.session import Session
-from cli.terminal.event_text import TERMINAL_CHARACTERS_MAX, event_lines
 from cli.terminal.output import Format
+from cli.terminal.tables import TERMINAL_CHARACTERS_MAX, event_lines
 from cli.terminal.text import visible
 from handlers.core.lossless_json import dumps
 

@@ -143,7 +143,7 @@ def reset(
 
 
 def _stacks(session: Session) -> list[str]:
-    return [target.stack_name for target in session.targets.all() if target.is_local]
+    return [target.stack_name for target in session.targets.local()]
 
 
 def _saved(status: Status) -> str:

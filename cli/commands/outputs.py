@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.config.keys import key_for_calls
+from cli.client.aws import key_for_calls
 from cli.shell.command import command
 from cli.shell.session import Session
 
@@ -27,11 +27,7 @@ def outputs(
         "region": target.region,
         "apiUrl": target.api_url,
     }
-    if target.is_local:
-        document["endpointUrl"] = target.endpoint_url
-    else:
-        document["account"] = target.account
-    document |= target.console_urls
+    document |= target.location | target.console_urls
     if show_key:
         document["apiKey"] = key_for_calls(target, session.settings, session.state, session.clients)
     # The API's address is above, and right also where the emulator's port has changed.

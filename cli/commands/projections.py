@@ -10,8 +10,7 @@ from cli.client.service import HALTED, StreamEvent, StreamStatus
 from cli.errors import ConflictError, ExitCode, TimedOutError
 from cli.operate import recovery
 from cli.operate.health import halted_text, resume_command, skip_command, stream_document, stream_section
-from cli.shell.command import command
-from cli.shell.defaultgroup import ListingGroup
+from cli.shell.command import ListingGroup, command
 from cli.shell.session import Session
 from cli.terminal.text import visible
 

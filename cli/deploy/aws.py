@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 
 from cli.client.aws import Clients, account_of, region_of
 from cli.config.settings import Settings
-from cli.config.targets import Target
+from cli.config.targets import AwsTarget, Target
 from cli.deploy.assembly import Template
 from cli.deploy.follow import StackEvent
 from cli.deploy.plan import KEY_PARAMETER, TAGS, ChangeSet, Stack, change_of, in_order
@@ -249,7 +249,7 @@ def located(target: Target, settings: Settings, clients_for: Callable[[Target], 
     CliError
         Everything that is missing, one line each.
     """
-    if target.is_local:
+    if not isinstance(target, AwsTarget):
         return target
     faults: list[CliError] = []
 

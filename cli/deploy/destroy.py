@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cli.config.targets import Targets
+from cli.config.selection import Targets
 from cli.deploy.plan import esctl, retained_tables
 from cli.deploy.run import Job, delete_stack, kept_tables, remember_kept
 from cli.errors import DeploymentError, NotDeployedError, UsageError

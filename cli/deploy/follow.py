@@ -11,8 +11,6 @@ from cli.deploy.plan import Stack, esctl
 from cli.errors import DeploymentError
 from cli.terminal.environment import Environment
 
-POLL_AWS_S = 2.0  # polling events more often gets throttled, especially while two stacks deploy at once
-POLL_LOCAL_S = 0.1
 # The emulator creates a resource within a second, and never ends an operation during which it was killed. AWS ends
 # every operation, however long it takes.
 LOCAL_STALL_S = 30.0
@@ -172,4 +170,4 @@ def follow(
 
 def poll_s(target: Target) -> float:
     """Return the seconds between two polls of an operation."""
-    return POLL_LOCAL_S if target.is_local else POLL_AWS_S
+    return target.poll_s

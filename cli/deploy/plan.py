@@ -190,7 +190,7 @@ class Plan:
         return f"{verb} {', '.join(each.logical_id for each in losing)} (data loss)"
 
     def _permission_risk(self) -> str:
-        if self.target.is_local or not self.permissions:  # the local target is the user's own
+        if not (self.target.needs_approval and self.permissions):
             return ""
         count = len(self.permissions)
         return f"grants {count} new permission{'s' if count > 1 else ''}"

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from cli.config.keys import choose_key, keep_key
+from cli.config.selection import Targets
 from cli.config.settings import Settings
 from cli.config.state import State
-from cli.config.targets import Target, Targets
+from cli.config.targets import Target
 from cli.deploy.assembly import Assemblies, Assembly, upload
 from cli.deploy.aws import Assets, CloudFormation, Tables
 from cli.deploy.follow import EventReader, Outcome, follow, poll_s
@@ -107,7 +108,7 @@ def deploy(job: Job) -> tuple[Plan, Stack]:
     plan = _plan(job, stack, _choose_key(job, stack))
     if stack is None or plan.action != "unchanged":
         stack = _execute(job, plan)
-    if job.target.is_local and plan.api_key:
+    if job.target.keeps_key and plan.api_key:
         keep_key(job.target, job.state, plan.api_key)
     remember_kept(job, [table for table in kept_tables(job) if table not in stack.outputs.values()])
     Targets(job.state).remember(job.target.with_outputs(stack.outputs))
@@ -158,7 +159,7 @@ def _settled(job: Job) -> tuple[Job, Stack | None]:
         return _settled(job)
     if stack.failed_creation:
         job.output.message(f"The first creation of {job.target.label} failed ({stack.status}).")
-        if not job.target.is_local:
+        if job.target.needs_approval:
             job.approve("Such a stack can only be deleted. Delete it and create it again?")
             job = replace(job, yes=True)
         for event in delete_stack(job, stack, f"Removing what is left of {stack.name}").retained:
@@ -211,7 +212,7 @@ def _execute(job: Job, plan: Plan) -> Stack:
         for asset in uploaded:
             job.output.message(f"uploaded {asset.path.stat().st_size / 1e6:.1f} MB to {job.assets.bucket}")
     if change_set is None:
-        if job.target.is_local and plan.api_key:  # beforehand: after an interruption, the next run uses the same key
+        if job.target.keeps_key and plan.api_key:  # beforehand: after an interruption, the next run uses the same key
             keep_key(job.target, job.state, plan.api_key)
         with job.output.progress("preparing the stack"):
             change_set = _change_set(job, plan.assembly, plan.api_key, creating=True)

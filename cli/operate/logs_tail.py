@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from cli.shell.session import Session
 
 DEFAULT_SINCE_S = 600.0
-_POLL_LOCAL_S, _POLL_AWS_S = 0.3, 2.0
+_POLL_MIN_S = 0.3
 _BEFORE_EVENT_S = 60.0  # the request came before the event was stored, and the clocks of two machines differ
 
 Segment = tuple[str, str]
@@ -125,7 +125,7 @@ def _looks(session: Session, follower: Follower, pause: float) -> Iterator[list[
 
 def pause_s(session: Session) -> float:
     """Return how long to wait between two looks."""
-    return _POLL_LOCAL_S if session.target.is_local else _POLL_AWS_S
+    return max(_POLL_MIN_S, session.target.poll_s)
 
 
 def log_groups(session: Session, functions: Iterable[str]) -> Mapping[str, str]:

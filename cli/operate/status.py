@@ -182,7 +182,7 @@ def _queues(session: Session) -> list[QueueStatus]:
 
 
 def _ages(session: Session, queues: list[Queue]) -> dict[str, float]:
-    if session.target.is_local:  # the emulator keeps no metrics of queues
+    if not session.target.has_metrics:
         return {}
     return _known(lambda: oldest_messages(session.clients.client("cloudwatch"), queues))[0] or {}
 
@@ -190,7 +190,7 @@ def _ages(session: Session, queues: list[Queue]) -> dict[str, float]:
 def _functions(session: Session, resources: Resources | None) -> tuple[list[FunctionStatus] | None, CliError | None]:
     if resources is None:
         return None, None
-    if session.target.is_local:
+    if not session.target.has_metrics:
         logs = session.clients.client("logs")
         return _known(lambda: function_statuses_from_logs(logs, resources.functions, resources.log_groups))
     return _known(lambda: function_statuses(session.clients.client("cloudwatch"), resources.functions))

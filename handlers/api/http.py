@@ -75,7 +75,7 @@ def serve(function: str, *resources: Resource, telemetry: Telemetry) -> Handler:
         log.append_keys(requestId=api_request_id, functionRequestId=getattr(context, "aws_request_id", ""))
         key = f"{event.get('httpMethod') or ''} {event.get('resource') or event.get('path') or ''}"
         response = _respond(routes, key, event, log)
-        # At least one line per invocation: the emulator waits 50 ms for the first line of a function that prints none.
+        # One line per request, with its status, duration and DynamoDB usage.
         duration_ms = round((time.perf_counter() - started) * 1000, 1)
         fields = {"status": response.status, "durationMs": duration_ms, **telemetry.used()}
         log.info(f"{key} {response.status}", extra=fields)

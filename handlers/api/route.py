@@ -152,11 +152,10 @@ def text(low: int | None = None, high: int | None = None, **more: Any) -> dict[s
 
 
 def path_segment(value: str) -> str:
-    """Encode a value as a path segment that clients, gateway and emulator pass on unchanged.
+    """Write a value as a path segment that every client and proxy delivers unchanged.
 
-    API Gateway delivers path parameters percent-encoded, the embedded emulator decoded. So a value that a second
-    decoding would change, or that a URL cannot carry (a slash, ``..``), is sent as ``~`` and the unpadded base64url of
-    its UTF-8 text.
+    Proxies may decode a path or not, and normalize it. A value that a second decoding would change, or that a URL cannot
+    carry (a slash, ``..``), is therefore sent as ``~`` and the unpadded base64url of its UTF-8 text.
     """
     if _PLAIN_SEGMENT.fullmatch(value):
         return value

@@ -42,7 +42,7 @@ _TYPES = {
 # Longer names are not searched for keys with dots and brackets: responses shorten them anyway.
 _MAX_WALKED_CHARACTERS = 512
 
-# Keyword of the lower bound, of the upper bound, and what they count.
+# The keywords of the lower and the upper bound, and their unit.
 _BOUNDS = {
     "string": ("minLength", "maxLength", " characters"),
     "array": ("minItems", "maxItems", " items"),
@@ -76,7 +76,7 @@ class Validator:
             self._compiled(value)
         except fastjsonschema.JsonSchemaValuesException as error:
             return distinct(fault for each in error.errors for fault in _faults(each, value, place))
-        except fastjsonschema.JsonSchemaValueException as error:  # inside anyOf and the like it stops at the first
+        except fastjsonschema.JsonSchemaValueException as error:  # anyOf and the like stop at the first
             return list(_faults(error, value, place))
         return []
 
@@ -90,7 +90,7 @@ def distinct(faults: Iterable[Fault]) -> list[Fault]:
 
 
 def _faults(error: Any, value: Any, place: str) -> Iterator[Fault]:
-    """Translate one error of fastjsonschema; a missing or an unknown field is a fault at that field's place."""
+    """Translate one error of fastjsonschema; a missing or unknown field is a fault with that field's pointer."""
     place += pointer(*_path(error, value))
     definition = error.definition or {}
     if error.rule == "required" and isinstance(error.value, dict):

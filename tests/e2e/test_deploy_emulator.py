@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cli.config.targets import Target
+from cli.config.targets import AwsTarget
 from cli.deploy.assembly import Assemblies
 from cli.deploy.aws import Assets, CloudFormation, Tables
 from cli.deploy.destroy import destroy
@@ -66,7 +66,7 @@ class Account:
         self.name = next(_names)
 
     def job(self, **options: Any) -> Job:
-        target = Target("aws", self.name, "us-east-1", account="000000000000")
+        target = AwsTarget(self.name, "us-east-1", account="000000000000")
         clients: Any = Clients(self.client)
         fake = self.world.job(target, **options)
         return replace(

@@ -23,7 +23,7 @@ BY_THE_RUNTIME = ("boto3", "botocore", "s3transfer", "urllib3", "dateutil", "six
 
 @pytest.fixture(scope="module")
 def extracted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The asset as Lambda unpacks it."""
+    """Return the unpacked asset."""
     folder = tmp_path_factory.mktemp("code")
     with zipfile.ZipFile(build_asset(folder / "zip").path) as archive:
         archive.extractall(folder / "code")
@@ -32,7 +32,7 @@ def extracted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with nothing but what the Lambda runtime brings (jmespath comes with the asset)."""
+    """Return a folder with only the packages of the Lambda runtime (jmespath is in the asset)."""
     folder = tmp_path_factory.mktemp("runtime")
     for name in BY_THE_RUNTIME:
         distribution = metadata.distribution("python-dateutil" if name == "dateutil" else name.removesuffix(".py"))

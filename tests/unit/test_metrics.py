@@ -12,7 +12,7 @@ from typing import Any
 
 from handlers.api import appending
 from handlers.functions import projector, reconciler, replay_worker
-from stack import alarms, dashboard
+from stack import dashboard, observability
 from stack.function import namespace
 
 OWN = namespace()
@@ -84,7 +84,7 @@ def looked_at() -> set[tuple[str, frozenset[tuple[str, str]]]]:
             if own == OWN:
                 dimensions: list[Any] = [each for each in rest if isinstance(each, str)]
                 found.add((metric, frozenset(zip(dimensions[::2], dimensions[1::2], strict=True))))
-    lag = alarms.projection_lag("LagAlarm", "reconciler", "test-items")
+    lag = observability.projection_lag_alarm("LagAlarm", "reconciler", "test-items")
     return found | {(lag.metric, frozenset(lag.dimensions.items()))}
 
 

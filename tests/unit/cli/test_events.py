@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 
 from cli.errors import ExitCode
-from cli.terminal.event_text import event_lines
+from cli.terminal.tables import event_lines
 from handlers.core.lossless_json import dumps, loads
 from tests.unit.api.driver import REQUEST_ID
 from tests.unit.cli.cli_driver import Clock, Esctl

@@ -11,7 +11,7 @@ from typing import Any
 
 from cli.config.settings import Settings
 from cli.config.state import State
-from cli.config.targets import Target
+from cli.config.targets import AwsTarget, LocalTarget, Target
 from cli.deploy.assembly import Assemblies, Template
 from cli.deploy.aws import Assets, CloudFormation, Tables
 from cli.deploy.follow import StackEvent
@@ -26,8 +26,8 @@ STACK_ID = "arn:aws:cloudformation:eu-central-1:123456789012:stack/shop/1"
 KEY = "correct-horse-battery-staple"
 BEGAN = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
-AWS = Target("aws", "shop", "eu-central-1", account="123456789012")
-LOCAL = Target("local", "shop", "us-east-1", account="000000000000", endpoint_url="http://127.0.0.1:4566")
+AWS = AwsTarget("shop", "eu-central-1", account="123456789012")
+LOCAL = LocalTarget("shop", "us-east-1", endpoint_url="http://127.0.0.1:4566")
 
 TEMPLATE: Template = {
     "Parameters": {"ApiKey": {"Type": "String", "NoEcho": True}},

@@ -2,7 +2,8 @@
 
 import pytest
 
-from cli.config.targets import Target, Targets
+from cli.config.selection import Targets
+from cli.config.targets import Target
 from cli.deploy.destroy import destroy
 from cli.deploy.run import deploy, kept_tables
 from cli.errors import AccessError, CliError, DeploymentError, ExitCode, NotDeployedError, UsageError

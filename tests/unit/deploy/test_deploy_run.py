@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.config.targets import Targets
+from cli.config.selection import Targets
 from cli.deploy.destroy import destroy
 from cli.deploy.plan import Action, Change
 from cli.deploy.run import deploy, diff
