@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from cli.client.service import Event
+from cli.client.service import Event, Service
 from cli.errors import NotFoundError, UnreachableError
-from cli.operate.logs import CloudWatchSource, Follower, Kind, Line, RawLine, Selection, Wanted, understand
+from cli.operate.logs import CloudWatchSource, Follower, Kind, Line, LogSource, RawLine, Selection, Wanted, understand
 from cli.operate.resources import find_resources, function_named
-from cli.terminal.output import Format
+from cli.terminal.output import Format, Output
 from cli.terminal.text import one_line, shell_word, visible
 from handlers.core.clock import parse_rfc3339
 from handlers.domain.items import TEST_STREAM
@@ -22,7 +22,8 @@ from handlers.domain.items import TEST_STREAM
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from cli.shell.session import Session
+    from cli.client.aws import Clients
+    from cli.config.targets import Target
 
 DEFAULT_SINCE_S = 600.0
 _POLL_LOCAL_S, _POLL_AWS_S = 0.3, 2.0
@@ -79,35 +80,70 @@ class Request:
     raw: bool
 
 
-def tail(session: Session, request: Request) -> None:
-    """Show lines, and with ``follow`` new ones as they come."""
-    groups = log_groups(session, request.functions)
-    event = None
-    if request.event_id is not None:
-        event = find_event(session, request.stream_id or TEST_STREAM, request.event_id)
+@dataclass(frozen=True, slots=True)
+class FunctionLogs:
+    """The logs of a stack's functions: log groups by function, and where to read them."""
+
+    target: Target
+    groups: Mapping[str, str]
+    source: LogSource
+
+    @property
+    def poll_s(self) -> float:
+        """Return the pause between two polls, in seconds."""
+        return _POLL_LOCAL_S if self.target.is_local else _POLL_AWS_S
+
+    def follower(self, start: datetime) -> Follower:
+        """Return a follower of all logs from a time on."""
+        return Follower(self.source, list(self.groups), int(start.timestamp() * 1000))
+
+
+def function_logs(target: Target, clients: Clients, functions: Iterable[str] = ()) -> FunctionLogs:
+    """Find the logs of some functions; of all by default.
+
+    Raises
+    ------
+    UsageError
+        There is no such function.
+    """
+    resources = find_resources(clients, target.stack_name)
+    wanted = {function_named(resources, each) for each in functions}
+    groups = {name: group for name, group in resources.log_groups.items() if not wanted or name in wanted}
+    return FunctionLogs(target, groups, CloudWatchSource(clients.client("logs"), groups))
+
+
+def tail(output: Output, logs: FunctionLogs, request: Request, event: Event | None = None) -> None:
+    """Show log lines once, or with ``follow`` until Ctrl-C.
+
+    Parameters
+    ----------
+    event
+        The event that ``request.event_id`` names.
+    """
+    groups = logs.groups
     selection = Selection(_wanted(request, event))
-    shower = _Shower(session, request, Layout.of(list(groups)))
+    printer = Printer(output, request, Layout.of(list(groups)))
     start = start_of(request.since_s, event)
-    follower = Follower(log_source(session, groups), list(groups), int(start.timestamp() * 1000))
+    follower = logs.follower(start)
     since = start.astimezone().strftime("%H:%M:%S" if request.since_s is None else "%Y-%m-%d %H:%M:%S")
     names = next(iter(groups)) if len(groups) == 1 else f"{len(groups)} logs"
-    tailing = f"{names} of {session.target.label} since {since}"
+    tailing = f"{names} of {logs.target.label} since {since}"
     if not request.follow:
-        shown = shower.show(_picked(selection, follower.look()))
-        shower.end()
-        if session.output.is_text:
-            session.output.message(f"{shown} line{'' if shown == 1 else 's'} · {tailing}")
+        shown = printer.show(_picked(selection, follower.look()))
+        printer.end()
+        if output.is_text:
+            output.message(f"{shown} line{'' if shown == 1 else 's'} · {tailing}")
             if not shown:
-                session.output.hint("Look further back with --since 1h, or wait for lines with -f.")
+                output.hint("Look further back with --since 1h, or wait for lines with -f.")
         return
-    session.output.message(f"Tailing {tailing} · Ctrl-C ends")
-    with _spinner(session) as update:
-        for raw in _looks(session, follower, pause_s(session)):
-            shower.show(_picked(selection, raw))
-            update(shower.total)
+    output.message(f"Tailing {tailing} · Ctrl-C ends")
+    with _spinner(output) as update:
+        for raw in _polls(output, follower, logs.poll_s):
+            printer.show(_picked(selection, raw))
+            update(printer.total)
 
 
-def _looks(session: Session, follower: Follower, pause: float) -> Iterator[list[RawLine]]:
+def _polls(output: Output, follower: Follower, pause_s: float) -> Iterator[list[RawLine]]:
     """Poll forever; while the target is unreachable, wait for it without missing a line."""
     away = False
     while True:
@@ -115,28 +151,12 @@ def _looks(session: Session, follower: Follower, pause: float) -> Iterator[list[
             raw = follower.look()
         except UnreachableError as error:
             if not away:
-                session.output.warning(f"{error.message}; looking again …")
+                output.warning(f"{error.message}; looking again …")
             away = True
         else:
             away = False
             yield raw
-        session.environment.sleep(pause)
-
-
-def pause_s(session: Session) -> float:
-    """Return how long to wait between two looks."""
-    return _POLL_LOCAL_S if session.target.is_local else _POLL_AWS_S
-
-
-def log_groups(session: Session, functions: Iterable[str]) -> Mapping[str, str]:
-    """Return the log groups to read, by function."""
-    resources = find_resources(session.clients, session.target.stack_name)
-    wanted = {function_named(resources, each) for each in functions}
-    return {name: group for name, group in resources.log_groups.items() if not wanted or name in wanted}
-
-
-def log_source(session: Session, groups: Mapping[str, str]) -> CloudWatchSource:
-    return CloudWatchSource(session.clients.client("logs"), groups)
+        output.environment.sleep(pause_s)
 
 
 def _wanted(request: Request, event: Mapping[str, Any] | None) -> Wanted:
@@ -154,15 +174,16 @@ def start_of(since_s: float | None, event: Event | None) -> datetime:
     return datetime.fromtimestamp(max(0.0, datetime.now(UTC).timestamp() - back), UTC)
 
 
-def find_event(session: Session, stream_id: str, event_id: int) -> Event:
-    """Read one event from the store.
+def find_event(service: Service, stream_id: str | None, event_id: int) -> Event:
+    """Read one event, by default of the test stream.
 
     Raises
     ------
     NotFoundError
         There is no such event.
     """
-    events = session.service.events_page(stream_id, first=event_id, limit=1).items
+    stream_id = stream_id or TEST_STREAM
+    events = service.events_page(stream_id, first=event_id, limit=1).items
     if not events or events[0]["eventId"] != event_id:
         raise NotFoundError(
             f"stream {visible(stream_id)} has no event {event_id}",
@@ -176,14 +197,14 @@ def _picked(selection: Selection, raw: Iterable[RawLine]) -> list[Line]:
 
 
 @contextmanager
-def _spinner(session: Session) -> Iterator[Callable[[int], None]]:
+def _spinner(output: Output) -> Iterator[Callable[[int], None]]:
     """Show activity at the bottom of a terminal; yields a function to update it with the number of lines."""
-    environment = session.environment
-    if not (environment.stderr_is_terminal and session.output.is_text):
+    environment = output.environment
+    if not (environment.stderr_is_terminal and output.is_text):
         yield lambda lines: None
         return
     # If both streams are a terminal, one console must draw both the lines and the spinner.
-    console = session.output.console("stdout" if environment.stdout_is_terminal else "stderr")
+    console = output.console("stdout" if environment.stdout_is_terminal else "stderr")
     with console.status("looking …", spinner="dots") as status:
 
         def update(lines: int) -> None:
@@ -193,11 +214,11 @@ def _spinner(session: Session) -> Iterator[Callable[[int], None]]:
         yield update
 
 
-class _Shower:
+class Printer:
     """Writes lines in the chosen format."""
 
-    def __init__(self, session: Session, request: Request, layout: Layout) -> None:
-        self._session = session
+    def __init__(self, output: Output, request: Request, layout: Layout) -> None:
+        self._output = output
         self._raw = request.raw
         self._follow = request.follow
         self._layout = layout
@@ -209,19 +230,19 @@ class _Shower:
         self.total += len(lines)
         for line in lines:
             self._show(line)
-        self._session.environment.stdout.flush()
+        self._output.environment.stdout.flush()
         return len(lines)
 
     def end(self) -> None:
         """Write the JSON array, which needs all lines."""
-        if self._session.output.format is Format.JSON and not self._follow:
-            self._session.output.json(self._collected)
+        if self._output.format is Format.JSON and not self._follow:
+            self._output.json(self._collected)
 
     def _show(self, line: Line) -> None:
-        output = self._session.output
+        output = self._output
         if self._raw and output.is_text:
             output.text(line.raw.message.rstrip("\n"))
-        elif output.is_text and self._session.environment.stdout_is_terminal:
+        elif output.is_text and output.environment.stdout_is_terminal:
             output.console("stdout").print(rich_text(line, self._layout), soft_wrap=True)
         elif output.is_text:
             for row in plain(line, self._layout):

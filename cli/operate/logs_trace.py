@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from cli.client.projections import projections_of
 from cli.client.service import Event
-from cli.operate.logs import Follower, Kind, Line, is_about, understand
-from cli.operate.logs_tail import find_event, log_groups, log_source, pause_s, start_of
+from cli.operate.logs import Kind, Line, is_about, understand
+from cli.operate.logs_tail import FunctionLogs, start_of
+from cli.terminal.output import Output
 from cli.terminal.tables import Column
 from cli.terminal.text import visible
 from handlers.core.clock import parse_rfc3339
-from handlers.domain.items import TEST_STREAM
 
 if TYPE_CHECKING:
-    from cli.shell.session import Session
+    from cli.config.targets import Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,30 +162,28 @@ def _trace_ids(lines: Iterable[Line]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(each for each in found if isinstance(each, str) and each))
 
 
-def show_trace(session: Session, stream_id: str | None, event_id: int, timeout_s: float) -> None:
+def show_trace(output: Output, logs: FunctionLogs, event: Event, timeout_s: float) -> None:
     """Show an event's path; waits for late lines until all projections have it, or time is up."""
-    event = find_event(session, stream_id or TEST_STREAM, event_id)
-    groups = log_groups(session, ())
-    follower = Follower(log_source(session, groups), list(groups), int(start_of(None, event).timestamp() * 1000))
+    environment = output.environment
+    follower = logs.follower(start_of(None, event))
     followers = [projection.name for projection in projections_of(event["streamId"])]
     lines: list[Line] = []
-    deadline = session.environment.monotonic() + timeout_s
+    deadline = environment.monotonic() + timeout_s
     while True:
         lines += map(understand, follower.look())
         found = trace(event, lines, followers)
-        if found.complete or session.environment.monotonic() >= deadline:
+        if found.complete or environment.monotonic() >= deadline:
             break
-        session.environment.sleep(pause_s(session))
-    show(session, found)
+        environment.sleep(logs.poll_s)
+    show(output, logs.target, found)
 
 
-def show(session: Session, found: Trace) -> None:
+def show(output: Output, target: Target, found: Trace) -> None:
     """Show the path as a table or a document."""
-    links = [url for each in found.trace_ids if (url := session.target.trace_url(each)) is not None]
-    if not session.output.is_text:
-        session.output.json(document(found) | {"traceUrls": links})
+    links = [url for each in found.trace_ids if (url := target.trace_url(each)) is not None]
+    if not output.is_text:
+        output.json(document(found) | {"traceUrls": links})
         return
-    output = session.output
     output.text(f"{visible(found.event_type)} is event {found.event_id} of stream {visible(found.stream_id)}")
     if found.correlation_id:
         output.text(f"correlation id {visible(found.correlation_id)}")
@@ -194,7 +192,7 @@ def show(session: Session, found: Trace) -> None:
     output.table(columns, rows(found))
     for url in links:
         output.text(f"X-Ray trace: {url}")
-    _conclude(session, found)
+    _conclude(output, target, found)
 
 
 def rows(found: Trace) -> list[tuple[object, ...]]:
@@ -214,8 +212,7 @@ def _ms(one: datetime, other: datetime) -> str:
     return f"{(other - one).total_seconds() * 1000:.0f}"
 
 
-def _conclude(session: Session, found: Trace) -> None:
-    output = session.output
+def _conclude(output: Output, target: Target, found: Trace) -> None:
     output.message()
     if found.missing:
         names = ", ".join(found.missing)
@@ -226,7 +223,7 @@ def _conclude(session: Session, found: Trace) -> None:
         output.success(f"in the read model of {', '.join(found.projected)}; the whole path took {took} ms")
     else:
         output.message("No projection follows this stream.")
-    if not session.target.is_local:
+    if not target.is_local:
         output.message("Clocks of different functions may differ by some milliseconds.")
 
 

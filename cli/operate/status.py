@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from mypy_boto3_logs import CloudWatchLogsClient
     from mypy_boto3_sqs import SQSClient
 
-    from cli.shell.session import Session
+    from cli.client.aws import Clients
+    from cli.config.targets import Target
 
 T = TypeVar("T")
 
@@ -109,26 +110,28 @@ class Snapshot:
     unsaved: str | None = None
 
 
-def take_snapshot(session: Session) -> Snapshot:
-    """Ask all services at once how the session's target is; a part that fails is unknown, and takes no other with it.
+def take_snapshot(target: Target, service: Service, clients: Clients, unsaved: Callable[[], str | None]) -> Snapshot:
+    """Query all services concurrently; a query that fails makes only its own part unknown.
+
+    Parameters
+    ----------
+    unsaved
+        Returns why the local target cannot save its data, or None.
 
     Raises
     ------
-    NoTargetError, NotRunningError, AccessError
-        There is no stack to ask, or no key to ask with.
     CliError
         Neither CloudFormation nor the API answers: CloudFormation's error.
     """
-    # Clients are made here: unlike using them, making them is not thread-safe.
-    service, clients = session.service, session.clients
+    # Create the clients here: unlike using a client, creating one is not thread-safe.
     for name in ("cloudformation", "cloudwatch", "logs", "sqs"):
         clients.client(name)
     with ThreadPoolExecutor(_THREADS) as pool:
-        stack = pool.submit(_known, lambda: find_resources(clients, session.target.stack_name))
+        stack = pool.submit(_known, lambda: find_resources(clients, target.stack_name))
         health = pool.submit(_projections, service)
-        queues = pool.submit(_known, lambda: _queues(session))
+        queues = pool.submit(_known, lambda: _queues(target, clients))
         resources, no_resources = stack.result()
-        functions, no_functions = _functions(session, resources)
+        functions, no_functions = _functions(target, clients, resources)
         (answered, streams, more), (queued, no_queues) = health.result(), queues.result()
     if no_resources is not None and not answered.ok:
         raise no_resources
@@ -141,17 +144,8 @@ def take_snapshot(session: Session) -> Snapshot:
         queues=tuple(queued or ()),
         functions=None if functions is None else tuple(functions),
         unknown={what: error.message for what, error in unknown.items() if error is not None},
-        unsaved=_unsaved(session),
+        unsaved=unsaved(),
     )
-
-
-def _unsaved(session: Session) -> str | None:
-    from cli.emulator.process import ask
-
-    url = session.target.endpoint_url
-    health = ask(session.state, url) if url is not None else None
-    unsaved = health.unsaved if health else None
-    return None if unsaved is None else str(unsaved)
 
 
 def _known(ask: Callable[[], T]) -> tuple[T | None, CliError | None]:
@@ -174,26 +168,28 @@ def _projections(service: Service) -> tuple[ApiHealth, list[StreamStatus], list[
     return health, found, [each.name for each in described if each.more]
 
 
-def _queues(session: Session) -> list[QueueStatus]:
-    queues = queues_of(session.target.outputs)
-    ages = _ages(session, queues)
-    sqs = session.clients.client("sqs")
+def _queues(target: Target, clients: Clients) -> list[QueueStatus]:
+    queues = queues_of(target.outputs)
+    ages = _ages(target, clients, queues)
+    sqs = clients.client("sqs")
     return [queue_status(sqs, queue, ages.get(queue.name)) for queue in queues]
 
 
-def _ages(session: Session, queues: list[Queue]) -> dict[str, float]:
-    if session.target.is_local:  # the emulator keeps no metrics of queues
+def _ages(target: Target, clients: Clients, queues: list[Queue]) -> dict[str, float]:
+    if target.is_local:  # the emulator keeps no queue metrics
         return {}
-    return _known(lambda: oldest_messages(session.clients.client("cloudwatch"), queues))[0] or {}
+    return _known(lambda: oldest_messages(clients.client("cloudwatch"), queues))[0] or {}
 
 
-def _functions(session: Session, resources: Resources | None) -> tuple[list[FunctionStatus] | None, CliError | None]:
+def _functions(
+    target: Target, clients: Clients, resources: Resources | None
+) -> tuple[list[FunctionStatus] | None, CliError | None]:
     if resources is None:
         return None, None
-    if session.target.is_local:
-        logs = session.clients.client("logs")
+    if target.is_local:
+        logs = clients.client("logs")
         return _known(lambda: function_statuses_from_logs(logs, resources.functions, resources.log_groups))
-    return _known(lambda: function_statuses(session.clients.client("cloudwatch"), resources.functions))
+    return _known(lambda: function_statuses(clients.client("cloudwatch"), resources.functions))
 
 
 def with_ages(service: Service, projections: Iterable[ProjectionStatus], now: datetime) -> list[StreamStatus]:
