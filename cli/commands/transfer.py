@@ -1,4 +1,4 @@
-"""`esctl export` and `esctl import`: events to files and back."""
+"""`esctl export` and `esctl import`: write events to files and append them from files."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ from cli.errors import CliError, ConflictError, ExitCode, NotFoundError, Partial
 from cli.shell.command import command
 from cli.shell.session import Session
 from cli.terminal.text import shell_word, visible
-from cli.transfer.appending import Tally
-from cli.transfer.batches import LANES
+from cli.transfer import send
+from cli.transfer.batches import PARTITIONS
 from cli.transfer.files import STANDARD, BadLineError, count_lines, sink, source
+from cli.transfer.send import ExportCounts, ImportCounts, check
 
-# So many streams are asked for their heads, for a progress bar that counts events; of more, streams are counted.
+# With up to this many streams, their heads are read so that the progress bar counts events; with more, it counts streams.
 _HEADS_MAX = 100
 _FAULTS_MAX = 20  # bad lines that --dry-run lists
 
 _ConnectionsOption = Annotated[
-    int, typer.Option("--connections", min=1, max=LANES, metavar="N", help="How many calls are made at a time.")
+    int, typer.Option("--connections", min=1, max=PARTITIONS, metavar="N", help="How many calls run concurrently.")
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What is exported: the streams, and how much that is in what unit."""
+    """The streams to export, and how many events or streams that is."""
 
     stream_ids: Iterable[str]
     total: int
@@ -42,102 +43,89 @@ def export_events(
     file: Annotated[str, typer.Argument(metavar="FILE", help="NAME.jsonl, NAME.jsonl.gz, or - for standard output.")],
     stream_ids: Annotated[
         list[str] | None,
-        typer.Option("--stream-id", "-s", metavar="ID", help="Only this stream; may be given several times."),
+        typer.Option("--stream-id", "-s", metavar="ID", help="Only this stream; repeatable."),
     ] = None,
-    connections: _ConnectionsOption = LANES,
+    connections: _ConnectionsOption = PARTITIONS,
 ) -> None:
-    """Write events to a file: one a line, stream after stream, each stream in its order.
+    """Write events to a file, one per line, grouped by stream and in order.
 
-    A file is there complete at the end, or not at all. The same events make the same file, byte for byte.
+    The file appears only when it is complete. Exporting the same events gives the same file, byte for byte.
     """
     plan = _plan(session, list(dict.fromkeys(stream_ids or [])), connections)
-    from cli.transfer.exporting import Exported
-    from cli.transfer.exporting import export_events as export
-
     what = "events" if plan.counts_events else "streams"
     with (
         sink(session.environment, file) as target,
         session.output.progress(f"exporting {what}", total=plan.total) as progress,
     ):
 
-        def tick(done: Exported) -> None:
+        def tick(done: ExportCounts) -> None:
             progress.update(done=done.events if plan.counts_events else done.streams)
 
-        done = export(session.service, plan.stream_ids, target, connections=connections, tick=tick)
+        done = send.export_events(session.service, plan.stream_ids, target, connections=connections, tick=tick)
     if not session.output.is_text and file != STANDARD:
         session.output.json({"events": done.events, "streams": done.streams, "file": file})
         return
     where = "written" if file == STANDARD else f"in {file}"
     session.output.success(f"{_number(done.events, 'event')} of {_number(done.streams, 'stream')} are {where}.")
     if file != STANDARD:
-        session.output.hint(f"Append them to another stack:  esctl import {shell_word(file)} --stack-name NAME")
+        session.output.hint(f"Import them into another stack:  esctl import {shell_word(file)} --stack-name NAME")
 
 
 @command()
 def import_events(
     session: Session,
-    file: Annotated[
-        str, typer.Argument(metavar="FILE", help="The file (packed with gzip or not), or - for standard input.")
-    ],
-    connections: _ConnectionsOption = LANES,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The file, gzipped or plain, or - for standard input.")],
+    connections: _ConnectionsOption = PARTITIONS,
     import_id: Annotated[
         str,
         typer.Option(
             "--import-id",
             metavar="NAME",
-            help="Names this import: a file without eventIds can be imported again under another name.",
+            help="The name of this import; a file without eventIds can be imported again under another name.",
         ),
     ] = "",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only check the file; list the bad lines, and import nothing.")
+        bool, typer.Option("--dry-run", help="Check the file and list bad lines; import nothing.")
     ] = False,
 ) -> None:
-    """Append the events of a file, one a line, each exactly once.
+    """Append the events of a file, one per line, each exactly once.
 
-    An import that was broken off, however that was, goes on when it is started again; what is imported already is left
-    as it is. Lines with an eventId are stored at that place or not at all.
+    To continue an interrupted import, run the same command again: events that are already stored are skipped. A line
+    with an eventId is stored at that position or not at all.
     """
     if file == STANDARD and session.environment.stdin_is_terminal:
-        session.output.message("Reading events from the keyboard, one a line; Ctrl-D ends.")
+        session.output.message("Reading events from the terminal, one per line; Ctrl-D ends the input.")
     if dry_run:
         _check(session, file)
         return
-    tally = Tally()
+    counts = ImportCounts()
     try:
-        _import(session, file, tally, import_id, connections)
+        _import(session, file, counts, import_id, connections)
     except (BadLineError, CliError, KeyboardInterrupt) as error:
-        _fail(error, tally, file)
-    _report(session, tally, file)
+        _fail(error, counts, file)
+    _report(session, counts, file)
 
 
-def _import(session: Session, file: str, tally: Tally, import_id: str, connections: int) -> None:
-    from cli.transfer.importing import import_events as run
-
+def _import(session: Session, file: str, counts: ImportCounts, import_id: str, connections: int) -> None:
     with (
         source(session.environment, file) as stream,
         session.output.progress(
             f"importing into {session.target.label}", total=count_lines(session.environment, file)
         ) as progress,
     ):
-        run(
+        send.import_events(
             stream,
             session.service,
-            tally,
+            session.environment,
+            counts,
             name=import_id,
             connections=connections,
-            sleep=session.environment.sleep,
-            tick=lambda: progress.update(done=tally.done),
+            tick=lambda: progress.update(done=counts.done),
         )
 
 
 def _plan(session: Session, given: list[str], connections: int) -> _Plan:
-    """Which streams, and how many events they have where that is soon known.
-
-    Raises
-    ------
-    NotFoundError
-        A stream that was named does not exist.
-    """
+    """Return which streams to export, and how much that is; raise `NotFoundError` for an unknown stream."""
     pages = session.service.stream_pages()
     first = given or [stream_id for page in _until(pages, _HEADS_MAX) for stream_id in page]
     if not given and len(first) > _HEADS_MAX:
@@ -152,7 +140,7 @@ def _plan(session: Session, given: list[str], connections: int) -> _Plan:
 
 
 def _until(pages: Iterable[list[str]], number: int) -> Iterable[list[str]]:
-    """Pages until there are more than so many entries."""
+    """Yield pages until they have more than `number` entries."""
     seen = 0
     for page in pages:
         yield page
@@ -162,8 +150,6 @@ def _until(pages: Iterable[list[str]], number: int) -> Iterable[list[str]]:
 
 
 def _check(session: Session, file: str) -> None:
-    from cli.transfer.importing import check
-
     with (
         source(session.environment, file) as stream,
         session.output.progress(f"checking {file}", total=count_lines(session.environment, file)) as progress,
@@ -173,31 +159,31 @@ def _check(session: Session, file: str) -> None:
         more = " (there may be more)" if len(bad) == _FAULTS_MAX else ""
         raise CliError(
             f"{file} has {_number(len(bad), 'bad line')}{more}",
-            "Fix them, and check again.",
+            f"Fix them and check again:  esctl import {shell_word(file)} --dry-run",
             faults=list(chain.from_iterable([f"line {each.line}: {fault}" for fault in each.faults] for each in bad)),
         )
     if not session.output.is_text:
         session.output.json({"events": good, "file": file})
         return
-    session.output.success(f"{file} is fine: {_number(good, 'event')}. Nothing was imported.")
+    session.output.success(f"{file} is valid: {_number(good, 'event')}. Nothing was imported.")
     session.output.hint(f"Import it:  esctl import {shell_word(file)}")
 
 
-def _report(session: Session, tally: Tally, file: str) -> None:
+def _report(session: Session, counts: ImportCounts, file: str) -> None:
     if not session.output.is_text:
-        session.output.json({"imported": tally.imported, "already": tally.already, "file": file})
+        session.output.json({"imported": counts.imported, "already": counts.already, "file": file})
         return
-    session.output.success(f"{_number(tally.imported, 'event')} imported{_already(tally)}.")
-    session.output.hint("See the streams:  esctl streams")
+    session.output.success(f"{_number(counts.imported, 'event')} imported{_already(counts)}.")
+    session.output.hint("List the streams:  esctl streams")
 
 
-def _fail(error: BaseException, tally: Tally, file: str) -> NoReturn:
-    """Say what is done and how to go on, besides what went wrong."""
-    done = f"{_number(tally.imported, 'event')} imported{_already(tally)}"
-    go_on = "Run the same command again to go on: what is imported is not imported twice"
+def _fail(error: BaseException, counts: ImportCounts, file: str) -> NoReturn:
+    """Raise the error with what was imported so far and how to continue."""
+    done = f"{_number(counts.imported, 'event')} imported{_already(counts)}"
+    resume = "Run the same command again to continue: no event is imported twice"
     if isinstance(error, KeyboardInterrupt):
-        raise CliError(f"interrupted: {done}", f"{go_on}.", exit_code=ExitCode.INTERRUPTED) from None
-    code = ExitCode.PARTIAL if tally.imported else ExitCode.FAILED
+        raise CliError(f"interrupted: {done}", f"{resume}.", exit_code=ExitCode.INTERRUPTED) from None
+    code = ExitCode.PARTIAL if counts.imported else ExitCode.FAILED
     if isinstance(error, BadLineError):
         message = f"line {error.line} of {file} can't be imported"
         single = len(error.faults) == 1
@@ -210,15 +196,15 @@ def _fail(error: BaseException, tally: Tally, file: str) -> NoReturn:
         ) from error
     if isinstance(error, ConflictError) and error.hint:
         raise ConflictError(error.message, f"{error.hint}\n{done[0].upper()}{done[1:]} before that.") from error
-    if isinstance(error, CliError) and tally.imported:
-        go_on = f"{go_on} ({done} so far)."
-        hint = f"{error.hint}\n{go_on}" if error.hint else go_on
+    if isinstance(error, CliError) and counts.imported:
+        resume = f"{resume} ({done} so far)."
+        hint = f"{error.hint}\n{resume}" if error.hint else resume
         raise PartialError(error.message, hint, faults=error.faults) from error
     raise error
 
 
-def _already(tally: Tally) -> str:
-    return f", {tally.already:,} were there already" if tally.already else ""
+def _already(counts: ImportCounts) -> str:
+    return f", {counts.already:,} were already stored" if counts.already else ""
 
 
 def _number(count: int, noun: str) -> str:
