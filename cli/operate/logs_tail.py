@@ -1,4 +1,4 @@
-"""`esctl tail-logs`: log lines for a reader, once or as they come."""
+"""`esctl tail-logs`: show log lines once, or follow them."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 DEFAULT_SINCE_S = 600.0
 _POLL_LOCAL_S, _POLL_AWS_S = 0.3, 2.0
-_BEFORE_EVENT_S = 60.0  # the request came before the event was stored, and the clocks of two machines differ
+_BEFORE_EVENT_S = 60.0  # the request precedes the event, and the clocks of two machines differ
 
 Segment = tuple[str, str]
-"""A piece of text and its style."""
+"""Text and its style."""
 
-# Shown by the line itself, or of no use to a reader; --raw shows them.
-_LEFT_OUT = {
+# Shown elsewhere in the line, or useless to a reader; --raw shows them.
+_OMITTED = {
     "location",
     "service",
     "functionRequestId",
@@ -46,9 +46,9 @@ _LEFT_OUT = {
     "cold_start",
     "used",
 }
-_COUNTED = {"eventId", "eventIds", "checkpoint", "applied", "lag", "events"}  # fields whose 0 is worth showing
+_SHOWN_ZEROS = {"eventId", "eventIds", "checkpoint", "applied", "lag", "events"}  # fields whose 0 is worth showing
 _SHORTENED = {"correlation_id", "correlationIds", "xray_trace_id", "traceId"}
-_ID_CHARACTERS = 8  # enough to tell ids apart; --request-id takes a prefix
+_ID_CHARACTERS = 8  # enough to distinguish ids; --request-id accepts a prefix
 
 # Colours readable on black and on white.
 _PALETTE = (
@@ -68,7 +68,7 @@ _NAMES_MAX = 24
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to show: the options of the command."""
+    """The options of the command."""
 
     follow: bool
     since_s: float | None
@@ -134,7 +134,7 @@ def tail(output: Output, logs: FunctionLogs, request: Request, event: Event | No
         if output.is_text:
             output.message(f"{shown} line{'' if shown == 1 else 's'} · {tailing}")
             if not shown:
-                output.hint("Look further back with --since 1h, or wait for lines with -f.")
+                output.hint("Look further back with --since 1h, or follow the logs with -f.")
         return
     output.message(f"Tailing {tailing} · Ctrl-C ends")
     with _spinner(output) as update:
@@ -144,14 +144,14 @@ def tail(output: Output, logs: FunctionLogs, request: Request, event: Event | No
 
 
 def _polls(output: Output, follower: Follower, pause_s: float) -> Iterator[list[RawLine]]:
-    """Poll forever; while the target is unreachable, wait for it without missing a line."""
+    """Poll forever; while the target is unreachable, keep trying. No line is lost."""
     away = False
     while True:
         try:
             raw = follower.look()
         except UnreachableError as error:
             if not away:
-                output.warning(f"{error.message}; looking again …")
+                output.warning(f"{error.message}; retrying …")
             away = True
         else:
             away = False
@@ -167,7 +167,7 @@ def _wanted(request: Request, event: Mapping[str, Any] | None) -> Wanted:
 
 
 def start_of(since_s: float | None, event: Event | None) -> datetime:
-    """Return the time from which to read: so many seconds ago, else a little before the event was stored."""
+    """Return the time to read from: ``since_s`` seconds ago, by default shortly before the event or 10 minutes ago."""
     if since_s is None and event is not None:
         return datetime.fromtimestamp(parse_rfc3339(event["timeStamp"]).timestamp() - _BEFORE_EVENT_S, UTC)
     back = DEFAULT_SINCE_S if since_s is None else since_s
@@ -198,24 +198,24 @@ def _picked(selection: Selection, raw: Iterable[RawLine]) -> list[Line]:
 
 @contextmanager
 def _spinner(output: Output) -> Iterator[Callable[[int], None]]:
-    """Show activity at the bottom of a terminal; yields a function to update it with the number of lines."""
+    """Show a spinner on a terminal; yields a function that updates its number of lines."""
     environment = output.environment
     if not (environment.stderr_is_terminal and output.is_text):
         yield lambda lines: None
         return
     # If both streams are a terminal, one console must draw both the lines and the spinner.
     console = output.console("stdout" if environment.stdout_is_terminal else "stderr")
-    with console.status("looking …", spinner="dots") as status:
+    with console.status("polling …", spinner="dots") as status:
 
         def update(lines: int) -> None:
             now = datetime.now().astimezone().strftime("%H:%M:%S")
-            status.update(f"{lines} line{'' if lines == 1 else 's'} · last looked {now}")
+            status.update(f"{lines} line{'' if lines == 1 else 's'} · last polled {now}")
 
         yield update
 
 
 class Printer:
-    """Writes lines in the chosen format."""
+    """Writes lines in the selected format."""
 
     def __init__(self, output: Output, request: Request, layout: Layout) -> None:
         self._output = output
@@ -234,7 +234,7 @@ class Printer:
         return len(lines)
 
     def end(self) -> None:
-        """Write the JSON array, which needs all lines."""
+        """Write the JSON array of all lines."""
         if self._output.format is Format.JSON and not self._follow:
             self._output.json(self._collected)
 
@@ -265,7 +265,7 @@ class Layout:
 
 
 def segments(line: Line, layout: Layout) -> list[Segment]:
-    """Return the first row of a line as styled pieces."""
+    """Return the first row of a line as styled segments."""
     time = line.at.astimezone().strftime("%H:%M:%S.%f")[:-3]
     name = line.function[: layout.name_width]
     found: list[Segment] = [(f"{time} ", "dim"), (f"{name:<{layout.name_width}} ", colour_of(line.function))]
@@ -275,12 +275,12 @@ def segments(line: Line, layout: Layout) -> list[Segment]:
         found.append((f"{line.level} ", _LEVEL_STYLES.get(line.level, "")))
     first, *_ = visible_rows(line.text) or [""]
     found.append((first, _LEVEL_STYLES.get(line.level, "")))
-    said = details(line)
-    return [*found, (f"  {said}", "dim")] if said else found
+    shown = details(line)
+    return [*found, (f"  {shown}", "dim")] if shown else found
 
 
 def further_rows(line: Line) -> list[str]:
-    """Return the rows below the first one: the rest of a text, or the traceback of an exception."""
+    """Return the rows below the first one: the rest of the text, and the traceback."""
     rows = visible_rows(line.text)[1:]
     exception = line.fields.get("exception")
     return [f"    {row}" for row in [*rows, *(visible_rows(exception) if isinstance(exception, str) else [])]]
@@ -308,25 +308,25 @@ def rich_text(line: Line, layout: Layout) -> Text:
 
 
 def colour_of(function: str) -> str:
-    """Return the function's colour, the same in every run."""
+    """Return the function's colour: the same in every run."""
     return _PALETTE[zlib.crc32(function.encode()) % len(_PALETTE)]
 
 
 def details(line: Line) -> str:
     """Return the fields as ``name=value``."""
     if line.kind is Kind.ACCESS:
-        said = {name: line.fields.get(name) for name in ("latencyMs", "ip", "user", "error")}
-        return _pairs({name: value for name, value in said.items() if value not in (None, "", "-")})
+        shown = {name: line.fields.get(name) for name in ("latencyMs", "ip", "user", "error")}
+        return _pairs({name: value for name, value in shown.items() if value not in (None, "", "-")})
     if line.kind is not Kind.LOG:
         return ""
-    said = {name: value for name, value in line.fields.items() if name not in _LEFT_OUT}
-    if said.get("lastEventId") == said.get("eventId"):
-        said.pop("lastEventId", None)
-    if line.text.endswith(f" {said.get('status')}"):
-        said.pop("status", None)
-    # Omit what is normal: 0 conflicts, not halted.
+    shown = {name: value for name, value in line.fields.items() if name not in _OMITTED}
+    if shown.get("lastEventId") == shown.get("eventId"):
+        shown.pop("lastEventId", None)
+    if line.text.endswith(f" {shown.get('status')}"):
+        shown.pop("status", None)
+    # Omit normal values: 0 conflicts, not halted.
     return _pairs(
-        {name: value for name, value in said.items() if (value is not False and value != 0) or name in _COUNTED}
+        {name: value for name, value in shown.items() if (value is not False and value != 0) or name in _SHOWN_ZEROS}
     )
 
 
@@ -348,7 +348,7 @@ def _value(name: str, value: Any) -> str:
 
 
 def ranges(numbers: list[Any]) -> str:
-    """Shorten numbers to ranges: ``4-6,9``."""
+    """Format numbers as ranges: ``4-6,9``."""
     parts: list[list[int]] = []
     for number in sorted(each for each in numbers if isinstance(each, int)):
         if parts and number <= parts[-1][1] + 1:
@@ -359,7 +359,7 @@ def ranges(numbers: list[Any]) -> str:
 
 
 def report(fields: Mapping[str, Any]) -> str:
-    """Shorten a REPORT line: ``13 ms · 100 MB · cold start 480 ms``."""
+    """Summarize a REPORT line: ``13 ms · 100 MB · cold start 480 ms``."""
     parts = [_milliseconds(fields.get("Duration"))]
     if fields.get("Max Memory Used"):
         parts.append(str(fields["Max Memory Used"]))
@@ -377,8 +377,8 @@ def _milliseconds(text: object) -> str:
 
 
 def line_document(line: Line) -> dict[str, Any]:
-    """Return a line for scripts."""
-    document: dict[str, Any] = {
+    """Return the JSON form of a line."""
+    return {
         "at": line.at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "function": line.function,
         "kind": line.kind.value,
@@ -387,4 +387,3 @@ def line_document(line: Line) -> dict[str, Any]:
         "requestId": line.request_id or None,
         "fields": dict(line.fields),
     }
-    return document

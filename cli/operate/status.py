@@ -1,4 +1,4 @@
-"""A snapshot of a stack: streams, queues, functions and API, asked all at once."""
+"""Take a snapshot of a stack: its streams, queues, functions and API, queried concurrently."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Every stream that is behind costs a call for the age of its oldest event; beyond these the counts say enough.
+# Every stream that is behind costs a call for the age of its oldest event; beyond this number, counts suffice.
 _AGES_MAX = 20
 _HOUR = timedelta(hours=1)
 _THREADS = 4
 
 _Metric = tuple[str, str, str, str, str, int]
-"""Namespace, metric, dimension and its value, statistic, period in seconds."""
+"""Namespace, metric, dimension name and value, statistic, period in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +41,9 @@ class ApiHealth:
     Attributes
     ----------
     milliseconds
-        Latency of the call, as measured here.
+        Latency of the call, measured here.
     error
-        Why there was no answer.
+        Why it did not answer.
     """
 
     ok: bool
@@ -53,12 +53,12 @@ class ApiHealth:
 
 @dataclass(frozen=True, slots=True)
 class QueueStatus:
-    """One queue; an unknown number is None.
+    """The status of one queue; unknown values are None.
 
     Attributes
     ----------
     waiting, in_flight
-        Messages waiting, and being processed.
+        Messages waiting, and messages being processed.
     oldest_s
         Age of the oldest message.
     dead_letters
@@ -74,7 +74,7 @@ class QueueStatus:
 
 @dataclass(frozen=True, slots=True)
 class FunctionStatus:
-    """A function's invocations in the last hour; throttles are None if they are not counted."""
+    """A function's invocations in the last hour; throttles are None if unknown."""
 
     name: str
     invocations: int
@@ -84,7 +84,7 @@ class FunctionStatus:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A stack at one moment.
+    """The status of a stack at one moment.
 
     Attributes
     ----------
@@ -95,7 +95,7 @@ class Snapshot:
     functions
         None if unknown.
     unknown
-        What is unknown, and why.
+        Reasons by unknown part.
     unsaved
         Why the local target cannot save its data, and since when; None if it can, and on AWS.
     """
@@ -149,7 +149,7 @@ def take_snapshot(target: Target, service: Service, clients: Clients, unsaved: C
 
 
 def _known(ask: Callable[[], T]) -> tuple[T | None, CliError | None]:
-    """Return the answer, or why there is none."""
+    """Return the answer, or the error."""
     try:
         with errors():
             return ask(), None
@@ -193,7 +193,7 @@ def _functions(
 
 
 def with_ages(service: Service, projections: Iterable[ProjectionStatus], now: datetime) -> list[StreamStatus]:
-    """Return the streams of the projections, with the age of what is not applied yet."""
+    """Return the streams of the projections, with the age of the oldest event not applied yet."""
     found = []
     ages = 0
     for stream in (stream for projection in projections for stream in projection.streams):
@@ -254,14 +254,14 @@ def function_statuses(cloudwatch: CloudWatchClient, functions: Mapping[str, str]
 def function_statuses_from_logs(
     logs: CloudWatchLogsClient, functions: Iterable[str], groups: Mapping[str, str]
 ) -> list[FunctionStatus]:
-    """Count the last hour's invocations and errors in the log: the emulator keeps metrics of direct calls only.
+    """Count the last hour's invocations and errors in the logs: the emulator keeps metrics of direct calls only.
 
-    An error is a line that a function logged as one, or a traceback that it ended with.
+    An error is a line at level ERROR, or a traceback that ended an invocation.
     """
     start = int((datetime.now(UTC) - _HOUR).timestamp() * 1000)
 
     def count(name: str, pattern: str, beginning: str) -> int:
-        # The emulator answers with up to 10,000 lines at once, and never with a token for more.
+        # The emulator returns up to 10,000 lines, and never a token for more.
         answer = logs.filter_log_events(logGroupName=groups[name], startTime=start, filterPattern=pattern)
         return sum(each["message"].startswith(beginning) for each in answer["events"])
 
@@ -278,12 +278,12 @@ def function_statuses_from_logs(
 
 
 def oldest_messages(cloudwatch: CloudWatchClient, queues: Iterable[Queue]) -> dict[str, float]:
-    """Ask for the age in seconds of the oldest message of each queue; one without messages may have none."""
+    """Return the age in seconds of the oldest message by queue; queues without messages may be missing."""
     listed = [queue for queue in queues if queue.url is not None]
     names = [str(queue.url).rsplit("/", 1)[-1] for queue in listed]
     wanted = [("AWS/SQS", "ApproximateAgeOfOldestMessage", "QueueName", name, "Maximum", 60) for name in names]
     values = _metric_values(cloudwatch, wanted, timedelta(minutes=10))
-    # The newest value comes first.
+    # The newest value is first.
     return {queue.name: each[0] for queue, each in zip(listed, values, strict=True) if each}
 
 
