@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.errors import CliError, NotFoundError
-from cli.operate.cost import Measured, Part, assumptions, load_prices, measure, monthly, on_event_path, per_million
+from cli.operate.cost import LineItem, Measured, assumptions, load_prices, measure, monthly, on_event_path, per_million
 from cli.operate.logs import CloudWatchSource, Follower, seconds, understand
 from cli.operate.resources import find_resources
 from cli.shell.command import command
@@ -109,7 +109,7 @@ def _event_bytes(session: Session) -> int:
     return round(sum(sizes) / len(sizes)) + 140 if sizes else 500
 
 
-def _show(session: Session, title: str, parts: list[Part]) -> None:
+def _show(session: Session, title: str, parts: list[LineItem]) -> None:
     figures = [Column(name, "right") for name in ("per event", "amount", "price per", "USD")]
     columns: list[Column | str] = ["service", "what", *figures]
     rows = [
@@ -126,7 +126,7 @@ def _show(session: Session, title: str, parts: list[Part]) -> None:
     session.output.table(columns, rows, title=title)
 
 
-def _amount(part: Part) -> str:
+def _amount(part: LineItem) -> str:
     if "GB " in part.unit:
         return f"{part.amount / 1_000_000_000:.2f} GB"
     return f"{part.amount:,.0f}"
@@ -136,7 +136,7 @@ def _money(amount: Decimal | int) -> str:
     return f"{amount:.2f} USD"
 
 
-def _document(parts: list[Part]) -> dict[str, Any]:
+def _document(parts: list[LineItem]) -> dict[str, Any]:
     return {
         "total": round(sum((each.cost for each in parts), Decimal(0)), 4),
         "parts": [

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
 from typing import Annotated
 
 import typer
 
+from cli.client.http import HttpClient
+from cli.client.service import Service, StreamStatus
+from cli.commands.status import take_snapshot
 from cli.errors import DegradedError, UsageError
 from cli.operate import doctor as checks
-from cli.operate.doctor import Check, Finding, Verdict, run
+from cli.operate.doctor import Audit, Check, Finding, Verdict, run
+from cli.replay.audit import audit, streams_of
 from cli.shell.command import command
 from cli.shell.session import Session
+from handlers.projection.definition import Projection
 
 _MARKS = {"ok": ("✓", "green"), "note": ("i", "cyan"), "fault": ("✗", "bold red"), "skipped": ("-", "dim")}
 
@@ -38,7 +44,7 @@ def doctor(
     """
     if probe and read_only:
         raise UsageError("--probe and --read-only can't be combined: a probe appends events")
-    show = partial(_show, session)
+    show = partial(_tell, session)
     found = run(_machine(session), show)
     if not any(finding.verdict is Verdict.FAULT for finding in found):
         session.announce("Checking")
@@ -57,33 +63,62 @@ def doctor(
 def _machine(session: Session) -> list[Check]:
     return [
         Check("versions", checks.versions),
-        Check("settings", lambda: checks.settings(session)),
+        Check("settings", lambda: checks.settings(session.settings, session.environment, session.state)),
     ]
 
 
 def _deployment(session: Session, *, full: bool, read_only: bool, probe: bool) -> list[Check]:
     if session.target.is_local:
-        access = [Check("emulator", lambda: checks.emulator(session))]
+        access = [Check("emulator", lambda: _emulator(session))]
         reachable: tuple[str, ...] = ("emulator",)
     else:
-        access = [Check("credentials", lambda: checks.credentials(session))]
+        access = [Check("credentials", lambda: checks.credentials(session.target, session.clients))]
         reachable = ("credentials",)
     chosen = [
         *access,
-        Check("stack", lambda: checks.stack(session), reachable),
-        Check("api", lambda: checks.api(session), (*reachable, "stack")),
-        Check("projections", lambda: checks.projections(session), ("api",)),
-        Check("streams", lambda: checks.contiguity(session, full=full), ("api",)),
-        Check("read models", lambda: checks.read_models(session, full=full), ("api",)),
+        Check("stack", lambda: checks.stack(session.target, session.clients), reachable),
+        Check("api", lambda: _api(session), (*reachable, "stack")),
+        Check("projections", lambda: checks.projections(take_snapshot(session)), ("api",)),
+        Check("streams", lambda: checks.contiguity(session.service, full=full), ("api",)),
+        Check("read models", lambda: checks.read_models(auditor(session.service), full=full), ("api",)),
     ]
     if not read_only:
-        chosen.append(Check("probe", lambda: checks.probe(session), ("api",)))
+        chosen.append(Check("probe", lambda: checks.probe(session.service, session.environment), ("api",)))
     if probe:
-        chosen.append(Check("probe", lambda: checks.probe_projections(session), ("api", "projections")))
+        chosen.append(
+            Check(
+                "probe", lambda: checks.probe_projections(session.service, session.environment), ("api", "projections")
+            )
+        )
     return chosen
 
 
-def _show(session: Session, finding: Finding) -> None:
+def _emulator(session: Session) -> Iterator[Finding]:
+    status = session.emulator.status()
+    running_at = f"{status.endpoint_url} (pid {status.pid})" if status.running else None
+    return checks.emulator(running_at, None if status.unsaved is None else str(status.unsaved), status.data)
+
+
+def _api(session: Session) -> Iterator[Finding]:
+    without_key = HttpClient(session.target, "", session.clients.credentials, sleep=session.environment.sleep)
+    return checks.api(session.target, session.service, Service(without_key))
+
+
+def _probe_projections(session: Session) -> Iterator[Finding]:
+    return checks.probe_projections(session.service, session.environment)
+
+
+def auditor(service: Service) -> Audit:
+    """Return what compares the read models of a stack with their history."""
+
+    def differing(projection: Projection, stream: StreamStatus) -> tuple[int, list[str]]:
+        effect = audit(service, projection, stream)
+        return effect.checkpoint, [each.key for each in effect.differences]
+
+    return Audit(partial(streams_of, service), differing)
+
+
+def _tell(session: Session, finding: Finding) -> None:
     output = session.output
     if not output.is_text:
         return

@@ -11,7 +11,7 @@ from cli.client.service import ReplayJob
 from cli.errors import DegradedError, UsageError
 from cli.replay.audit import Effect, audit, streams_of
 from cli.replay.run import failure, run, start, start_rollback
-from cli.replay.screen import job_pairs, job_table, show_differences, show_outcome
+from cli.replay.screen import job_pairs, job_table, show_differences
 from cli.shell.command import command
 from cli.shell.session import Session
 from cli.terminal.text import visible
@@ -68,6 +68,8 @@ def replay(
     if no_wait:
         _started(session, begin())
         return
+    from cli.replay.screen import show_result
+
     outcome = run(
         session.service, session.environment, session.output, chosen, begin, stream_id=stream_id, timeout_s=timeout
     )
@@ -76,7 +78,7 @@ def replay(
     if outcome.job.failed:
         raise failure(outcome.job)
     if session.output.is_text:
-        show_outcome(session.output, chosen, outcome)
+        show_result(session.output, chosen, outcome)
         if outcome.job.kind == REPLAY:
             session.output.hint("Roll back to the previous read model:  esctl replay --rollback")
 

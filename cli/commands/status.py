@@ -8,7 +8,8 @@ import typer
 
 from cli.errors import CliError, DegradedError
 from cli.operate.health import Fault, Section, document, faults, headline, sections, state_text, styled_state
-from cli.operate.status import Snapshot, take_snapshot
+from cli.operate.status import Snapshot
+from cli.operate.status import take_snapshot as take
 from cli.shell.command import command
 from cli.shell.session import Session
 from cli.terminal.output import Format
@@ -45,6 +46,27 @@ def status(
     if found:
         summary = f"degraded: {len(found)} fault{'' if len(found) == 1 else 's'}"
         raise DegradedError(summary, "" if session.output.is_text else "\n".join(_hints(found)))
+
+
+def take_snapshot(session: Session) -> Snapshot:
+    """Take a snapshot of the session's target.
+
+    Raises
+    ------
+    NoTargetError, NotRunningError, AccessError
+        There is no stack to query, or no key for it.
+    CliError
+        Neither CloudFormation nor the API answers.
+    """
+
+    def unsaved() -> str | None:
+        from cli.emulator.process import ask
+
+        url = session.target.endpoint_url
+        health = ask(session.state, url) if url is not None else None
+        return str(health.unsaved) if health and health.unsaved else None
+
+    return take(session.target, session.service, session.clients, unsaved)
 
 
 def _show(session: Session, snapshot: Snapshot) -> None:

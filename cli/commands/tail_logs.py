@@ -8,7 +8,7 @@ import typer
 
 from cli.errors import UsageError
 from cli.operate.logs import seconds
-from cli.operate.logs_tail import Request, tail
+from cli.operate.logs_tail import Request, find_event, function_logs, tail
 from cli.operate.logs_trace import show_trace
 from cli.shell.command import command
 from cli.shell.session import Session
@@ -60,8 +60,9 @@ def tail_logs(
                 "--trace needs an event: add --event N, and --stream-id ID unless it is in the test stream"
             )
         if raw or follow:
-            raise UsageError("--trace can't be combined with --follow or --raw: it shows one event's path and ends")
-        show_trace(session, stream_id, number, timeout)
+            raise UsageError("--trace shows one event's path and ends: it goes with neither -f nor --raw")
+        traced = find_event(session.service, stream_id, number)
+        show_trace(session.output, function_logs(session.target, session.clients), traced, timeout)
         return
     request = Request(
         follow=follow,
@@ -73,7 +74,9 @@ def tail_logs(
         request_id=request_id,
         raw=raw,
     )
-    tail(session, request)
+    logs = function_logs(session.target, session.clients, request.functions)
+    about = None if number is None else find_event(session.service, stream_id, number)
+    tail(session.output, logs, request, about)
 
 
 def _event_number(text: str | None) -> int | None:

@@ -14,20 +14,17 @@ from cli.errors import CliError, ConflictError, ExitCode, NotFoundError, Partial
 from cli.shell.command import command
 from cli.shell.session import Session
 from cli.terminal.text import shell_word, visible
-from cli.transfer.appending import Tally
-from cli.transfer.batches import LANES
-from cli.transfer.exporting import Exported
-from cli.transfer.exporting import export_events as export
+from cli.transfer import send
+from cli.transfer.batches import PARTITIONS
 from cli.transfer.files import STANDARD, BadLineError, count_lines, sink, source
-from cli.transfer.importing import check
-from cli.transfer.importing import import_events as run
+from cli.transfer.send import ExportCounts, ImportCounts, check
 
 # With up to this many streams, their heads are read so that the progress bar counts events; with more, it counts streams.
 _HEADS_MAX = 100
 _FAULTS_MAX = 20  # bad lines that --dry-run lists
 
 _ConnectionsOption = Annotated[
-    int, typer.Option("--connections", min=1, max=LANES, metavar="N", help="How many calls run concurrently.")
+    int, typer.Option("--connections", min=1, max=PARTITIONS, metavar="N", help="How many calls run concurrently.")
 ]
 
 
@@ -48,7 +45,7 @@ def export_events(
         list[str] | None,
         typer.Option("--stream-id", "-s", metavar="ID", help="Only this stream; repeatable."),
     ] = None,
-    connections: _ConnectionsOption = LANES,
+    connections: _ConnectionsOption = PARTITIONS,
 ) -> None:
     """Write events to a file, one per line, grouped by stream and in order.
 
@@ -61,10 +58,10 @@ def export_events(
         session.output.progress(f"exporting {what}", total=plan.total) as progress,
     ):
 
-        def tick(done: Exported) -> None:
+        def tick(done: ExportCounts) -> None:
             progress.update(done=done.events if plan.counts_events else done.streams)
 
-        done = export(session.service, plan.stream_ids, target, connections=connections, tick=tick)
+        done = send.export_events(session.service, plan.stream_ids, target, connections=connections, tick=tick)
     if not session.output.is_text and file != STANDARD:
         session.output.json({"events": done.events, "streams": done.streams, "file": file})
         return
@@ -78,7 +75,7 @@ def export_events(
 def import_events(
     session: Session,
     file: Annotated[str, typer.Argument(metavar="FILE", help="The file, gzipped or plain, or - for standard input.")],
-    connections: _ConnectionsOption = LANES,
+    connections: _ConnectionsOption = PARTITIONS,
     import_id: Annotated[
         str,
         typer.Option(
@@ -101,29 +98,29 @@ def import_events(
     if dry_run:
         _check(session, file)
         return
-    tally = Tally()
+    counts = ImportCounts()
     try:
-        _import(session, file, tally, import_id, connections)
+        _import(session, file, counts, import_id, connections)
     except (BadLineError, CliError, KeyboardInterrupt) as error:
-        _fail(error, tally, file)
-    _report(session, tally, file)
+        _fail(error, counts, file)
+    _report(session, counts, file)
 
 
-def _import(session: Session, file: str, tally: Tally, import_id: str, connections: int) -> None:
+def _import(session: Session, file: str, counts: ImportCounts, import_id: str, connections: int) -> None:
     with (
         source(session.environment, file) as stream,
         session.output.progress(
             f"importing into {session.target.label}", total=count_lines(session.environment, file)
         ) as progress,
     ):
-        run(
+        send.import_events(
             stream,
             session.service,
-            tally,
+            session.environment,
+            counts,
             name=import_id,
             connections=connections,
-            sleep=session.environment.sleep,
-            tick=lambda: progress.update(done=tally.done),
+            tick=lambda: progress.update(done=counts.done),
         )
 
 
@@ -172,21 +169,21 @@ def _check(session: Session, file: str) -> None:
     session.output.hint(f"Import it:  esctl import {shell_word(file)}")
 
 
-def _report(session: Session, tally: Tally, file: str) -> None:
+def _report(session: Session, counts: ImportCounts, file: str) -> None:
     if not session.output.is_text:
-        session.output.json({"imported": tally.imported, "already": tally.already, "file": file})
+        session.output.json({"imported": counts.imported, "already": counts.already, "file": file})
         return
-    session.output.success(f"{_number(tally.imported, 'event')} imported{_already(tally)}.")
+    session.output.success(f"{_number(counts.imported, 'event')} imported{_already(counts)}.")
     session.output.hint("List the streams:  esctl streams")
 
 
-def _fail(error: BaseException, tally: Tally, file: str) -> NoReturn:
+def _fail(error: BaseException, counts: ImportCounts, file: str) -> NoReturn:
     """Raise the error with what was imported so far and how to continue."""
-    done = f"{_number(tally.imported, 'event')} imported{_already(tally)}"
+    done = f"{_number(counts.imported, 'event')} imported{_already(counts)}"
     resume = "Run the same command again to continue: no event is imported twice"
     if isinstance(error, KeyboardInterrupt):
         raise CliError(f"interrupted: {done}", f"{resume}.", exit_code=ExitCode.INTERRUPTED) from None
-    code = ExitCode.PARTIAL if tally.imported else ExitCode.FAILED
+    code = ExitCode.PARTIAL if counts.imported else ExitCode.FAILED
     if isinstance(error, BadLineError):
         message = f"line {error.line} of {file} can't be imported"
         single = len(error.faults) == 1
@@ -199,15 +196,15 @@ def _fail(error: BaseException, tally: Tally, file: str) -> NoReturn:
         ) from error
     if isinstance(error, ConflictError) and error.hint:
         raise ConflictError(error.message, f"{error.hint}\n{done[0].upper()}{done[1:]} before that.") from error
-    if isinstance(error, CliError) and tally.imported:
+    if isinstance(error, CliError) and counts.imported:
         resume = f"{resume} ({done} so far)."
         hint = f"{error.hint}\n{resume}" if error.hint else resume
         raise PartialError(error.message, hint, faults=error.faults) from error
     raise error
 
 
-def _already(tally: Tally) -> str:
-    return f", {tally.already:,} were already stored" if tally.already else ""
+def _already(counts: ImportCounts) -> str:
+    return f", {counts.already:,} were already stored" if counts.already else ""
 
 
 def _number(count: int, noun: str) -> str:

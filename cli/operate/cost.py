@@ -1,4 +1,4 @@
-"""What events cost: amounts measured from the functions' log lines, times a dated table of prices."""
+"""The cost of events: usage measured from the functions' log lines, priced with a dated price list."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ _PUBLISHING = "Publisher"
 _PROJECTING = "Projector"
 _SINGLE_READS = {"dynamodb.GetItem": 1, "dynamodb.Query": 1, "dynamodb.TransactGetItems": 4}
 MILLION = 1_000_000
-_MINUTES_A_MONTH = 43_800
-# "Using Lambda with Amazon SQS": five long polls at a time, twenty seconds each, even if no messages come.
-_IDLE_RECEIVES_A_MONTH = 5 * 3 * _MINUTES_A_MONTH
+_MINUTES_PER_MONTH = 43_800
+# "Using Lambda with Amazon SQS": five concurrent long polls of twenty seconds each, even without messages.
+_IDLE_RECEIVES_PER_MONTH = 5 * 3 * _MINUTES_PER_MONTH
 
 
 @dataclass
 class FunctionUse:
-    """What one function on an event's path used.
+    """The usage of one function on an event's path.
 
     Attributes
     ----------
     durations_ms
         Billed milliseconds of each invocation.
     requests
-        AWS requests by service and operation, like ``dynamodb.PutItem``.
+        AWS requests by service and operation, for example ``dynamodb.PutItem``.
     """
 
     memory_mb: int = 0
@@ -49,29 +49,27 @@ class FunctionUse:
 
     @property
     def typical_ms(self) -> float:
-        """Return the median: a few cold starts among few invocations would distort the mean."""
+        """Return the median duration: a few cold starts would distort the mean."""
         return median(self.durations_ms) if self.durations_ms else 0.0
 
     @property
     def reads_by_count(self) -> float:
-        """Return read units counted from requests for small items: those that the emulator reports are wrong."""
+        """Return read units estimated from requests for small items: the emulator reports wrong ones."""
         return float(sum(self.requests[name] * units for name, units in _SINGLE_READS.items()))
 
 
 @dataclass
 class Measured:
-    """What happened in the measured period.
+    """The usage in the measured period.
 
     Attributes
     ----------
-    events
-        Events appended.
-    calls
-        Calls of the API that appended them.
+    events, calls
+        Events appended, and the API calls that appended them.
     published, delivered
-        Messages to the topic, and from it to the queues of projections.
+        Messages published to the topic, and delivered to the queues of projections.
     functions
-        By logical id: those that events pass through.
+        The functions that events pass through, by logical id.
     """
 
     events: int = 0
@@ -91,7 +89,7 @@ def on_event_path(functions: Iterable[str]) -> list[str]:
 
 
 def measure(lines: Iterable[Line]) -> Measured:
-    """Add up the log lines of the functions on an event's path."""
+    """Sum up the log lines of the functions on an event's path."""
     found = Measured()
     for line in lines:
         use = found.functions.setdefault(line.function, FunctionUse())
@@ -126,15 +124,7 @@ def _used(use: FunctionUse, used: object) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """A price in dollars per number of units.
-
-    Attributes
-    ----------
-    per
-        The number of units (requests, capacity units, bytes) that the price is for.
-    unit
-        The unit in words.
-    """
+    """A price in dollars for ``per`` units (requests, capacity units, bytes)."""
 
     price: Decimal
     per: int
@@ -148,7 +138,7 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """All prices, with the date and region that they apply to."""
+    """A price list, with its date and region."""
 
     as_of: str
     region: str
@@ -160,7 +150,7 @@ class Prices:
 
 
 def load_prices() -> Prices:
-    """Read the table of prices (``prices.json`` beside this file)."""
+    """Load the price list, ``prices.json`` in this folder."""
     document = json.loads(Path(__file__).with_name("prices.json").read_text(encoding="utf-8"))
     by_name = {
         name: Price(Decimal(each["price"]), int(each["per"]), each["unit"], each["source"])
@@ -170,15 +160,15 @@ def load_prices() -> Prices:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class LineItem:
     """One line of the bill.
 
     Attributes
     ----------
     each
-        Amount per event.
+        Units per event.
     amount
-        Amount per million events, or per month, in units of the price.
+        Units per million events, or per month.
     """
 
     service: str
@@ -189,87 +179,85 @@ class Part:
     cost: Decimal
 
 
-def per_million(measured: Measured, prices: Prices, *, count_reads: bool) -> list[Part]:
-    """Return what a million events cost, part by part.
+def per_million(measured: Measured, prices: Prices, *, count_reads: bool) -> list[LineItem]:
+    """Return the cost of a million events, item by item.
 
     Parameters
     ----------
     count_reads
-        Count read units from the number of reads instead of those that DynamoDB reported (the emulator's are wrong).
+        Estimate read units from the number of reads: the emulator reports wrong ones.
     """
-    return list(_parts(measured, prices, count_reads))
+    return list(_items(measured, prices, count_reads))
 
 
-def _parts(measured: Measured, prices: Prices, count_reads: bool) -> Iterator[Part]:
+def _items(measured: Measured, prices: Prices, count_reads: bool) -> Iterator[LineItem]:
     events = measured.events
 
-    def part(service: str, what: str, price: str, total: float) -> Part:
+    def item(service: str, what: str, price: str, total: float) -> LineItem:
         each = Decimal(str(total)) / events
         amount = each * MILLION
-        return Part(service, what, each, amount, prices[price].unit, prices[price].of(amount))
+        return LineItem(service, what, each, amount, prices[price].unit, prices[price].of(amount))
 
-    yield part("API Gateway", "calls", "apiRequest", measured.calls)
+    yield item("API Gateway", "calls", "apiRequest", measured.calls)
     for name, use in measured.functions.items():
-        yield part("Lambda", f"{name}: requests", "lambdaRequest", use.invocations)
-        yield part(
+        yield item("Lambda", f"{name}: requests", "lambdaRequest", use.invocations)
+        yield item(
             "Lambda", f"{name}: {use.typical_ms:.0f} ms of {use.memory_mb} MB", "lambdaGbSecond", _gb_seconds(use)
         )
     for name, use in measured.functions.items():
         if use.write_units:
-            yield part("DynamoDB", f"{name}: writes", "writeUnit", use.write_units)
+            yield item("DynamoDB", f"{name}: writes", "writeUnit", use.write_units)
         reads = use.reads_by_count if count_reads else use.read_units
         if reads:
-            yield part("DynamoDB", f"{name}: reads", "readUnit", reads)
-    yield part("SNS", "messages published", "snsPublish", measured.published)
-    yield part("SNS", "messages delivered", "snsDelivery", measured.delivered)
+            yield item("DynamoDB", f"{name}: reads", "readUnit", reads)
+    yield item("SNS", "messages published", "snsPublish", measured.published)
+    yield item("SNS", "messages delivered", "snsDelivery", measured.delivered)
     projecting = sum(use.invocations for name, use in measured.functions.items() if name.startswith("Projector"))
-    yield part("SQS", "sent, received, deleted", "sqsRequest", measured.delivered + 2 * projecting)
+    yield item("SQS", "sent, received, deleted", "sqsRequest", measured.delivered + 2 * projecting)
     log_bytes = sum(use.log_bytes for use in measured.functions.values())
-    yield part("CloudWatch", "logs", "logGb", log_bytes)
+    yield item("CloudWatch", "logs", "logGb", log_bytes)
 
 
 def _gb_seconds(use: FunctionUse) -> float:
     return use.invocations * use.typical_ms / 1000 * use.memory_mb / 1024
 
 
-def monthly(prices: Prices, *, event_bytes: int, alarms: int, queues: int, projections: int) -> list[Part]:
-    """Return what a month costs in addition: the storage of a million events, and everything that costs without events.
+def monthly(prices: Prices, *, event_bytes: int, alarms: int, queues: int, projections: int) -> list[LineItem]:
+    """Return the monthly cost on top: storage of a million events, and resources that cost without events.
 
     Parameters
     ----------
     event_bytes
         Size of a stored event.
-    alarms, queues, projections
-        How many there are of each.
     """
     stored = Decimal(event_bytes * MILLION)
     metrics = 2 + 5 * projections  # appended, conflicts; projected, skipped, halts, lag, halted streams
 
-    def part(service: str, what: str, price: str, amount: Decimal) -> Part:
-        return Part(service, what, None, amount, prices[price].unit, prices[price].of(amount))
+    def item(service: str, what: str, price: str, amount: Decimal) -> LineItem:
+        return LineItem(service, what, None, amount, prices[price].unit, prices[price].of(amount))
 
     return [
-        part("DynamoDB", f"a million events of {event_bytes} bytes kept", "tableGbMonth", stored),
-        part("DynamoDB", "their continuous backup", "backupGbMonth", stored),
-        part("CloudWatch", "alarms", "alarmMonth", Decimal(alarms)),
-        part("CloudWatch", "dashboard", "dashboardMonth", Decimal(1)),
-        part("CloudWatch", "own metrics", "metricMonth", Decimal(metrics)),
-        part("Lambda", "the reconciler's requests, one a minute", "lambdaRequest", Decimal(_MINUTES_A_MONTH)),
-        part("SQS", "waiting for messages", "sqsRequest", Decimal(_IDLE_RECEIVES_A_MONTH * queues)),
+        item("DynamoDB", f"a million events of {event_bytes} bytes stored", "tableGbMonth", stored),
+        item("DynamoDB", "their continuous backup", "backupGbMonth", stored),
+        item("CloudWatch", "alarms", "alarmMonth", Decimal(alarms)),
+        item("CloudWatch", "dashboard", "dashboardMonth", Decimal(1)),
+        item("CloudWatch", "custom metrics", "metricMonth", Decimal(metrics)),
+        item("Lambda", "the reconciler's requests, one per minute", "lambdaRequest", Decimal(_MINUTES_PER_MONTH)),
+        item("SQS", "polling for messages", "sqsRequest", Decimal(_IDLE_RECEIVES_PER_MONTH * queues)),
     ]
 
 
 def assumptions(measured: Measured, prices: Prices, *, local: bool) -> list[str]:
     """Return the assumptions behind the figures."""
     found = [
-        f"List prices of {prices.region} as of {prices.as_of}, without free tier, discounts, tax and data transfer.",
+        f"List prices of {prices.region} as of {prices.as_of}, excluding free tier, discounts, tax and data transfer.",
         f"Measured: {measured.events:,} events in {measured.calls:,} calls; "
         f"{measured.delivered / max(1, measured.published):.2f} deliveries per event.",
-        "A function's time is the median of its invocations: cold starts are excluded.",
-        "Larger batches cost less: under load a call of the publisher or of a projector handles many events.",
+        "A function's duration is the median of its invocations, so cold starts hardly count.",
+        "Larger batches cost less: under load, one invocation of the publisher or a projector handles many events.",
         "An append with an Idempotency-Key, as esctl sends one, needs 4 write units; without one it needs 1.",
         "Reading (lists, streams) and replays are not included.",
     ]
     if local:
-        found.append("Functions' times are this machine's. Read units are counted from reads of small items.")
+        found.append("Durations are those of this machine. Read units are estimated from reads of small items.")
     return found

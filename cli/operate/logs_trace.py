@@ -1,4 +1,4 @@
-"""One event's path from the API to the read models, reconstructed from log lines."""
+"""Trace one event from the API to the read models, from log lines."""
 
 from __future__ import annotations
 
@@ -9,29 +9,25 @@ from typing import TYPE_CHECKING, Any
 
 from cli.client.projections import projections_of
 from cli.client.service import Event
-from cli.operate.logs import Follower, Kind, Line, is_about, understand
-from cli.operate.logs_tail import find_event, log_groups, log_source, pause_s, start_of
+from cli.operate.logs import Kind, Line, is_about, understand
+from cli.operate.logs_tail import FunctionLogs, start_of
+from cli.terminal.output import Output
 from cli.terminal.tables import Column
 from cli.terminal.text import visible
 from handlers.core.clock import parse_rfc3339
-from handlers.domain.items import TEST_STREAM
 
 if TYPE_CHECKING:
-    from cli.shell.session import Session
+    from cli.config.targets import Target
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing that happened to an event.
+    """One step of an event: what happened, in which function or table.
 
     Attributes
     ----------
-    what
-        A few words.
-    where
-        The function, or the store.
     request_id
-        The invocation; empty if unknown.
+        Id of the invocation; empty if unknown.
     """
 
     at: datetime
@@ -47,11 +43,11 @@ class Trace:
     Attributes
     ----------
     stored_at
-        The event's own time stamp.
+        The event's time stamp.
     steps
         Ordered by time.
-    projected
-        Projections that applied it; ``missing`` are those that follow its stream and did not, according to the logs.
+    projected, missing
+        Projections of its stream that applied it according to the logs, and those that did not.
     """
 
     stream_id: str
@@ -75,9 +71,9 @@ def trace(event: Event, lines: Iterable[Line], followers: Sequence[str]) -> Trac
     Parameters
     ----------
     event
-        In the API's form.
+        As the API returns it.
     lines
-        Of all functions, from shortly before it was stored.
+        Log lines of all functions, from shortly before it was stored.
     followers
         Names of the projections that follow its stream.
     """
@@ -91,10 +87,10 @@ def trace(event: Event, lines: Iterable[Line], followers: Sequence[str]) -> Trac
     if appended is not None:
         steps += _api_steps(ordered, appended)
     else:
-        steps.append(Step(stored_at, "stored; its append is not in the logs", "Events table"))
+        steps.append(Step(stored_at, "stored; the append is not in the logs", "Events table"))
     published = _first(ordered, "published", stream_id, event_id)
     if published is not None:
-        steps.append(_step(published, "announced on the topic"))
+        steps.append(_step(published, "published to the topic"))
     for name in followers:
         line = _projection_line(ordered, name, stream_id, event_id)
         if line is not None:
@@ -122,7 +118,7 @@ def _step(line: Line, what: str) -> Step:
 
 
 def _api_steps(lines: Sequence[Line], appended: Line) -> list[Step]:
-    """Return the request's steps: arrival, append, and answer (which may be later than the projection)."""
+    """Return the request's steps: received, stored, answered (possibly after the projection)."""
     steps = [_step(appended, "stored in the Events table")]
     answered = next(
         (
@@ -140,9 +136,9 @@ def _api_steps(lines: Sequence[Line], appended: Line) -> list[Step]:
 
 
 def _projection_line(lines: Sequence[Line], name: str, stream_id: str, event_id: int) -> tuple[Step, bool] | None:
-    """Return what a projection did with the event, and whether it is in its read model.
+    """Return a projection's step, and whether the event is in its read model.
 
-    Any later checkpoint proves it: the projector reads events that it has no message for from the store.
+    Any later checkpoint proves that it is: the projector reads events without a message from the store.
     """
     service = f"projector-{name}"
     halted = None
@@ -162,30 +158,28 @@ def _trace_ids(lines: Iterable[Line]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(each for each in found if isinstance(each, str) and each))
 
 
-def show_trace(session: Session, stream_id: str | None, event_id: int, timeout_s: float) -> None:
-    """Show an event's path; waits for late lines until all projections have it, or time is up."""
-    event = find_event(session, stream_id or TEST_STREAM, event_id)
-    groups = log_groups(session, ())
-    follower = Follower(log_source(session, groups), list(groups), int(start_of(None, event).timestamp() * 1000))
+def show_trace(output: Output, logs: FunctionLogs, event: Event, timeout_s: float) -> None:
+    """Show an event's path; waits for late lines until all projections have applied it, or time is up."""
+    environment = output.environment
+    follower = logs.follower(start_of(None, event))
     followers = [projection.name for projection in projections_of(event["streamId"])]
     lines: list[Line] = []
-    deadline = session.environment.monotonic() + timeout_s
+    deadline = environment.monotonic() + timeout_s
     while True:
         lines += map(understand, follower.look())
         found = trace(event, lines, followers)
-        if found.complete or session.environment.monotonic() >= deadline:
+        if found.complete or environment.monotonic() >= deadline:
             break
-        session.environment.sleep(pause_s(session))
-    show(session, found)
+        environment.sleep(logs.poll_s)
+    show(output, logs.target, found)
 
 
-def show(session: Session, found: Trace) -> None:
+def show(output: Output, target: Target, found: Trace) -> None:
     """Show the path as a table or a document."""
-    links = [url for each in found.trace_ids if (url := session.target.trace_url(each)) is not None]
-    if not session.output.is_text:
-        session.output.json(document(found) | {"traceUrls": links})
+    links = [url for each in found.trace_ids if (url := target.trace_url(each)) is not None]
+    if not output.is_text:
+        output.json(document(found) | {"traceUrls": links})
         return
-    output = session.output
     output.text(f"{visible(found.event_type)} is event {found.event_id} of stream {visible(found.stream_id)}")
     if found.correlation_id:
         output.text(f"correlation id {visible(found.correlation_id)}")
@@ -194,7 +188,7 @@ def show(session: Session, found: Trace) -> None:
     output.table(columns, rows(found))
     for url in links:
         output.text(f"X-Ray trace: {url}")
-    _conclude(session, found)
+    _conclude(output, target, found)
 
 
 def rows(found: Trace) -> list[tuple[object, ...]]:
@@ -214,24 +208,23 @@ def _ms(one: datetime, other: datetime) -> str:
     return f"{(other - one).total_seconds() * 1000:.0f}"
 
 
-def _conclude(session: Session, found: Trace) -> None:
-    output = session.output
+def _conclude(output: Output, target: Target, found: Trace) -> None:
     output.message()
     if found.missing:
         names = ", ".join(found.missing)
-        output.warning(f"not (yet) in the logs of: {names}")
+        output.warning(f"not in the logs (yet): {names}")
         output.hint("See the projections:  esctl projections")
     elif found.projected:
         took = _ms(found.steps[0].at, found.steps[-1].at)
         output.success(f"in the read model of {', '.join(found.projected)}; the whole path took {took} ms")
     else:
         output.message("No projection follows this stream.")
-    if not session.target.is_local:
-        output.message("Clocks of different functions may differ by some milliseconds.")
+    if not target.is_local:
+        output.message("The clocks of different functions may differ by a few milliseconds.")
 
 
 def document(found: Trace) -> dict[str, Any]:
-    """Return the path for scripts."""
+    """Return the JSON form of the path."""
     first = found.steps[0].at if found.steps else found.stored_at
     return {
         "streamId": found.stream_id,

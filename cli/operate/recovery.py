@@ -1,10 +1,10 @@
-"""Recovery of what failed: resume and skip halted streams, wait for the catch-up, redrive dead letters.
+"""Recovery: resume halted streams, wait for the catch-up, redrive dead letters.
 
-A projection's dead letter is only a hint: its event is in the store. So redriving is *resume, wait until the stream has
-caught up, delete the message*, and no old message gets between new ones. What the publisher could not announce the
-reconciler announces again. A replay's message stands for work to be done: it is sent again, then deleted.
+A projection's dead letter is only a hint: its event is in the store. So redriving it is *resume, wait until the stream has
+caught up, delete the message*, and old messages never interleave with new ones. For the publisher's failed batches, the
+reconciler triggers the projections again. A replay's message is a task: it is sent again, then deleted.
 
-Every step may be repeated: a message is deleted only after its work is done, and work done twice changes nothing.
+Every step is idempotent: a message is deleted only after its work is done, and repeated work changes nothing.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from cli.terminal.environment import Environment
 if TYPE_CHECKING:
     from cli.client.aws import Clients
 
-_MARGIN_S = 60.0  # for everything about a redrive that is not waiting
-_UNREADABLE = "unreadable: look at it, then purge the queue"
+_MARGIN_S = 60.0  # for the calls of a redrive, on top of the wait for the catch-up
+_UNREADABLE = "unreadable: inspect it, then purge the queue"
 
 
 def projection_streams(service: Service, name: str | None) -> tuple[list[StreamStatus], list[str]]:
-    """Return the streams of one projection or of all, and which projections have more than are returned.
+    """Return the streams of one or all projections, and the projections with more streams than are returned.
 
     Raises
     ------
     NotFoundError
-        There is no projection of that name.
+        There is no such projection.
     """
     found = service.projections()
     chosen = [each for each in found if name in (None, each.name)]
@@ -48,7 +48,7 @@ def projection_streams(service: Service, name: str | None) -> tuple[list[StreamS
 def wait_until_caught_up(
     service: Service, environment: Environment, name: str, stream_ids: Collection[str], timeout_s: float
 ) -> list[StreamStatus]:
-    """Wait until each stream is at its head or halted, or time is up; returns their status then."""
+    """Wait until each stream has caught up or is halted, or time is up; returns their status."""
     found: dict[str, tuple[StreamStatus, ...]] = {}
     waiting = list(stream_ids)
 
@@ -68,12 +68,12 @@ def _status(service: Service, name: str, stream_id: str) -> tuple[StreamStatus, 
 
 
 def reconcile(clients: Clients, stack_name: str) -> None:
-    """Run the reconciler now: it triggers every projection that lags, which else happens once a minute.
+    """Run the reconciler now: it triggers every projection that lags, otherwise once per minute.
 
     Raises
     ------
     CliError
-        The stack has none, or it failed.
+        The stack has no reconciler, or it failed.
     """
     name = find_resources(clients, stack_name).functions.get("Reconciler")
     if name is None:
@@ -87,18 +87,18 @@ def reconcile(clients: Clients, stack_name: str) -> None:
 
 @dataclass(slots=True)
 class Redriven:
-    """What became of the dead letters of one queue.
+    """The result of redriving one queue.
 
     Attributes
     ----------
     done
-        How many were recovered and deleted.
+        Number of dead letters recovered and deleted.
     resumed
-        Streams that were resumed.
+        Ids of the streams that were resumed.
     kept
-        Dead letters that stay, with the reason.
+        Dead letters that remain, with the reason.
     halted
-        Streams that are halted again.
+        Streams that halted again.
     """
 
     queue: str
@@ -125,76 +125,78 @@ class Redrive:
     reconcile: Callable[[], None]
     timeout_s: float
 
-    def run(self, letters: DeadLetterQueue) -> Redriven:
-        """Recover what the dead letters of one queue stand for, and delete those that are done.
+    def run(self, dead_letters: DeadLetterQueue) -> Redriven:
+        """Recover from the dead letters of one queue, and delete those that are done.
 
         Raises
         ------
         CliError
         """
-        result = Redriven(letters.queue.name)
+        result = Redriven(dead_letters.queue.name)
         seen: set[str] = set()
         while True:
-            with letters.taken(hidden_s=self.timeout_s + _MARGIN_S) as taken:
+            with dead_letters.taken(hidden_s=self.timeout_s + _MARGIN_S) as taken:
                 fresh = [each for each in taken if each.message_id not in seen]
                 if not fresh:
                     return result
                 seen |= {each.message_id for each in fresh}
-                for recovered in self._recovered(letters, fresh, result):
-                    left = letters.delete(recovered)
+                for recovered in self._recovered(dead_letters, fresh, result):
+                    left = dead_letters.delete(recovered)
                     result.done += len(recovered) - len(left)
                     result.kept += [(each, "done, but SQS did not delete it: redrive again") for each in left]
 
     def _recovered(
-        self, letters: DeadLetterQueue, taken: Sequence[DeadLetter], result: Redriven
+        self, dead_letters: DeadLetterQueue, taken: Sequence[DeadLetter], result: Redriven
     ) -> Iterator[Sequence[DeadLetter]]:
-        """Yield dead letters as soon as their work is done; notes in the result which stay, and why."""
-        if letters.queue.kind == "publisher":
+        """Yield dead letters as soon as their work is done; adds those that remain to the result, with the reason."""
+        if dead_letters.queue.kind == "publisher":
             self.reconcile()
             yield taken
-        elif letters.queue.kind == "replays":
-            for letter in taken:
-                if letter.replay_id is None:
-                    result.kept.append((letter, _UNREADABLE))
+        elif dead_letters.queue.kind == "replays":
+            for dead_letter in taken:
+                if dead_letter.replay_id is None:
+                    result.kept.append((dead_letter, _UNREADABLE))
                 else:
-                    letters.send_again(letter)
-                    yield [letter]
+                    dead_letters.send_again(dead_letter)
+                    yield [dead_letter]
         else:
             yield self._caught_up(taken, result)
 
     def _caught_up(self, taken: Sequence[DeadLetter], result: Redriven) -> list[DeadLetter]:
-        """Catch up the streams of a projection's dead letters; returns those that are done."""
+        """Catch up the streams of a projection's dead letters; returns the dead letters that are done."""
         stream_ids = list(dict.fromkeys(each.stream_id for each in taken if each.stream_id is not None))
         self._start(result, [stream for each in stream_ids for stream in _status(self.service, result.queue, each)])
         waited = wait_until_caught_up(self.service, self.environment, result.queue, stream_ids, self.timeout_s)
         streams = {stream.stream_id: stream for stream in waited}
         known = {stream.stream_id for stream in result.halted}
         result.halted += [each for each in waited if each.state == HALTED and each.stream_id not in known]
-        reasons = {letter.message_id: _reason(letter, streams) for letter in taken}
-        result.kept += [(letter, reasons[letter.message_id]) for letter in taken if reasons[letter.message_id]]
-        return [letter for letter in taken if not reasons[letter.message_id]]
+        reasons = {dead_letter.message_id: _reason(dead_letter, streams) for dead_letter in taken}
+        result.kept += [
+            (dead_letter, reasons[dead_letter.message_id]) for dead_letter in taken if reasons[dead_letter.message_id]
+        ]
+        return [dead_letter for dead_letter in taken if not reasons[dead_letter.message_id]]
 
     def _start(self, result: Redriven, streams: Sequence[StreamStatus]) -> None:
-        """Resume what is halted, each stream once a run, and trigger what only lags."""
+        """Resume halted streams, each once per run, and trigger those that only lag."""
         for stream in streams:
             if stream.state == HALTED and stream.stream_id not in result.resumed:
                 result.resumed.append(stream.stream_id)
                 try:
                     self.service.resume(stream.projection, stream.stream_id)
-                except ConflictError:  # somebody else resumed it
+                except ConflictError:  # resumed concurrently
                     continue
         if any(stream.lag and stream.state != HALTED for stream in streams):
             self.reconcile()
 
 
-def _reason(letter: DeadLetter, streams: Mapping[str, StreamStatus]) -> str:
-    """Say why a projection's dead letter has to stay; empty if its event is in the read model."""
-    if letter.stream_id is None or letter.event_id is None:
+def _reason(dead_letter: DeadLetter, streams: Mapping[str, StreamStatus]) -> str:
+    """Return why a projection's dead letter must remain; empty if its event is in the read model."""
+    if dead_letter.stream_id is None or dead_letter.event_id is None:
         return _UNREADABLE
-    stream = streams.get(letter.stream_id)
-    if stream is None:  # the projection does not follow the stream any more
+    stream = streams.get(dead_letter.stream_id)
+    if stream is None:  # the projection no longer follows the stream
         return ""
-    if stream.checkpoint >= letter.event_id or letter.event_id > stream.head:
+    if stream.checkpoint >= dead_letter.event_id or dead_letter.event_id > stream.head:
         return ""
     if stream.state == HALTED:
         halted = stream.halted

@@ -1,4 +1,4 @@
-"""What a deployed stack consists of: its functions and log groups from CloudFormation, its queues from its outputs."""
+"""The resources of a deployed stack: functions and log groups from CloudFormation, queues from its outputs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Resources:
     Attributes
     ----------
     status
-        The stack's status in CloudFormation, like ``UPDATE_COMPLETE``.
+        The stack's status in CloudFormation, for example ``UPDATE_COMPLETE``.
     by_type
         Resource type to logical id to physical id.
     """
@@ -55,7 +55,7 @@ class Resources:
 
 
 def find_resources(clients: Clients, stack_name: str) -> Resources:
-    """Ask CloudFormation what a stack consists of.
+    """Read the resources of a stack from CloudFormation.
 
     Raises
     ------
@@ -79,11 +79,11 @@ class Queue:
     Attributes
     ----------
     name
-        What commands call it: the projection's name, ``replays`` or ``publisher``.
+        Its name in commands: the projection's name, ``replays`` or ``publisher``.
     url
-        Of the queue itself; None for the publisher, whose source is the table's stream.
+        None for the publisher, whose source is the table's stream.
     dead_letter_url
-        Of its dead-letter or failure queue.
+        URL of its dead-letter or failure queue.
     """
 
     name: str
@@ -93,7 +93,7 @@ class Queue:
 
 
 def queues_of(outputs: Mapping[str, str]) -> list[Queue]:
-    """Find the queues in a stack's outputs, those of projections first."""
+    """Return the queues in a stack's outputs, those of projections first."""
     found = []
     for output in sorted(outputs):
         match = _DEAD_LETTERS.fullmatch(output)
@@ -114,7 +114,7 @@ def _kebab(pascal: str) -> str:
 
 
 def function_named(resources: Resources, wanted: str) -> str:
-    """Find a function by its logical id, its service name or the beginning of either, in any case.
+    """Find a function by a prefix of its logical id or service name, ignoring case.
 
     Raises
     ------
@@ -124,11 +124,11 @@ def function_named(resources: Resources, wanted: str) -> str:
     plain = _plain(wanted)
     names = list(resources.log_groups)
     exact = [name for name in names if _plain(name) == plain]
-    fitting = exact or [name for name in names if _plain(name).startswith(plain)]
-    if len(fitting) == 1:
-        return fitting[0]
-    problem = "matches more than one function" if fitting else "there is no such function"
-    raise UsageError(f"--function {wanted}: {problem}", f"There are: {', '.join(fitting or names)}.")
+    matching = exact or [name for name in names if _plain(name).startswith(plain)]
+    if len(matching) == 1:
+        return matching[0]
+    problem = "matches more than one function" if matching else "no such function"
+    raise UsageError(f"--function {wanted}: {problem}", f"There are: {', '.join(matching or names)}.")
 
 
 def _plain(name: str) -> str:

@@ -1,4 +1,4 @@
-"""A snapshot of a stack: streams, queues, functions and API, asked all at once."""
+"""Take a snapshot of a stack: its streams, queues, functions and API, queried concurrently."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ if TYPE_CHECKING:
     from mypy_boto3_logs import CloudWatchLogsClient
     from mypy_boto3_sqs import SQSClient
 
-    from cli.shell.session import Session
+    from cli.client.aws import Clients
+    from cli.config.targets import Target
 
 T = TypeVar("T")
 
-# Every stream that is behind costs a call for the age of its oldest event; beyond these the counts say enough.
+# Every stream that is behind costs a call for the age of its oldest event; beyond this number, counts suffice.
 _AGES_MAX = 20
 _HOUR = timedelta(hours=1)
 _THREADS = 4
 
 _Metric = tuple[str, str, str, str, str, int]
-"""Namespace, metric, dimension and its value, statistic, period in seconds."""
+"""Namespace, metric, dimension name and value, statistic, period in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +41,9 @@ class ApiHealth:
     Attributes
     ----------
     milliseconds
-        Latency of the call, as measured here.
+        Latency of the call, measured here.
     error
-        Why there was no answer.
+        Why it did not answer.
     """
 
     ok: bool
@@ -52,12 +53,12 @@ class ApiHealth:
 
 @dataclass(frozen=True, slots=True)
 class QueueStatus:
-    """One queue; an unknown number is None.
+    """The status of one queue; unknown values are None.
 
     Attributes
     ----------
     waiting, in_flight
-        Messages waiting, and being processed.
+        Messages waiting, and messages being processed.
     oldest_s
         Age of the oldest message.
     dead_letters
@@ -73,7 +74,7 @@ class QueueStatus:
 
 @dataclass(frozen=True, slots=True)
 class FunctionStatus:
-    """A function's invocations in the last hour; throttles are None if they are not counted."""
+    """A function's invocations in the last hour; throttles are None if unknown."""
 
     name: str
     invocations: int
@@ -83,7 +84,7 @@ class FunctionStatus:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A stack at one moment.
+    """The status of a stack at one moment.
 
     Attributes
     ----------
@@ -94,7 +95,7 @@ class Snapshot:
     functions
         None if unknown.
     unknown
-        What is unknown, and why.
+        Reasons by unknown part.
     unsaved
         Why the local target cannot save its data, and since when; None if it can, and on AWS.
     """
@@ -109,26 +110,28 @@ class Snapshot:
     unsaved: str | None = None
 
 
-def take_snapshot(session: Session) -> Snapshot:
-    """Ask all services at once how the session's target is; a part that fails is unknown, and takes no other with it.
+def take_snapshot(target: Target, service: Service, clients: Clients, unsaved: Callable[[], str | None]) -> Snapshot:
+    """Query all services concurrently; a query that fails makes only its own part unknown.
+
+    Parameters
+    ----------
+    unsaved
+        Returns why the local target cannot save its data, or None.
 
     Raises
     ------
-    NoTargetError, NotRunningError, AccessError
-        There is no stack to ask, or no key to ask with.
     CliError
         Neither CloudFormation nor the API answers: CloudFormation's error.
     """
-    # Clients are made here: unlike using them, making them is not thread-safe.
-    service, clients = session.service, session.clients
+    # Create the clients here: unlike using a client, creating one is not thread-safe.
     for name in ("cloudformation", "cloudwatch", "logs", "sqs"):
         clients.client(name)
     with ThreadPoolExecutor(_THREADS) as pool:
-        stack = pool.submit(_known, lambda: find_resources(clients, session.target.stack_name))
+        stack = pool.submit(_known, lambda: find_resources(clients, target.stack_name))
         health = pool.submit(_projections, service)
-        queues = pool.submit(_known, lambda: _queues(session))
+        queues = pool.submit(_known, lambda: _queues(target, clients))
         resources, no_resources = stack.result()
-        functions, no_functions = _functions(session, resources)
+        functions, no_functions = _functions(target, clients, resources)
         (answered, streams, more), (queued, no_queues) = health.result(), queues.result()
     if no_resources is not None and not answered.ok:
         raise no_resources
@@ -141,21 +144,12 @@ def take_snapshot(session: Session) -> Snapshot:
         queues=tuple(queued or ()),
         functions=None if functions is None else tuple(functions),
         unknown={what: error.message for what, error in unknown.items() if error is not None},
-        unsaved=_unsaved(session),
+        unsaved=unsaved(),
     )
 
 
-def _unsaved(session: Session) -> str | None:
-    from cli.emulator.process import ask
-
-    url = session.target.endpoint_url
-    health = ask(session.state, url) if url is not None else None
-    unsaved = health.unsaved if health else None
-    return None if unsaved is None else str(unsaved)
-
-
 def _known(ask: Callable[[], T]) -> tuple[T | None, CliError | None]:
-    """Return the answer, or why there is none."""
+    """Return the answer, or the error."""
     try:
         with errors():
             return ask(), None
@@ -174,30 +168,32 @@ def _projections(service: Service) -> tuple[ApiHealth, list[StreamStatus], list[
     return health, found, [each.name for each in described if each.more]
 
 
-def _queues(session: Session) -> list[QueueStatus]:
-    queues = queues_of(session.target.outputs)
-    ages = _ages(session, queues)
-    sqs = session.clients.client("sqs")
+def _queues(target: Target, clients: Clients) -> list[QueueStatus]:
+    queues = queues_of(target.outputs)
+    ages = _ages(target, clients, queues)
+    sqs = clients.client("sqs")
     return [queue_status(sqs, queue, ages.get(queue.name)) for queue in queues]
 
 
-def _ages(session: Session, queues: list[Queue]) -> dict[str, float]:
-    if not session.target.has_metrics:
+def _ages(target: Target, clients: Clients, queues: list[Queue]) -> dict[str, float]:
+    if not target.has_metrics:
         return {}
-    return _known(lambda: oldest_messages(session.clients.client("cloudwatch"), queues))[0] or {}
+    return _known(lambda: oldest_messages(clients.client("cloudwatch"), queues))[0] or {}
 
 
-def _functions(session: Session, resources: Resources | None) -> tuple[list[FunctionStatus] | None, CliError | None]:
+def _functions(
+    target: Target, clients: Clients, resources: Resources | None
+) -> tuple[list[FunctionStatus] | None, CliError | None]:
     if resources is None:
         return None, None
-    if not session.target.has_metrics:
-        logs = session.clients.client("logs")
+    if not target.has_metrics:
+        logs = clients.client("logs")
         return _known(lambda: function_statuses_from_logs(logs, resources.functions, resources.log_groups))
-    return _known(lambda: function_statuses(session.clients.client("cloudwatch"), resources.functions))
+    return _known(lambda: function_statuses(clients.client("cloudwatch"), resources.functions))
 
 
 def with_ages(service: Service, projections: Iterable[ProjectionStatus], now: datetime) -> list[StreamStatus]:
-    """Return the streams of the projections, with the age of what is not applied yet."""
+    """Return the streams of the projections, with the age of the oldest event not applied yet."""
     found = []
     ages = 0
     for stream in (stream for projection in projections for stream in projection.streams):
@@ -258,14 +254,14 @@ def function_statuses(cloudwatch: CloudWatchClient, functions: Mapping[str, str]
 def function_statuses_from_logs(
     logs: CloudWatchLogsClient, functions: Iterable[str], groups: Mapping[str, str]
 ) -> list[FunctionStatus]:
-    """Count the last hour's invocations and errors in the log: the emulator keeps metrics of direct calls only.
+    """Count the last hour's invocations and errors in the logs: the emulator keeps metrics of direct calls only.
 
-    An error is a line that a function logged as one, or a traceback that it ended with.
+    An error is a line at level ERROR, or a traceback that ended an invocation.
     """
     start = int((datetime.now(UTC) - _HOUR).timestamp() * 1000)
 
     def count(name: str, pattern: str, beginning: str) -> int:
-        # The emulator answers with up to 10,000 lines at once, and never with a token for more.
+        # The emulator returns up to 10,000 lines, and never a token for more.
         answer = logs.filter_log_events(logGroupName=groups[name], startTime=start, filterPattern=pattern)
         return sum(each["message"].startswith(beginning) for each in answer["events"])
 
@@ -282,12 +278,12 @@ def function_statuses_from_logs(
 
 
 def oldest_messages(cloudwatch: CloudWatchClient, queues: Iterable[Queue]) -> dict[str, float]:
-    """Ask for the age in seconds of the oldest message of each queue; one without messages may have none."""
+    """Return the age in seconds of the oldest message by queue; queues without messages may be missing."""
     listed = [queue for queue in queues if queue.url is not None]
     names = [str(queue.url).rsplit("/", 1)[-1] for queue in listed]
     wanted = [("AWS/SQS", "ApproximateAgeOfOldestMessage", "QueueName", name, "Maximum", 60) for name in names]
     values = _metric_values(cloudwatch, wanted, timedelta(minutes=10))
-    # The newest value comes first.
+    # The newest value is first.
     return {queue.name: each[0] for queue, each in zip(listed, values, strict=True) if each}
 
 

@@ -1,1 +1,1 @@
-"""Replays from the operator's side: run and follow them, compare a read model with its history, show both."""
+"""Run and follow replays, compare read models with their history, and show the results."""

@@ -1,4 +1,4 @@
-"""Fold a stream's history with the projection's code: rows as of a moment, and read models beside their history."""
+"""Fold a stream's history with the projection's code: rows as of a moment, and audits of read models."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from handlers.projection.definition import Projection
 from handlers.projection.fold import fold_all
 
 Rows = dict[str, Row]
-"""Rows by key; each without its key attribute."""
+"""Rows by key, without the key attribute."""
 
-Seen = Callable[[int], None]
+OnProgress = Callable[[int], None]
 """Called with the number of events read so far."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A row that differs between two states; None where it does not exist."""
+    """A row that differs between two states; None if it does not exist."""
 
     key: str
     one: Row | None
@@ -37,16 +37,16 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """Two states of one stream's rows, and where they differ.
+    """The differences between two states of one stream's rows.
 
     Attributes
     ----------
     checkpoint
-        Of both states, or of the later one.
+        The checkpoint of the later state.
     before, after
-        Numbers of rows: before and after a replay, or as stored and as expected.
+        Number of rows before and after a replay, or stored and expected.
     settled
-        False where events were applied while the rows were read: some differences may be due to them.
+        False if events were applied while the rows were read, which may explain some differences.
     """
 
     stream_id: str
@@ -79,7 +79,7 @@ def moment(text: str) -> Moment:
         at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
     except (ValueError, OverflowError):
         raise UsageError(
-            f"--as-of can't be {text!r}: it is neither an eventId nor a time",
+            f"--as-of can't be {text!r}: it must be an eventId or a time",
             "For example:  --as-of 41   or   --as-of 2026-11-23T10:15:30Z",
         ) from None
     return Moment(at=at)
@@ -93,12 +93,12 @@ def streams_of(service: Service, projection: Projection, stream_id: str | None =
     NotFoundError
         The stack has no such projection, or the projection does not follow the stream.
     """
-    # The name is not sent: a stack without the projection would refuse it as a fault of the query.
+    # The name is not sent: a stack without the projection would reject the query.
     found = service.projections(stream_id=stream_id)
     described = next((each for each in found if each.name == projection.name), None)
     if described is None:
         raise NotFoundError(
-            f"the stack has no projection {projection.name}: it was deployed from other code", "Deploy:  esctl deploy"
+            f"the stack has no projection {projection.name}: its code is from another version", "Deploy:  esctl deploy"
         )
     if stream_id is not None and not described.streams:
         raise NotFoundError(f"the projection {projection.name} does not follow stream {visible(stream_id)}")
@@ -106,14 +106,14 @@ def streams_of(service: Service, projection: Projection, stream_id: str | None =
 
 
 def rows_as_of(service: Service, projection: Projection, when: Moment, stream_id: str | None = None) -> Listing:
-    """Return all rows of a read model as they were at a moment; the stored read model is not touched.
+    """Return all rows of a read model as of a moment; reads events only.
 
     Raises
     ------
     NotFoundError
         The event does not exist yet.
     CliError
-        A handler raises before that moment: the read model never reached it.
+        A handler raises before that moment, so the read model never reached it.
     """
     streams = streams_of(service, projection, stream_id)
     if len(streams) != 1:
@@ -128,7 +128,9 @@ def rows_as_of(service: Service, projection: Projection, when: Moment, stream_id
     return Listing(_items(rows, projection.key), checkpoint)
 
 
-def audit(service: Service, projection: Projection, stream: StreamStatus, seen: Seen | None = None) -> Effect:
+def audit(
+    service: Service, projection: Projection, stream: StreamStatus, on_progress: OnProgress | None = None
+) -> Effect:
     """Compare a read model with a fold of its history up to its own checkpoint. Writes nothing.
 
     Raises
@@ -139,19 +141,19 @@ def audit(service: Service, projection: Projection, stream: StreamStatus, seen: 
     listing = service.rows(projection, stream_id=stream.stream_id)
     if not listing.settled:
         raise CliError(
-            "cannot compare: events are applied faster than the rows can be read", "Try again at a quieter moment."
+            "cannot compare: events are applied faster than the rows can be read", "Try again when fewer events arrive."
         )
     expected: Rows = {}
     if listing.checkpoint >= 0:
-        events = history(service, stream.stream_id, last=listing.checkpoint, seen=seen)
+        events = history(service, stream.stream_id, last=listing.checkpoint, on_progress=on_progress)
         _fold(projection, events, expected, stream)
     return _effect(stream.stream_id, listing.checkpoint, rows_by_key(listing.items, projection.key), expected)
 
 
 def changed(service: Service, projection: Projection, stream: StreamStatus, before: Listing, after: Listing) -> Effect:
-    """Tell what a replay changed.
+    """Return what a replay changed.
 
-    Events that were applied in the meantime are first folded into the rows before, so that they do not count.
+    Events applied in the meantime are first folded into the earlier rows, so that they do not count as differences.
     """
     one, other = rows_by_key(before.items, projection.key), rows_by_key(after.items, projection.key)
     number = len(one)
@@ -163,15 +165,15 @@ def changed(service: Service, projection: Projection, stream: StreamStatus, befo
 
 
 def history(
-    service: Service, stream_id: str, *, first: int = 0, last: int | None = None, seen: Seen | None = None
+    service: Service, stream_id: str, *, first: int = 0, last: int | None = None, on_progress: OnProgress | None = None
 ) -> Iterator[Event]:
-    """Yield the events of a stream in order, one page in memory at a time; none where the stream does not exist.
+    """Yield the events of a stream in order, one page in memory at a time; none if the stream does not exist.
 
     Parameters
     ----------
     first, last
         The first eventId, and the last one or None for all.
-    seen
+    on_progress
         Called after each page.
     """
     count = 0
@@ -180,26 +182,26 @@ def history(
         for page in service.event_pages(stream_id, first=first, limit=limit, first_page=PAGE_MAX):
             yield from map(_event, page)
             count += len(page)
-            if seen:
-                seen(count)
+            if on_progress:
+                on_progress(count)
     except NotFoundError:
         return
 
 
 def rows_by_key(items: Iterable[Row], key: str) -> Rows:
-    """Return the rows of a list by their key."""
+    """Return rows by key."""
     return {str(item[key]): {name: value for name, value in item.items() if name != key} for item in items}
 
 
 def differences(one: Rows, other: Rows) -> list[Difference]:
-    """Return the rows that differ, in the order of a list."""
+    """Return the rows that differ, in list order."""
     keys = sorted(one.keys() | other.keys(), key=_key_order)
     found = [Difference(key, one.get(key), other.get(key)) for key in keys]
     return [each for each in found if not same(each.one, each.other)]
 
 
 def same(one: object, other: object) -> bool:
-    """Whether two values are equal to DynamoDB: 1.50 equals 1.5, but true does not equal 1.
+    """Return whether DynamoDB considers two values equal: 1.50 equals 1.5, but true does not equal 1.
 
     Examples
     --------
@@ -218,7 +220,7 @@ def same(one: object, other: object) -> bool:
 
 
 def _fold(projection: Projection, events: Iterator[Event], rows: Rows, stream: StreamStatus) -> int:
-    """Fold events into rows as the stack does, without the skipped ones; returns the last eventId."""
+    """Fold events into rows as the stack does, skipping skipped events; returns the last eventId."""
     try:
         return fold_all(projection, events, rows, skipped={str(event_id) for event_id in stream.skipped})
     except HandlerFailedError as error:
@@ -229,7 +231,7 @@ def _fold(projection: Projection, events: Iterator[Event], rows: Rows, stream: S
 
 
 def _until(events: Iterator[Event], at: datetime) -> Iterator[Event]:
-    """Yield the events before the first later one: a state that the stream really had, whatever the clocks."""
+    """Yield the events up to the first later one: a state that the stream really had, even if clocks differ."""
     for event in events:
         if parse_rfc3339(event.time_stamp) > at:
             return
@@ -252,7 +254,7 @@ def _items(rows: Rows, key: str) -> list[Row]:
 
 
 def _key_order(key: str) -> bytes:
-    """Sort keys as DynamoDB does: by their UTF-8 bytes."""
+    """Return the sort key that DynamoDB uses: UTF-8 bytes."""
     return key.encode(errors="surrogatepass")
 
 

@@ -1,4 +1,4 @@
-"""Start replays and rollbacks, follow them to their end, and tell what they changed."""
+"""Start replays and rollbacks, follow them to the end, and report what they changed."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from handlers.projection.definition import Projection
 from handlers.replay.jobs import REPLAY, REWIND, ROLLBACK, SWITCHING
 
 _POLL_FIRST_S, _POLL_MAX_S = 0.1, 1.0
-# A worker records its progress several times a second; after this long without any, the reader is told.
+# A worker records its progress several times a second; after this long without any, the display says so.
 _STALLED_S = 30.0
 HOW_TO_FOLLOW = "See its progress:  esctl replays\nFollow it again:   esctl replay"
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ReplayResult:
     """A job that has ended.
 
     Attributes
     ----------
     effects
-        What it changed, one per stream; empty where it failed.
+        Its changes, one per stream; empty if it failed.
     seconds
-        From before the first read to the end of the job.
+        Duration from before the first read to the end of the job.
     """
 
     job: ReplayJob
@@ -50,7 +50,7 @@ class Outcome:
         return sum(len(each.differences) for each in self.effects)
 
     def document(self, key: str) -> dict[str, Any]:
-        """Return the JSON form: the job, and what it changed."""
+        """Return the JSON form: the job and its changes."""
         document: dict[str, Any] = {**self.job.document, "seconds": round(self.seconds, 3)}
         if self.job.failed:
             return document
@@ -72,7 +72,7 @@ def start(service: Service, projection: Projection, stream_id: str | None = None
     Raises
     ------
     ConflictError
-        Another kind of job is running.
+        A job of another kind is running.
     """
     job = service.trigger_replay(projection.name, stream_id, from_event_id)
     return _of_kind(job, REWIND if from_event_id else REPLAY)
@@ -86,7 +86,7 @@ def start_rollback(service: Service, projection: Projection, stream_id: str | No
     ConflictError
         A replay is running.
     CliError
-        No previous generation is left.
+        The previous generation is gone.
     """
     try:
         job = service.rollback(projection.name, stream_id)
@@ -107,8 +107,8 @@ def run(
     *,
     stream_id: str | None = None,
     timeout_s: float | None = None,
-) -> Outcome:
-    """Start a job, or find the one that is running; follow it, and tell what it changed.
+) -> ReplayResult:
+    """Start a job or join the running one, follow it, and return what it changed.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ def run(
     Raises
     ------
     CliError
-        The waiting ended before the job did. A job that failed raises nothing: see `failure`.
+        The job did not end in time. A failed job does not raise: see `failure`.
     """
     began = environment.monotonic()
     found = streams_of(service, projection, stream_id)
@@ -129,13 +129,13 @@ def run(
     job = follow(service, environment, output, job, timeout_s)
     seconds = environment.monotonic() - began
     if job.failed:
-        return Outcome(job, (), seconds)
+        return ReplayResult(job, (), seconds)
 
     def effect(stream: StreamStatus) -> Effect:
         after = service.rows(projection, stream_id=stream.stream_id)
         return changed(service, projection, stream, before[stream.stream_id], after)
 
-    return Outcome(job, tuple(map(effect, found)), seconds)
+    return ReplayResult(job, tuple(map(effect, found)), seconds)
 
 
 def failure(job: ReplayJob) -> CliError:
@@ -149,7 +149,7 @@ def failure(job: ReplayJob) -> CliError:
 def follow(
     service: Service, environment: Environment, output: Output, job: ReplayJob, timeout_s: float | None = None
 ) -> ReplayJob:
-    """Follow a job to its end, and return it as it ended, successful or not.
+    """Follow a job to its end, and return it, successful or not.
 
     Raises
     ------
@@ -190,7 +190,7 @@ def follow(
 
 
 def describe(job: ReplayJob, stalled_s: float = 0) -> str:
-    """Return the text beside the progress bar: the job, its rate, and the time to its end."""
+    """Return the text of the progress bar: the job, its rate, and the remaining time."""
     parts = [_title(job, stalled_s)]
     if job.rate:
         parts.append(f"{job.rate:,.0f} events/s")
@@ -208,23 +208,23 @@ def offer_replays(
     replay: bool,
     ask: bool,
 ) -> None:
-    """After a deployment, name the read models that older code built, and rebuild them where that is wanted.
+    """After a deployment, list the read models that older code built, and offer to rebuild them.
 
     Parameters
     ----------
     replay
         Rebuild without asking.
     ask
-        Ask, where someone is at the terminal.
+        Ask on an interactive terminal.
 
     Raises
     ------
     CliError
-        A replay failed; the deployment itself is complete.
+        A replay failed; the deployment itself succeeded.
     """
     try:
         found = [each for each in projections if _is_stale(service, each)]
-    except CliError as error:  # the deployment succeeded, whatever the API answers now
+    except CliError as error:  # the deployment has succeeded, even if the API fails now
         output.warning(f"cannot tell whether the read models are up to date: {error.message}")
         return
     for projection in found:
@@ -236,17 +236,17 @@ def offer_replays(
 
 
 def _rebuild(service: Service, environment: Environment, output: Output, projection: Projection) -> None:
-    outcome = run(service, environment, output, projection, lambda: start(service, projection))
-    if outcome.job.failed:
-        raise failure(outcome.job)
+    result = run(service, environment, output, projection, lambda: start(service, projection))
+    if result.job.failed:
+        raise failure(result.job)
     output.success(
-        f"replayed {projection.name}: {outcome.rows_before:,} rows before, {outcome.rows_after:,} after, "
-        f"{outcome.rows_differing:,} differ"
+        f"replayed {projection.name}: {result.rows_before:,} rows before, {result.rows_after:,} after, "
+        f"{result.rows_differing:,} differ"
     )
 
 
 def _is_stale(service: Service, projection: Projection) -> bool:
-    """Whether rows of a stream were built by other code; a stream that was never projected has no fingerprint."""
+    """Return whether other code built any rows; a stream that was never projected has no fingerprint."""
     fingerprints = {each.fingerprint for each in streams_of(service, projection)}
     return bool(fingerprints - {None, projection.fingerprint()})
 
@@ -262,7 +262,7 @@ def _of_kind(job: ReplayJob, kind: str) -> ReplayJob:
 
 def _title(job: ReplayJob, stalled_s: float = 0) -> str:
     if stalled_s >= _STALLED_S:
-        return f"{job.word} of {job.projection}: no progress for a while; it is triggered again every minute"
+        return f"{job.word} of {job.projection}: no progress; it is triggered again every minute"
     if job.state == SWITCHING:
         return f"{job.word} of {job.projection}: switching"
     return f"{job.word} of {job.projection}"

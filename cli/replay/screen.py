@@ -1,4 +1,4 @@
-"""Show replays, and rows that differ."""
+"""Show replays and differing rows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from cli.client.service import ReplayJob, Row
 from cli.replay.audit import Difference
-from cli.replay.run import Outcome
+from cli.replay.run import ReplayResult
 from cli.terminal.output import Output
 from cli.terminal.tables import Column
 from cli.terminal.text import duration
@@ -15,7 +15,7 @@ from handlers.core.clock import parse_rfc3339
 from handlers.core.lossless_json import dumps
 from handlers.projection.definition import Projection
 
-_ROWS_SHOWN = 20  # a screen; -o json has them all
+_ROWS_SHOWN = 20  # one screen; -o json has all
 
 JOB_COLUMNS = (
     Column("started"),
@@ -31,7 +31,7 @@ ERROR = Column("error")
 
 
 def job_table(jobs: Sequence[ReplayJob]) -> tuple[list[Column], list[tuple[object, ...]]]:
-    """Return columns and rows of a list of jobs; the error column only where there is an error."""
+    """Return columns and rows of a list of jobs; the error column only if there is an error."""
     rows = [job_row(job) for job in jobs]
     if not any(job.error for job in jobs):
         return list(JOB_COLUMNS), rows
@@ -43,7 +43,7 @@ def job_row(job: ReplayJob) -> tuple[object, ...]:
     document = job.document
     events = f"{job.done:,}" if job.ended else f"{job.done:,} of {job.total:,}"
     return (
-        document["startedAt"][:19].replace("T", " "),  # UTC; -o json has it in full
+        document["startedAt"][:19].replace("T", " "),  # UTC; -o json has the full time
         document["projection"],
         job.kind,
         job.state,
@@ -61,38 +61,38 @@ def job_pairs(job: ReplayJob) -> dict[str, object]:
     return pairs | {f"stream {each['streamId']}": _stream(each) for each in job.document.get("streams", ())}
 
 
-def show_outcome(output: Output, projection: Projection, outcome: Outcome) -> None:
+def show_result(output: Output, projection: Projection, result: ReplayResult) -> None:
     """Show what a replay changed."""
-    job = outcome.job
-    differences = [each for effect in outcome.effects for each in effect.differences]
+    job = result.job
+    differences = [each for effect in result.effects for each in effect.differences]
     show_differences(output, projection, differences, "before", "after")
     output.pairs(
         {
             "replayId": job.replay_id,
             "events": f"{job.done:,}",
-            "rows before": f"{outcome.rows_before:,}",
-            "rows after": f"{outcome.rows_after:,}",
-            "rows that differ": f"{outcome.rows_differing:,}",
-            "time taken": duration(outcome.seconds),
+            "rows before": f"{result.rows_before:,}",
+            "rows after": f"{result.rows_after:,}",
+            "rows that differ": f"{result.rows_differing:,}",
+            "time taken": duration(result.seconds),
         }
     )
     rate = f": {job.rate:,.0f} events per second" if job.done else ""
     output.success(f"The {job.word} of {projection.name} is done{rate}.")
-    if not all(effect.settled for effect in outcome.effects):
+    if not all(effect.settled for effect in result.effects):
         output.warning("events were applied while the rows were read: some differences may be due to them")
 
 
 def show_differences(
     output: Output, projection: Projection, differences: Sequence[Difference], one: str, other: str
 ) -> None:
-    """Show the rows that differ as a table; nothing where none does."""
+    """Show differing rows as a table; nothing if there are none."""
     if not differences:
         return
     cells = [(each.key, _cell(each.one), _cell(each.other)) for each in differences[:_ROWS_SHOWN]]
     output.table([projection.key, one, other], cells)
     left = len(differences) - len(cells)
     if left:
-        output.message(f"and {left:,} more; -o json shows them all")
+        output.message(f"and {left:,} more; -o json shows all")
 
 
 def _took(job: ReplayJob) -> str:

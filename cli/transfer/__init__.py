@@ -1,1 +1,1 @@
-"""Events to files and back: see `exporting` and `importing`."""
+"""Export events to files and import them from files."""

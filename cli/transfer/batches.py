@@ -1,43 +1,170 @@
-"""Which events of an import go into one call: decided by the file alone, so that a repeated import makes the same calls.
+"""Read the lines of an import and group them into atomic, repeatable batches.
 
-Every stream belongs to one of eight lanes. The chunks of a lane are appended one after another, which keeps the order of
-each stream; those of different lanes at the same time. A chunk is one atomic call under an idempotency key. The key is a
-hash of all that the lane had up to the chunk's end: content and position both count, the number of connections doesn't.
+The grouping depends only on the file, so that a repeated import makes the same calls. Every stream belongs to one of eight
+partitions. The batches of a partition are appended in sequence, which keeps the order of each stream; different partitions
+are appended concurrently. A batch is one atomic call under an idempotency key. The key is a hash of all events of the
+partition up to the end of the batch: it depends on content and position, but not on the number of connections.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from cli.transfer.files import BadLineError
-from cli.transfer.incoming import Incoming
+from handlers import catalogue
+from handlers.api.new_event import EventContext, read_event
+from handlers.api.route import integer, record
+from handlers.core.clock import parse_rfc3339, rfc3339
+from handlers.core.errors import TooLargeError
+from handlers.core.lossless_json import NotJsonError, dumps, loads
+from handlers.core.validation import Validator
+from handlers.store.limits import MAX_SAFE_INTEGER, check_sizes
 
-# What follows decides the keys: after a change an import that was broken off before it does not recognise its own calls.
-LANES = 8
-# A transaction holds 100 items; the idempotency guard is one of them.
-CHUNK_EVENTS_MAX = 99
-# A function takes 6 MB of text, in which the body is escaped once more: at worst twice the size.
-CHUNK_BYTES_MAX = 2 * 1024 * 1024
+# These three decide the keys: a changed value makes an interrupted import unable to recognise its own earlier calls.
+PARTITIONS = 8
+BATCH_EVENTS_MAX = 99  # a transaction holds 100 items; the idempotency record is one of them
+# A function accepts 6 MB of text, in which the body is escaped once more: up to twice the size.
+BATCH_BYTES_MAX = 2 * 1024 * 1024
+
+# Whether a time is in the future is decided by the store's clock: this machine's may be wrong.
+_ANY_TIME = EventContext(request_id="", caller=None, now=datetime(9000, 1, 1, tzinfo=UTC), strict=False, importing=True)
+
+_positions = Validator(
+    record(optional={"eventId": integer(0, MAX_SAFE_INTEGER - 1), "expectedVersion": integer(-1, MAX_SAFE_INTEGER - 1)})
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
-    """Events that are appended together or not at all."""
+class Incoming:
+    """An event to be imported.
 
-    lane: int
+    Attributes
+    ----------
+    line
+        Its line number in the file, from 1.
+    event_id
+        Its position in the stream; None if the line leaves that to the store.
+    text
+        The JSON that ``POST /addEvents`` accepts.
+    """
+
+    line: int
+    stream_id: str
+    event_id: int | None
+    text: str
+
+
+def read_line(number: int, raw: bytes) -> Incoming:
+    """Parse one line and check everything that the store would reject.
+
+    Raises
+    ------
+    BadLineError
+        With every fault.
+    """
+    try:
+        value = loads(raw.decode())
+        if not isinstance(value, dict):
+            raise BadLineError(["it is not a JSON object"])
+        event = dict(value)
+        event_id = _pop_event_id(event)
+    except UnicodeDecodeError as error:
+        raise BadLineError(["it is not UTF-8 text"], number) from error
+    except NotJsonError as error:
+        raise BadLineError([f"it is not JSON: {str(error).replace('line 1, ', '')}"], number) from error
+    except BadLineError as error:
+        raise BadLineError(error.faults, number) from error
+    if event_id is not None:
+        event["expectedVersion"] = event_id - 1
+    new, faults = read_event(event, "", _ANY_TIME)
+    if new is None or faults:
+        raise BadLineError([f"{fault.pointer or 'the event'} {fault.detail}" for fault in faults], number)
+    try:
+        check_sizes([new])
+    except TooLargeError as error:
+        raise BadLineError([error.detail], number) from error
+    return Incoming(number, new.stream_id, event_id, dumps(event))
+
+
+def _pop_event_id(event: dict[str, Any]) -> int | None:
+    """Remove eventId and expectedVersion from an event; either gives its position."""
+    given = {name: event.pop(name) for name in ("eventId", "expectedVersion") if name in event}
+    faults = _positions(given)
+    if faults:
+        raise BadLineError([f"{fault.pointer} {fault.detail}" for fault in faults])
+    meant = {value if name == "eventId" else value + 1 for name, value in given.items()}
+    if len(meant) > 1:
+        raise BadLineError([f"eventId {given['eventId']} and expectedVersion {given['expectedVersion']} contradict"])
+    return meant.pop() if meant else None
+
+
+def same_event(incoming: Incoming, stored: Mapping[str, Any]) -> bool:
+    """Return whether a stored event equals a line: the type, every digit of the data, and whatever else the line gives."""
+    event = loads(incoming.text)
+    newest = catalogue.current_version(event["type"])
+    if event["type"] != stored["type"] or _canonical(event["data"]) != _canonical(stored["data"]):
+        return False
+    if event.get("schemaVersion", newest) != stored.get("schemaVersion", 1):
+        return False
+    given, kept = dict(event.get("metadata") or {}), dict(stored.get("metadata") or {})
+    if _pop_actor(given) not in (None, _pop_actor(kept)):
+        return False
+    if "timeStamp" in event:
+        at = rfc3339(parse_rfc3339(event["timeStamp"]))
+        return at == stored["timeStamp"] and _canonical(given) == _canonical(kept)
+    # For an event without a time, the store has added metadata.
+    return all(name in kept and _canonical(value) == _canonical(kept[name]) for name, value in given.items())
+
+
+def _pop_actor(metadata: dict[str, Any]) -> Any:
+    """Remove both actors from metadata; returns the original one.
+
+    A store that checks signatures has replaced ``actor`` by the identity that imported the event.
+    """
+    actor = metadata.pop("actor", None)
+    return metadata.pop("originalActor", actor)
+
+
+def _canonical(value: Any) -> str:
+    """Return a JSON value as text that does not depend on the order of names."""
+    return dumps(_sorted(value))
+
+
+def _sorted(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _sorted(value[name]) for name in sorted(value)}
+    if isinstance(value, list):
+        return [_sorted(inner) for inner in value]
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Events that are appended in one atomic call."""
+
+    partition: int
     events: tuple[Incoming, ...]
     key: str
 
     @property
     def size_bytes(self) -> int:
+        """Return the size of the events' JSON."""
         return sum(len(event.text) for event in self.events)
+
+    def without(self, stored: set[int]) -> Batch:
+        """Return the events whose lines are not stored yet, under a key of their own."""
+        events = tuple(event for event in self.events if event.line not in stored)
+        history = hashlib.sha256(self.key.encode())
+        _extend(history, events)
+        return Batch(self.partition, events, _key_of(history))
 
 
 @dataclass(slots=True)
-class _Lane:
+class _Partition:
     number: int
     history: Any  # a running SHA-256
     events: list[Incoming] = field(default_factory=list)
@@ -45,11 +172,11 @@ class _Lane:
     # The last eventId of each stream in the events above.
     ends: dict[str, int] = field(default_factory=dict)
 
-    def takes(self, event: Incoming) -> bool:
+    def accepts(self, event: Incoming) -> bool:
         if not self.events:
             return True
-        fits = len(self.events) < CHUNK_EVENTS_MAX and self.size_bytes + _size_bytes(event) <= CHUNK_BYTES_MAX
-        # What is known by its eventId and what is known only by the key must not depend on each other.
+        fits = len(self.events) < BATCH_EVENTS_MAX and self.size_bytes + _size_bytes(event) <= BATCH_BYTES_MAX
+        # Events recognised by eventId and events recognised only by the key must not depend on each other.
         return fits and (event.event_id is None) == (self.events[-1].event_id is None)
 
     def add(self, event: Incoming) -> None:
@@ -57,76 +184,67 @@ class _Lane:
             before = self.ends.get(event.stream_id)
             self.ends[event.stream_id] = event.event_id
             if before is not None and event.event_id != before + 1:
-                fault = f"eventId {event.event_id} does not follow {before}, the one before it of the same stream"
+                fault = f"eventId {event.event_id} does not follow {before}, the previous one of the same stream"
                 raise BadLineError([fault], event.line)
         self.events.append(event)
         self.size_bytes += _size_bytes(event)
 
-    def close(self) -> Chunk:
+    def close(self) -> Batch:
         events = tuple(self.events)
-        extend(self.history, events)
+        _extend(self.history, events)
         self.events.clear()
         self.ends.clear()
         self.size_bytes = 0
-        return Chunk(self.number, events, key_of(self.history))
+        return Batch(self.number, events, _key_of(self.history))
 
 
-class Chunker:
-    """Sorts events into chunks.
+class Batcher:
+    """Groups events into batches.
 
     Parameters
     ----------
     name
-        Names the import: the same events under another name are other chunks.
+        The name of the import: the same events under another name have other keys.
     """
 
     def __init__(self, name: str = "") -> None:
-        self._lanes = [_Lane(number, _history(name, number)) for number in range(LANES)]
+        self._partitions = [
+            _Partition(number, hashlib.sha256(f"{number}:{name}:".encode())) for number in range(PARTITIONS)
+        ]
 
-    def add(self, event: Incoming) -> Chunk | None:
-        """Take one event; returns the chunk that is complete by it.
+    def add(self, event: Incoming) -> Batch | None:
+        """Add an event; returns the batch that this completes, if any.
 
         Raises
         ------
         BadLineError
-            Its eventId does not follow that of the event before it.
+            Its eventId does not follow the previous one of its stream.
         """
-        lane = self._lanes[lane_of(event.stream_id)]
-        complete = None if lane.takes(event) else lane.close()
-        lane.add(event)
+        partition = self._partitions[partition_of(event.stream_id)]
+        complete = None if partition.accepts(event) else partition.close()
+        partition.add(event)
         return complete
 
-    def rest(self) -> list[Chunk]:
-        """The last chunks, when no event is left."""
-        return [lane.close() for lane in self._lanes if lane.events]
+    def rest(self) -> list[Batch]:
+        """Return the incomplete batches, after the last event."""
+        return [partition.close() for partition in self._partitions if partition.events]
 
 
-def lane_of(stream_id: str) -> int:
-    """The lane of a stream."""
-    # Not the bytes that shard the list of streams: all neighbours in an export would be in one lane.
-    return hashlib.sha256(stream_id.encode()).digest()[-1] % LANES
+def partition_of(stream_id: str) -> int:
+    """Return the partition of a stream."""
+    # Not the bytes that shard the list of streams: all neighbours in an export would be in one partition.
+    return hashlib.sha256(stream_id.encode()).digest()[-1] % PARTITIONS
 
 
-def derived_key(key: str, events: Sequence[Incoming]) -> str:
-    """The key of what is left of a chunk when some of it was there already."""
-    history = hashlib.sha256(key.encode())
-    extend(history, events)
-    return key_of(history)
-
-
-def extend(history: Any, events: Sequence[Incoming]) -> None:
+def _extend(history: Any, events: Sequence[Incoming]) -> None:
     for event in events:
         text = event.text.encode()
         history.update(b"%d:" % len(text) + text)
     history.update(b".")
 
 
-def key_of(history: Any) -> str:
+def _key_of(history: Any) -> str:
     return f"import-{history.hexdigest()}"
-
-
-def _history(name: str, lane: int) -> Any:
-    return hashlib.sha256(f"{lane}:{name}:".encode())
 
 
 def _size_bytes(event: Incoming) -> int:

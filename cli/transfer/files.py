@@ -1,4 +1,4 @@
-"""The files that events are read from and written to: ``-``, gzip by name, whole files or none."""
+"""Files of events: ``-`` for standard streams, gzip, and atomic replacement."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cli.terminal.environment import Environment
 from cli.terminal.text import visible_lines
 
 STANDARD = "-"
-# An event has 400 KB; written with an escape for every character it has six times as much.
+# An event has at most 400 KB; with every character escaped it is six times as large.
 LINE_BYTES_MAX = 4 * 1024 * 1024
 _GZIP_MAGIC = b"\x1f\x8b"
 _BOM = b"\xef\xbb\xbf"
@@ -26,14 +26,12 @@ _BLOCK = 1024 * 1024
 
 
 class BadLineError(Exception):
-    """A line that can't be imported.
+    """A line that can't be imported, with all its faults.
 
     Parameters
     ----------
-    faults
-        Everything that is wrong with it.
     line
-        Its number, from 1; 0 if the raiser does not know it.
+        Its number, from 1; 0 if unknown.
     """
 
     def __init__(self, faults: Sequence[str], line: int = 0) -> None:
@@ -43,25 +41,26 @@ class BadLineError(Exception):
 
 
 def path_of(environment: Environment, name: str) -> Path:
+    """Return the path of a named file, relative to the working directory."""
     return environment.directory / Path(name).expanduser()
 
 
 @contextmanager
 def source(environment: Environment, name: str) -> Iterator[BinaryIO]:
-    """The bytes of a file or of standard input; what is gzip by name or by its first bytes is unpacked.
+    """Open a file or standard input for reading; gzip data is decompressed.
 
     Raises
     ------
     UsageError
-        It can't be opened.
+        The file can't be opened.
     CliError
-        It is damaged; raised while it is read.
+        Its compressed data is damaged; raised while reading.
     """
     with contextlib.ExitStack() as stack:
         raw = _readable(environment.stdin) if name == STANDARD else stack.enter_context(_opened(environment, name))
         packed = raw.peek(2)[:2] == _GZIP_MAGIC
         if not packed and name.endswith(".gz") and raw.peek(1):
-            raise UsageError(f"can't read {name}: it is not gzip, whatever its name says", "Rename it.")
+            raise UsageError(f"can't read {name}: it is not a gzip file, despite its name", "Rename it.")
         try:
             yield cast(BinaryIO, gzip.GzipFile(fileobj=raw) if packed else raw)
         except EOFError as error:
@@ -78,18 +77,18 @@ def _opened(environment: Environment, name: str) -> io.BufferedReader:
 
 
 def lines(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """The lines that say something, with their numbers from 1; a byte order mark at the start is left out.
+    """Yield the lines that are not blank, with their numbers from 1; a byte order mark is dropped.
 
     Raises
     ------
     BadLineError
-        A line is longer than any event is.
+        A line is longer than any event can be.
     """
     number = 0
     while raw := stream.readline(LINE_BYTES_MAX + 1):
         number += 1
         if len(raw) > LINE_BYTES_MAX:
-            raise BadLineError([f"it has more than {LINE_BYTES_MAX:,} bytes; no event has"], number)
+            raise BadLineError([f"it has more than {LINE_BYTES_MAX:,} bytes, more than any event"], number)
         if number == 1:
             raw = raw.removeprefix(_BOM)
         if raw := raw.strip(b"\r\n\t "):
@@ -97,7 +96,7 @@ def lines(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
 
 
 def count_lines(environment: Environment, name: str) -> int | None:
-    """How many lines a file has; None where it can be read only once."""
+    """Return the number of lines in a file; None if it can be read only once."""
     if name == STANDARD or not path_of(environment, name).is_file():
         return None
     with source(environment, name) as stream:
@@ -109,7 +108,7 @@ def count_lines(environment: Environment, name: str) -> int | None:
 
 
 class Sink(Protocol):
-    """What lines are written to."""
+    """A destination for lines."""
 
     def write(self, text: bytes, /) -> int: ...
 
@@ -118,19 +117,19 @@ class Sink(Protocol):
 
 @contextmanager
 def sink(environment: Environment, name: str) -> Iterator[Sink]:
-    """Where lines are written: standard output, or a file that is there complete at the end or not at all.
+    """Open standard output, or a file that appears only when it is complete.
 
-    What is packed depends on nothing but the lines: no name and no time is in it.
+    Compressed output depends only on the lines: it contains no name and no time.
 
     Raises
     ------
     CliError
-        It can't be written.
+        The file can't be written.
     """
     if name == STANDARD:
         environment.stdout.flush()
         buffer = None if environment.stdout_is_terminal else getattr(environment.stdout, "buffer", None)
-        stream: Sink = buffer or _Shown(environment.stdout)
+        stream: Sink = buffer or _TerminalSink(environment.stdout)
         yield stream
         stream.flush()
         return
@@ -145,22 +144,22 @@ def sink(environment: Environment, name: str) -> Iterator[Sink]:
 
 @contextmanager
 def _written(path: Path, name: str) -> Iterator[BinaryIO]:
-    """A file beside the one that is meant, which it replaces at the end; a pipe or device is written to as it is."""
+    """Write a temporary file that replaces the target at the end; pipes and devices are written directly."""
     try:
         if path.exists() and not stat.S_ISREG(path.stat().st_mode):
             with path.open("wb") as file:
                 yield file
             return
-        beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
-            with beside.open("xb") as file:
+            with temporary.open("xb") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            beside.replace(path)
+            temporary.replace(path)
         finally:
             with contextlib.suppress(OSError):
-                beside.unlink()
+                temporary.unlink()
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -168,15 +167,15 @@ def _written(path: Path, name: str) -> Iterator[BinaryIO]:
 
 
 def _readable(stream: TextIO) -> io.BufferedReader:
-    """The bytes under a text stream; of one that has none, all its text as bytes."""
+    """Return the binary buffer of a text stream; if it has none, its whole text as bytes."""
     buffer = getattr(stream, "buffer", None)
     if isinstance(buffer, io.BufferedReader):
         return buffer
     return io.BufferedReader(cast(io.RawIOBase, io.BytesIO(stream.read().encode())))
 
 
-class _Shown:
-    """Takes lines of JSON for a terminal, which they must not steer, or for a text stream without bytes under it."""
+class _TerminalSink:
+    """Writes lines with control characters made visible: to a terminal, or a text stream without a buffer."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

@@ -12,6 +12,7 @@ from botocore.exceptions import ClientError
 from cli.client.aws import errors
 from cli.client.http import Answer
 from cli.client.service import Service
+from cli.commands.doctor import auditor
 from cli.errors import CliError, NotFoundError
 from cli.operate.doctor import Check, Finding, Verdict, count, read_models, run
 from cli.shell.session import Session
@@ -149,7 +150,7 @@ def test_a_read_model_that_differs_is_named_with_a_command_that_builds_it_anew(e
     with served(esctl) as api:
         api.model.given(("ITEM_CREATED", {"itemId": "lost", "amount": 1}))
         api.model.read_models["test-items"].rows[StreamId(TEST_STREAM), 0].clear()
-        [finding] = read_models(Session(environment, Output(environment)), full=True)
+        [finding] = read_models(auditor(Session(environment, Output(environment)).service), full=True)
         command = shlex.split(finding.hint.partition("esctl ")[2])
         again = esctl(*command, "--no-wait")
 

@@ -10,9 +10,8 @@ from dataclasses import replace
 import pytest
 
 from cli.operate.logs import RawLine, understand
-from cli.operate.logs_tail import Layout, Request, _Shower
+from cli.operate.logs_tail import Layout, Printer, Request
 from cli.shell.main import run
-from cli.shell.session import Session
 from cli.terminal.output import Output
 from cli.terminal.text import visible
 from handlers.core.lossless_json import dumps, loads
@@ -118,8 +117,8 @@ def test_log_lines_are_made_visible(esctl: Esctl, message: str, terminal: bool, 
     output = Output(esctl.environment(terminal=terminal))
     request = Request(False, None, (), "", None, None, None, raw)
 
-    shower = _Shower(Session(output.environment, output), request, Layout(10))
-    shower.show([understand(RawLine("Browse", 0, message))])
+    printer = Printer(output, request, Layout(10))
+    printer.show([understand(RawLine("Browse", 0, message))])
 
     assert isinstance(output.environment.stdout, io.StringIO)
     assert not unsafe(output.environment.stdout.getvalue())

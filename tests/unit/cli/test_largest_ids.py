@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from cli.commands.doctor import auditor
 from cli.operate.doctor import Verdict, contiguity, read_models
 from cli.shell.session import Session
 from cli.terminal.output import Output
@@ -40,7 +41,7 @@ def test_all_streams_are_listed_exported_and_checked(esctl: Esctl, api: ServedAp
 
     assert len(esctl("streams", "-o", "jsonl").lines) == len(STREAMS)
     assert esctl("export", "all.jsonl", "-o", "json").json["events"] == len(STREAMS)
-    [found] = contiguity(session(esctl), full=True)
+    [found] = contiguity(session(esctl).service, full=True)
     assert (found.verdict, found.what) == (Verdict.OK, "1,001 events of 1,001 streams read, in order")
 
 
@@ -57,5 +58,5 @@ def test_all_rows_are_listed_checked_and_replayed(esctl: Esctl, api: ServedApi) 
     esctl.clock.sleep = sleep_and_work  # type: ignore[method-assign]
 
     assert [row["itemId"] for row in esctl("list", "-o", "json").json["items"]] == ROWS
-    assert [each.verdict for each in read_models(session(esctl), full=True)] == [Verdict.OK]
+    assert [each.verdict for each in read_models(auditor(session(esctl).service), full=True)] == [Verdict.OK]
     assert esctl("replay", "-o", "json").json["rowsAfter"] == len(ROWS)

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from cli.config.selection import Choice
 from cli.config.targets import AwsTarget, LocalTarget, Target
 from cli.operate.logs import Line, RawLine, understand
 from cli.operate.logs_tail import find_event
@@ -131,11 +130,10 @@ def test_traces_of_the_functions_are_named_for_x_ray() -> None:
 @pytest.mark.parametrize("form", list(Format))
 def test_a_traced_event_has_a_link_to_its_trace(esctl: Esctl, target: Target, urls: list[str], form: Format) -> None:
     """The emulator keeps no traces, so the local target has no link."""
-    esctl.knows(target)
     environment = esctl.environment()
     found = trace(EVENT, [line("AddEvent", 0, "appended", streamId="s", eventId=5, xray_trace_id="1-a")], [])
 
-    show(Session(environment, Output(environment, form), Choice(local=target.is_local, region=target.region)), found)
+    show(Output(environment, form), target, found)
 
     written = environment.stdout.getvalue()  # type: ignore[attr-defined]
     shown = json.loads(written)["traceUrls"] if form is not Format.TEXT else re.findall(r"X-Ray trace: (\S+)", written)
@@ -147,8 +145,9 @@ def test_a_stream_id_that_looks_like_an_encoded_one_is_that_stream(esctl: Esctl)
     with served(esctl) as api:
         api.model.given(("PING", {}), stream_id="~YQ")
 
-        event = find_event(Session(environment, Output(environment)), "~YQ", 0)
-        age_s = age_of_event(Session(environment, Output(environment)).service, "~YQ", 0, datetime.now(UTC))
+        service = Session(environment, Output(environment)).service
+        event = find_event(service, "~YQ", 0)
+        age_s = age_of_event(service, "~YQ", 0, datetime.now(UTC))
 
     assert (event["streamId"], event["eventId"]) == ("~YQ", 0)
     assert age_s is not None

@@ -103,7 +103,7 @@ def test_another_import_id_imports_again(esctl: Esctl, api: ServedApi) -> None:
     assert stored(api) == [1, 1]
 
 
-def test_after_a_break_it_goes_on_and_nothing_is_doubled(esctl: Esctl, api: ServedApi) -> None:
+def test_an_interrupted_import_continues_without_duplicates(esctl: Esctl, api: ServedApi) -> None:
     write(esctl, [event(n) for n in range(500)])
     calls = iter(range(1000))
 
@@ -111,7 +111,7 @@ def test_after_a_break_it_goes_on_and_nothing_is_doubled(esctl: Esctl, api: Serv
         if next(calls) >= 3:
             lost()
 
-    api.after = break_down  # the fourth chunk is stored, and nobody hears of it
+    api.after = break_down  # the fourth batch is stored, but its answer is lost
     first = esctl("import", "in.jsonl")
     api.after = lambda route: None
     second = esctl("import", "in.jsonl", "-o", "json")
@@ -122,7 +122,7 @@ def test_after_a_break_it_goes_on_and_nothing_is_doubled(esctl: Esctl, api: Serv
     assert stored(api) == list(range(500))
 
 
-def test_a_lost_answer_is_asked_for_again_and_nothing_is_doubled(esctl: Esctl, api: ServedApi) -> None:
+def test_a_lost_answer_is_retried_without_duplicates(esctl: Esctl, api: ServedApi) -> None:
     write(esctl, [event(n) for n in range(250)])
     api.after = once(CALL, lost, at=2)
 
@@ -221,7 +221,7 @@ def test_time_metadata_and_version_are_imported_as_they_are(esctl: Esctl, api: S
         ('{"streamId":"s","type":"PING","data":{"x":"%s"}}' % ("x" * 420_000), "the limit is 408,576"),
     ],
 )
-def test_a_bad_line_is_named_and_nothing_of_its_chunk_is_stored(
+def test_a_bad_line_is_named_and_nothing_of_its_batch_is_stored(
     esctl: Esctl, api: ServedApi, line: str, said: str
 ) -> None:
     write(esctl, [event(0), event(1), line, event(2)])
@@ -243,7 +243,7 @@ def test_what_only_the_api_refuses_is_found_at_its_line(esctl: Esctl, api: Serve
     assert api.model.is_empty()
 
 
-def test_part_of_a_file_is_exit_code_8_and_the_mended_file_goes_on(esctl: Esctl, api: ServedApi) -> None:
+def test_a_partial_import_is_exit_code_8_and_the_corrected_file_continues(esctl: Esctl, api: ServedApi) -> None:
     events = [event(n) for n in range(400)]
     write(esctl, [*events[:150], event(150, timeStamp="2100-01-01T00:00:00Z"), *events[151:]])
 
@@ -276,7 +276,7 @@ def test_a_dry_run_of_a_good_file_imports_nothing(esctl: Esctl, api: ServedApi) 
     assert api.calls == []
 
 
-def test_an_interruption_says_how_to_go_on(esctl: Esctl, api: ServedApi) -> None:
+def test_an_interruption_says_how_to_continue(esctl: Esctl, api: ServedApi) -> None:
     write(esctl, [event(n) for n in range(300)])
     api.before = lambda route: (_ for _ in ()).throw(AnswerLost) if route == CALL else None
     esctl.clock.sleep = lambda seconds: interrupted()  # type: ignore[method-assign]
