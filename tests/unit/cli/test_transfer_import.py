@@ -293,7 +293,7 @@ def test_an_interruption_says_how_to_continue(esctl: Esctl, api: ServedApi) -> N
     [
         ("nowhere.jsonl", "No such file"),
         (".", "directory"),
-        ("plain.gz", "it is not gzip"),
+        ("plain.gz", "it is not a gzip file"),
         ("cut.gz", "cut off"),
         ("torn.gz", "damaged"),
     ],
