@@ -7,18 +7,14 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cli.config.state import State
-from cli.errors import DeploymentError
 from stack.settings import StackSettings
-
-if TYPE_CHECKING:
-    from cli.deploy.aws import Assets
 
 KEPT = 4  # two versions of two stacks; an assembly is about 2 MB
 _FOLDER = "assemblies"
@@ -122,29 +118,3 @@ def _read(folder: Path) -> Assembly:
         template_file,
         tuple(asset for asset in assets if asset != template_file),
     )
-
-
-def upload(files: Sequence[Asset], store: Assets) -> list[Asset]:
-    """Upload the files that are not in the bucket yet, and return them.
-
-    Raises
-    ------
-    AccessError
-        The bucket belongs to another account.
-    DeploymentError
-        An uploaded file is missing; the emulator would silently create a function without code.
-    """
-    store.prepare()
-    uploaded = []
-    for file in files:
-        size = file.path.stat().st_size
-        if store.size(file.key) == size:
-            continue
-        store.put(file.key, file.path)
-        if (found := store.size(file.key)) != size:
-            fault = "it is missing" if found is None else f"it has {found} bytes instead of {size}"
-            raise DeploymentError(
-                f"the upload to s3://{store.bucket}/{file.key} failed: {fault}", "Run the command again."
-            )
-        uploaded.append(file)
-    return uploaded

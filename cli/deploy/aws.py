@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 from cli.client.aws import Clients, account_of, region_of
 from cli.config.settings import Settings
 from cli.config.targets import AwsTarget, Target
-from cli.deploy.assembly import Template
+from cli.deploy.assembly import Asset, Template
 from cli.deploy.follow import StackEvent
 from cli.deploy.plan import KEY_PARAMETER, TAGS, ChangeSet, Stack, change_of, in_order
 from cli.errors import AccessError, CliError, DeploymentError
@@ -124,6 +124,31 @@ class Assets:
         self._region = target.region
         self._owner = target.account or ""
         self.bucket = ASSET_BUCKET.replace("${AWS::AccountId}", self._owner).replace("${AWS::Region}", self._region)
+
+    def upload(self, files: Sequence[Asset]) -> list[Asset]:
+        """Upload the files that are not in the bucket yet, and return them.
+
+        Raises
+        ------
+        AccessError
+            The bucket belongs to another account.
+        DeploymentError
+            An uploaded file is missing; the emulator would silently create a function without code.
+        """
+        self.prepare()
+        uploaded = []
+        for file in files:
+            size = file.path.stat().st_size
+            if self.size(file.key) == size:
+                continue
+            self.put(file.key, file.path)
+            if (found := self.size(file.key)) != size:
+                fault = "it is missing" if found is None else f"it has {found} bytes instead of {size}"
+                raise DeploymentError(
+                    f"the upload to s3://{self.bucket}/{file.key} failed: {fault}", "Run the command again."
+                )
+            uploaded.append(file)
+        return uploaded
 
     def prepare(self) -> None:
         """Create the bucket (encrypted, versioned, private, TLS only), or complete an interrupted creation.

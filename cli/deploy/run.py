@@ -14,7 +14,7 @@ from cli.config.selection import Targets
 from cli.config.settings import Settings
 from cli.config.state import State
 from cli.config.targets import Target
-from cli.deploy.assembly import Assemblies, Assembly, upload
+from cli.deploy.assembly import Assemblies, Assembly
 from cli.deploy.aws import Assets, CloudFormation, Tables
 from cli.deploy.follow import EventReader, OperationResult, follow, poll_s
 from cli.deploy.permission_diff import permission_diff
@@ -191,7 +191,7 @@ def _execute(ctx: DeployContext, plan: Plan) -> Stack:
         if plan.question:
             ctx.approve(plan.question)
         with ctx.output.progress("uploading the code"):
-            uploaded = upload(plan.assembly.code, ctx.assets)
+            uploaded = ctx.assets.upload(plan.assembly.code)
         for asset in uploaded:
             ctx.output.message(f"uploaded {asset.path.stat().st_size / 1e6:.1f} MB to {ctx.assets.bucket}")
     if change_set is None:
@@ -217,7 +217,7 @@ def _change_set(ctx: DeployContext, assembly: Assembly, api_key: str | None, *, 
     DeploymentError, TimedOutError
         CloudFormation rejects the changes, or the change set is not ready in time.
     """
-    upload([assembly.template_file], ctx.assets)
+    ctx.assets.upload([assembly.template_file])
     url, environment = ctx.assets.url(assembly.template_file.key), ctx.output.environment
     identifier = ctx.cloudformation.create_change_set(
         ctx.target.stack_name, _token(), creating=creating, template_url=url, api_key=api_key

@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from cli.config.settings import Settings
 from cli.config.targets import AwsTarget
-from cli.deploy.assembly import Asset, upload
+from cli.deploy.assembly import Asset
 from cli.deploy.aws import Assets, CloudFormation, located
 from cli.errors import AccessError, CliError, DeploymentError, ExitCode
 from tests.support.clients import FaultyClient, client_error
@@ -99,13 +99,13 @@ def bucket(s3: Any) -> None:
 @pytest.mark.usefixtures("bucket")
 class TestUploads:
     def test_a_file_is_uploaded_once(self, store: Assets, asset: Asset) -> None:
-        assert upload([asset], store) == [asset]
-        assert upload([asset], store) == []
+        assert store.upload([asset]) == [asset]
+        assert store.upload([asset]) == []
 
     def test_an_upload_that_was_cut_off_is_repeated(self, store: Assets, s3: Any, asset: Asset) -> None:
-        upload([asset], store)
+        store.upload([asset])
         s3.put_object(Bucket=BUCKET, Key=asset.key, Body=b"co")
-        assert upload([asset], store) == [asset]
+        assert store.upload([asset]) == [asset]
         assert s3.get_object(Bucket=BUCKET, Key=asset.key)["Body"].read() == b"code"
 
     def test_an_upload_that_arrives_incomplete_is_refused(
@@ -116,7 +116,7 @@ class TestUploads:
 
         monkeypatch.setattr(store, "put", half)
         with pytest.raises(DeploymentError, match="it has 2 bytes instead of 4"):
-            upload([asset], store)
+            store.upload([asset])
 
     def test_a_refused_upload_says_why(self, store: Assets, s3: Any, asset: Asset) -> None:
         s3.delete_bucket_policy(Bucket=BUCKET)
