@@ -45,7 +45,7 @@ def reconcile(name: str, clock: Clock, has_time: Callable[[], bool]) -> dict[str
     refused = send_batches(entries, runtime.client("sqs"), runtime.resources()[name].queue)
     return {
         "streams": len(found),
-        "nudged": len(entries) - refused,
+        "triggered": len(entries) - refused,
         "refused": refused,
         "replays": replays,
         "retired": retired,

@@ -1,4 +1,4 @@
-"""The operator's day on a deployed stack: a poison event, what is seen of it, and how it is mended."""
+"""The operator's day on a deployed stack: a poison event, what it looks like, and how to recover."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_skipping_goes_on_without_the_event_and_redriving_deletes_the_letter(cli
     assert clinic.esctl("doctor").exit_code == 0
 
 
-def test_resuming_before_the_cause_is_mended_halts_again(clinic: Stack, halted: int) -> None:
+def test_resuming_before_the_cause_is_fixed_halts_again(clinic: Stack, halted: int) -> None:
     result = clinic.esctl("projections", "resume", PROJECTION)
 
     assert result.exit_code == 7
@@ -151,7 +151,7 @@ def test_resuming_before_the_cause_is_mended_halts_again(clinic: Stack, halted: 
     assert f"--event-id {halted}" in result.stderr
 
 
-def test_redriving_mends_what_was_mended_behind_it(clinic: Stack, halted: int) -> None:
+def test_redriving_recovers_what_was_fixed_meanwhile(clinic: Stack, halted: int) -> None:
     """The event's data is corrected in the table (as nobody should, but a new handler can't be deployed here)."""
     key = {"streamId": {"S": clinic.projected_stream}, "eventId": {"N": str(halted)}}
     kept = clinic.esctl("dead-letters", "redrive")
@@ -162,18 +162,18 @@ def test_redriving_mends_what_was_mended_behind_it(clinic: Stack, halted: int) -
         Key=key,
         UpdateExpression="SET #data = :data",
         ExpressionAttributeNames={"#data": "data"},
-        ExpressionAttributeValues={":data": {"S": '{"itemId":"mended","amount":3}'}},
+        ExpressionAttributeValues={":data": {"S": '{"itemId":"repaired","amount":3}'}},
     )
 
     clinic.esctl("dead-letters", "redrive").ok()
 
-    assert clinic.items()["mended"] == 3
+    assert clinic.items()["repaired"] == 3
     assert halted_at(clinic) is None
     wait_until(lambda: dead_letters(clinic) == [] or _redriven(clinic), "no letter is left")
 
 
 def _redriven(stack: Stack) -> bool:
-    """The nudge of the attempt before may have become another letter meanwhile."""
+    """The previous attempt's trigger may have become another dead letter meanwhile."""
     return stack.esctl("dead-letters", "redrive").exit_code == 0
 
 
@@ -186,7 +186,7 @@ def test_skipping_an_event_that_is_not_the_halted_one_is_a_conflict(clinic: Stac
     assert "not halted" in result.stderr
 
 
-def test_mending_asks_before_it_skips_or_purges(clinic: Stack) -> None:
+def test_recovery_asks_before_it_skips_or_purges(clinic: Stack) -> None:
     where = ("--stream-id", clinic.projected_stream, "--event-id", "0")
 
     assert clinic.esctl("projections", "skip", PROJECTION, *where).exit_code == 2

@@ -178,7 +178,7 @@ def test_a_replay_that_fails_leaves_the_old_read_model_serving_and_updated(stack
     assert failed["error"] == {"eventId": broken, "error": "KeyError: 'amount'"}
     assert failed["head"] >= last
     assert served == before
-    assert stack.esctl("replay").exit_code == 0  # mended
+    assert stack.esctl("replay").exit_code == 0  # repaired
 
 
 # -- back ----------------------------------------------------------------------------------------------------------------

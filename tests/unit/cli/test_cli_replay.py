@@ -58,7 +58,7 @@ def damage(api: ServedApi) -> None:
     rows(api)["stray"] = {"amount": 7}
 
 
-MENDED = [
+REPAIRED = [
     {"streamId": TEST_STREAM, "itemId": "lost", "before": None, "after": {"amount": 1}},
     {"streamId": TEST_STREAM, "itemId": "stray", "before": {"amount": 7}, "after": None},
     {"streamId": TEST_STREAM, "itemId": "wrong", "before": {"amount": 99}, "after": {"amount": 2}},
@@ -76,7 +76,7 @@ def test_replay_waits_and_tells_what_changed(esctl: Esctl, api: ServedApi) -> No
     document = result.json
     assert (result.exit_code, document["state"], document["eventsDone"]) == (0, "done", 3)
     assert (document["rowsBefore"], document["rowsAfter"], document["rowsDiffering"]) == (3, 3, 3)
-    assert document["differences"] == MENDED
+    assert document["differences"] == REPAIRED
     assert document["seconds"] >= 0
 
 
@@ -100,7 +100,7 @@ def test_what_live_events_did_meanwhile_is_not_put_down_to_the_replay(esctl: Esc
 
     document = esctl("replay", "-o", "json").json
 
-    assert document["differences"] == MENDED
+    assert document["differences"] == REPAIRED
     assert (document["rowsBefore"], document["rowsAfter"]) == (3, 4)
 
 
