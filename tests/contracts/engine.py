@@ -16,7 +16,7 @@ from handlers.projection import transitions
 from handlers.projection.port import MAX_COMMIT_BYTES, MAX_COMMIT_ROWS, ReadModel
 from handlers.store import EventStore
 from tests.support.bench import OTHER, STREAM, Bench, carrying, hint
-from tests.support.ports import Died, die
+from tests.support.ports import DiedError, die
 from tests.support.projections import added, expected_rows
 from tests.support.stores import whole_stream
 
@@ -137,7 +137,7 @@ class EngineContract:
         port = bench.store if operation == "read" else bench.read_model
         getattr(port, moment)(operation, die)
 
-        with pytest.raises(Died):
+        with pytest.raises(DiedError):
             bench.projector().catch_up(StreamId(STREAM), [hint(3)])
         assert bench.rows() == expected_rows(events, bench.state().checkpoint)
         bench.projector().catch_up(StreamId(STREAM), [hint(3)])
@@ -326,7 +326,7 @@ class EngineContract:
     @pytest.mark.parametrize("moment", ["before", "after"])
     def test_a_crash_while_the_halt_is_recorded_is_no_loss(self, broken: Bench, moment: str) -> None:
         getattr(broken.read_model, moment)("commit", lambda: None, die)  # the first commit is of the events before
-        with pytest.raises(Died):
+        with pytest.raises(DiedError):
             broken.projector().catch_up(StreamId(STREAM), [hint(4)])
 
         with pytest.raises(HandlerFailedError):

@@ -7,12 +7,12 @@ from typing import Any
 Action = Callable[[], object]
 
 
-class Died(Exception):
+class DiedError(Exception):
     """Stands for the end of the process at this very call."""
 
 
 def die() -> None:
-    raise Died
+    raise DiedError
 
 
 class Interrupted:

@@ -12,7 +12,7 @@ from cli.config.targets import Target
 from handlers.core.lossless_json import dumps, loads
 from handlers.domain.items import TEST_STREAM, items
 from tests.unit.cli.cli_driver import Esctl
-from tests.unit.cli.http_server import BASE, KEY, AnswerLost, Reply, deployed_at_port, serving_http
+from tests.unit.cli.http_server import BASE, KEY, AnswerLostError, Reply, deployed_at_port, serving_http
 
 __all__ = ["KEY", "Call", "FakeApi", "deployed_at", "serving"]
 
@@ -114,7 +114,7 @@ def serving(api: FakeApi) -> Iterator[FakeApi]:
     def answer(method: str, target: str, text: str, headers: Mapping[str, str]) -> Reply:
         if api.drops:
             api.drops -= 1
-            raise AnswerLost
+            raise AnswerLostError
         parts = urlsplit(target)
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
         call = Call(method, parts.path.removeprefix(BASE), query, headers, loads(text) if text else None)

@@ -15,7 +15,7 @@ KEY = "a-key-that-nobody-may-see"
 BASE = "/restapis/abc/v1/_user_request_"
 
 
-class AnswerLost(Exception):
+class AnswerLostError(Exception):
     """Nobody hears the answer: the connection ends without one."""
 
 
@@ -27,7 +27,7 @@ class Reply:
 
 
 Answering = Callable[[str, str, str, Mapping[str, str]], Reply]
-"""Method, path with query, body and headers to a reply; raises `AnswerLost`."""
+"""Method, path with query, body and headers to a reply; raises `AnswerLostError`."""
 
 
 @contextmanager
@@ -49,7 +49,7 @@ def serving_http(answer: Answering) -> Iterator[int]:
             text = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
             try:
                 reply = answer(self.command, self.path, text, dict(self.headers))
-            except AnswerLost:
+            except AnswerLostError:
                 self.close_connection = True
                 return
             body = reply.text.encode()

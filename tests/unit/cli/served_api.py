@@ -12,9 +12,9 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from handlers import runtime
 from tests.unit.api.driver import ROUTES, Answer, Api
 from tests.unit.cli.cli_driver import Esctl
-from tests.unit.cli.http_server import BASE, AnswerLost, Reply, deployed_at_port, serving_http
+from tests.unit.cli.http_server import BASE, AnswerLostError, Reply, deployed_at_port, serving_http
 
-__all__ = ["AnswerLost", "ServedApi", "served"]
+__all__ = ["AnswerLostError", "ServedApi", "served"]
 
 
 @dataclass

@@ -12,7 +12,7 @@ from cli.errors import ExitCode
 from handlers.core.events import NewEvent, StreamId
 from handlers.core.lossless_json import loads
 from tests.unit.cli.cli_driver import Esctl
-from tests.unit.cli.served_api import AnswerLost, ServedApi, served
+from tests.unit.cli.served_api import AnswerLostError, ServedApi, served
 
 AT = "2026-01-01T00:00:00.000Z"
 
@@ -131,7 +131,7 @@ def test_a_file_is_there_complete_or_not_at_all(esctl: Esctl, api: ServedApi) ->
 
     def fail_later(route: str) -> None:
         if route.endswith("/events") and next(calls) >= 5:  # the heads are asked for first
-            raise AnswerLost
+            raise AnswerLostError
 
     api.before = fail_later
 

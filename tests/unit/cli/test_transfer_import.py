@@ -13,7 +13,7 @@ from cli.errors import ExitCode
 from handlers.core.events import StreamId
 from handlers.core.lossless_json import dumps
 from tests.unit.cli.cli_driver import Esctl
-from tests.unit.cli.served_api import AnswerLost, ServedApi, served
+from tests.unit.cli.served_api import AnswerLostError, ServedApi, served
 
 CALL = "POST /addEvents"
 
@@ -60,7 +60,7 @@ def interrupted() -> None:
 
 
 def lost() -> None:
-    raise AnswerLost
+    raise AnswerLostError
 
 
 @pytest.mark.parametrize("name", ["in.jsonl", "in.jsonl.gz", "packed-without-saying"])
@@ -278,7 +278,7 @@ def test_a_dry_run_of_a_good_file_imports_nothing(esctl: Esctl, api: ServedApi) 
 
 def test_an_interruption_says_how_to_continue(esctl: Esctl, api: ServedApi) -> None:
     write(esctl, [event(n) for n in range(300)])
-    api.before = lambda route: (_ for _ in ()).throw(AnswerLost) if route == CALL else None
+    api.before = lambda route: (_ for _ in ()).throw(AnswerLostError) if route == CALL else None
     esctl.clock.sleep = lambda seconds: interrupted()  # type: ignore[method-assign]
 
     result = esctl("import", "in.jsonl")
