@@ -56,7 +56,7 @@ def main(events: int) -> None:
     store, read_model, jobs, clock = MadeUp(events), MemoryReadModel(), MemoryReplayJobs(), SystemClock()
     replays = Replays(items, store, read_model, jobs, clock, send=lambda *_: None, new_id=lambda: "replay")
     replays.trigger(STREAM)
-    ReplayWorker(items, store, read_model, jobs, clock, go_on=lambda *_: None).work(STREAM, "replay", lambda: True)
+    ReplayWorker(items, store, read_model, jobs, clock, send_next=lambda *_: None).work(STREAM, "replay", lambda: True)
     progress = replays.progress("replay")
     if (progress.state, progress.events_done) != ("done", events):
         raise SystemExit(f"the replay is {progress}")

@@ -64,7 +64,7 @@ def _in_this_process(target: Target) -> Iterator[Measure]:
     )
     jobs = DynamoDbReplayJobs(client, target.outputs["JobsTable"])
     clock = SystemClock()
-    worker = ReplayWorker(items, store, read_model, jobs, clock, go_on=lambda *_: None)
+    worker = ReplayWorker(items, store, read_model, jobs, clock, send_next=lambda *_: None)
     replays = Replays(items, store, read_model, jobs, clock, send=lambda *_: None, new_id=lambda: str(uuid.uuid4()))
     rates = []
     for _ in range(3):
@@ -126,9 +126,9 @@ def filled(events: int) -> MemoryEventStore:
 
 def _rate_in_memory() -> float:
     store, read_model, jobs, clock = filled(EVENTS), MemoryReadModel(), MemoryReplayJobs(), SystemClock()
-    Projector(items, store, read_model, clock).bring_up(STREAM, [Hint(STREAM, store.head(STREAM))])
+    Projector(items, store, read_model, clock).catch_up(STREAM, [Hint(STREAM, store.head(STREAM))])
     replays = Replays(items, store, read_model, jobs, clock, send=lambda *_: None, new_id=lambda: str(uuid.uuid4()))
-    worker = ReplayWorker(items, store, read_model, jobs, clock, go_on=lambda *_: None)
+    worker = ReplayWorker(items, store, read_model, jobs, clock, send_next=lambda *_: None)
     best = 0.0
     for _ in range(5):
         job = replays.trigger(STREAM)

@@ -1,4 +1,4 @@
-"""The errors that an operator can meet: what happened and why, what to do next, and the exit code."""
+"""The errors that an operator sees: what happened and why, what to do next, and the exit code."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 
 class ExitCode(IntEnum):
-    """What the shell sees; listed in ``esctl --help``."""
+    """The exit status of ``esctl``; listed in ``esctl --help``."""
 
     DONE = 0
     FAILED = 1
@@ -31,7 +31,7 @@ EXIT_CODE_MEANINGS: dict[ExitCode, str] = {
     ExitCode.CONFLICT: "version conflict",
     ExitCode.TIMED_OUT: "timed out",
     ExitCode.DEGRADED: "degraded (status)",
-    ExitCode.PARTIAL: "done in part",
+    ExitCode.PARTIAL: "partly done",
     ExitCode.INTERRUPTED: "interrupted",
 }
 
@@ -44,16 +44,16 @@ class CliError(Exception):
     message
         One line, ``what: why``.
     hint
-        What to do next, usually a command to type; empty when there is nothing to say.
+        What to do next, usually a command; may be empty.
     exit_code
-        Overrides the class's own code.
+        Overrides the class's code.
     faults
-        Single faults to list below the message, one a line.
+        Individual faults, listed below the message.
 
     Attributes
     ----------
     status, problem
-        The HTTP status and the problem document that it stands for; 0 and empty where it comes from elsewhere.
+        The HTTP status and problem document that caused it; 0 and empty for any other cause.
     """
 
     code: ClassVar[ExitCode] = ExitCode.FAILED
@@ -71,7 +71,7 @@ class CliError(Exception):
 
 
 class UsageError(CliError):
-    """The command line or a setting is wrong: nothing was tried."""
+    """The command line or a setting is invalid; nothing was attempted."""
 
     code = ExitCode.USAGE
 
@@ -81,13 +81,13 @@ class SettingError(UsageError):
 
 
 class NotFoundError(CliError):
-    """What was asked for does not exist."""
+    """The requested resource does not exist."""
 
     code = ExitCode.NOT_FOUND
 
 
 class NoTargetError(NotFoundError):
-    """No stack was chosen and none was ever deployed from here."""
+    """No stack was chosen, and none was deployed from here."""
 
 
 class NotDeployedError(NotFoundError):
@@ -95,7 +95,7 @@ class NotDeployedError(NotFoundError):
 
 
 class NotRunningError(NotFoundError):
-    """The local target is not up."""
+    """The local target is not running."""
 
 
 class AccessError(CliError):
@@ -105,36 +105,36 @@ class AccessError(CliError):
 
 
 class ConflictError(CliError):
-    """The stream's head is not the expected one."""
+    """The stream's head is not the expected one, or the state does not allow the request."""
 
     code = ExitCode.CONFLICT
 
 
 class TimedOutError(CliError):
-    """Something did not happen in the time given."""
+    """Something did not happen within the timeout."""
 
     code = ExitCode.TIMED_OUT
 
 
 class DegradedError(CliError):
-    """The system works, but not as it should."""
+    """The system works, but not fully."""
 
     code = ExitCode.DEGRADED
 
 
 class PartialError(CliError):
-    """Some of it was done and some was not."""
+    """Only some of the work was done."""
 
     code = ExitCode.PARTIAL
 
 
 class UnreachableError(CliError):
-    """Nobody answers at the other end."""
+    """An endpoint is unreachable."""
 
 
 class DeploymentError(CliError):
-    """CloudFormation could not do what was asked."""
+    """CloudFormation could not complete the operation."""
 
 
 class EmulatorError(CliError):
-    """The local target could not be started, stopped or emptied."""
+    """The local target could not be started, stopped or reset."""

@@ -1,7 +1,7 @@
 """The composition root of the functions: from the environment to adapters.
 
-The one place in `handlers` that makes boto3 clients or reads environment variables. Each function below makes its thing
-once per container and imports what it needs when it is first asked, so that a function pays only for what it uses.
+Only this module makes boto3 clients and reads environment variables. Its functions make their objects once per
+container, and import what they need on first use, so that a Lambda function pays only for what it uses.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from aws_lambda_powertools import Logger, Metrics
 
+    from handlers.core.dynamodb import Usage
     from handlers.core.events import StreamId
-    from handlers.core.usage import Usage
     from handlers.projection import Projection
     from handlers.projection.engine import Projector
     from handlers.projection.port import ReadModel
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ProjectionResources:
-    """Where a projection lives: table names and its queue's URL (empty where the function may not use it)."""
+    """A projection's table names and queue URL (empty if the function may not use it)."""
 
     state: str
     rows: str
@@ -45,10 +45,10 @@ def session() -> Any:
 
 @cache
 def client(service: str) -> Any:
-    """Return the one boto3 client of a service: short timeouts, since every call here is small."""
+    """Return the boto3 client of a service; its timeouts are short, since every call here is small."""
     from botocore.config import Config
 
-    # A call of ours answers in milliseconds; 2 s to connect and 5 s to read leave a function time for its retries.
+    # Our calls take milliseconds; 2 s to connect and 5 s to read leave a function time for its retries.
     config = Config(connect_timeout=2, read_timeout=5, retries={"mode": "standard", "max_attempts": 4})
     return usage().watch(session().client(service, config=config))
 
@@ -56,20 +56,20 @@ def client(service: str) -> Any:
 @cache
 def usage() -> Usage:
     """Return what counts the calls of this function's clients."""
-    from handlers.core.usage import Usage
+    from handlers.core.dynamodb import Usage
 
     return Usage()
 
 
 def used() -> dict[str, Any]:
-    """Return what this invocation used so far as a field for its log; empty where it called nobody."""
+    """Return the calls and capacity units used since the last call, as a log field; empty if there are none."""
     taken = usage().take() if usage.cache_info().currsize else {}
     return {"used": taken} if taken else {}
 
 
 @cache
 def event_store() -> EventStore:
-    """Return the event store on the Events table (and the Idempotency table where the function has it)."""
+    """Return the event store on the Events table (and the Idempotency table, if the function has it)."""
     from handlers.store.dynamodb import DynamoDbEventStore
 
     return DynamoDbEventStore(
@@ -81,7 +81,7 @@ def event_store() -> EventStore:
 
 @cache
 def resources() -> Mapping[str, ProjectionResources]:
-    """Return the projections that this function may touch, by name."""
+    """Return the projections that this function may access, by name."""
     described: dict[str, dict[str, str]] = json.loads(os.environ.get("PROJECTIONS", "{}"))
     return {name: ProjectionResources(**where) for name, where in described.items()}
 
@@ -105,8 +105,7 @@ def read_model(projection_name: str) -> ReadModel:
 
 def projector(projection_name: str) -> Projector:
     """Return a new projector, with nothing warm."""
-    from handlers.core import backoff
-    from handlers.core.clock import SystemClock
+    from handlers.core.clock import SystemClock, pause
     from handlers.projection.engine import Projector
 
     return Projector(
@@ -114,13 +113,13 @@ def projector(projection_name: str) -> Projector:
         event_store(),
         read_model(projection_name),
         SystemClock(),
-        pause=backoff.pause,
+        pause=pause,
     )
 
 
 @cache
 def replay_jobs() -> ReplayJobs:
-    """Return where replay jobs are recorded."""
+    """Return the store of replay jobs."""
     from handlers.replay.jobs_dynamodb import DynamoDbReplayJobs
 
     return DynamoDbReplayJobs(client("dynamodb"), setting("JOBS_TABLE"))
@@ -128,7 +127,7 @@ def replay_jobs() -> ReplayJobs:
 
 @cache
 def replays(projection_name: str) -> Replays:
-    """Return what starts replays of a projection, and tells how far they are."""
+    """Return the service that starts and describes replays of a projection."""
     import uuid
 
     from handlers.core.clock import SystemClock
@@ -148,10 +147,10 @@ def replays(projection_name: str) -> Replays:
 def send_replay(
     projection_name: str, replay_id: str, stream_id: StreamId | None = None, *, after: str | None = None
 ) -> None:
-    """Send the message for a slice of a replay, or for finding the next streams of a job on all of them.
+    """Send the message for a task of a stream's replay, or for finding the next streams of a replay of all.
 
-    Each message is a group of its own: workers of one stream do not hurt each other (R1 to R4 hold by conditions), while
-    behind a worker that died a message of the same group would wait for the whole visibility timeout.
+    Each message is its own group: concurrent workers of a stream are harmless (conditions enforce R1 to R4), whereas a
+    message behind a dead worker of its group would wait for the whole visibility timeout.
     """
     import uuid
 
@@ -166,7 +165,7 @@ def send_replay(
 
 
 def trigger_projection(projection_name: str, stream_id: StreamId, head: int) -> None:
-    """Send the message that makes a projector look at a stream again."""
+    """Send a hint that makes a projector catch up with a stream."""
     import uuid
 
     from handlers.core import messages
@@ -180,16 +179,16 @@ def projection(name: str) -> Projection:
 
     Raises
     ------
-    NotFound
+    NotFoundError
         No projection has that name.
     """
-    from handlers.core.errors import NotFound
+    from handlers.core.errors import NotFoundError
     from handlers.domain import registry
 
     try:
         return registry()[name]
     except KeyError:
-        raise NotFound(f"there is no projection {name!r}") from None
+        raise NotFoundError(f"there is no projection {name!r}") from None
 
 
 @cache
@@ -209,36 +208,30 @@ def metrics() -> Metrics:
 
 
 def flag(name: str) -> bool:
-    """Tell whether a boolean variable of the environment is set to true."""
+    """Tell whether a boolean environment variable is set to true."""
     return os.environ.get(name, "").lower() in {"1", "true"}
 
 
 def setting(name: str) -> str:
-    """Return a variable of the environment that the function cannot do without.
-
-    Raises
-    ------
-    KeyError
-        It is missing: the stack and the code do not fit together.
-    """
+    """Return a required environment variable; `KeyError` if the stack does not set it."""
     return os.environ[name]
 
 
 def count(**amounts: int) -> None:
-    """Add to counting metrics of this invocation; nothing where no namespace is set, as in a test."""
+    """Add to counters of this invocation; does nothing if no metrics namespace is set."""
     for name, amount in amounts.items():
         if amount and metrics().namespace:
             metrics().add_metric(name=name, unit="Count", value=amount)
 
 
 def rate(name: str, per_second: float) -> None:
-    """Record how fast something went in this invocation."""
+    """Record a rate of this invocation."""
     if metrics().namespace:
         metrics().add_metric(name=name, unit="Count/Second", value=round(per_second, 1))
 
 
 def gauge(projection_name: str, **values: int) -> None:
-    """Record present values of one projection, under its name as a dimension."""
+    """Record current values of one projection, with its name as a dimension."""
     from aws_lambda_powertools.metrics import MetricUnit, single_metric
 
     if not metrics().namespace:
@@ -249,24 +242,24 @@ def gauge(projection_name: str, **values: int) -> None:
 
 
 def flush_metrics() -> None:
-    """Write the metrics of this invocation; not where nothing was counted, for that is a warning in the log."""
+    """Write the metrics of this invocation, if any: Powertools logs a warning if there are none."""
     if metrics.cache_info().currsize and metrics().metric_set:
         metrics().flush_metrics()
 
 
 def traced(handler: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap a Lambda handler with X-Ray where TRACING is on; importing the Tracer costs 46 ms, so only there."""
+    """Trace a Lambda handler with X-Ray if TRACING is on; only then is the Tracer imported, which costs 46 ms."""
     if not flag("TRACING"):
         return handler
     from aws_lambda_powertools import Tracer
 
-    # Events and answers hold other people's data: they stay out of the traces.
+    # Responses hold user data, which must stay out of the traces.
     wrapped: Callable[..., Any] = Tracer().capture_lambda_handler(handler, capture_response=False)
     return wrapped
 
 
 def function(handler: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    """Make a Lambda entry point of a handler that is not behind the API: request id in its log lines, usage, metrics."""
+    """Make a handler that is not behind the API a Lambda entry point: with request id, usage, metrics and traces."""
 
     @wraps(handler)
     def run(event: Any, context: Any) -> Any:

@@ -1,1 +1,1 @@
-"""The CDK app: everything of the picture in docs/architecture.md as one CloudFormation stack."""
+"""The CDK app: the whole architecture (docs/architecture.md) as one CloudFormation stack."""

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from aws_cdk import Aws, RemovalPolicy
 from aws_cdk import aws_apigateway as apigateway
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
+from handlers.api.response import PROBLEM, PROBLEM_TYPES
 from handlers.api.route import Route
-from stack.function import EsFunction, pin_logical_id
-from stack.gateway_responses import add_gateway_responses
-from stack.nag import accept
-from stack.settings import StackSettings
+from stack.function import EsFunction, accept, pin_logical_id
+from stack.settings import Auth, StackSettings
 
 STAGE = "v1"
 
@@ -42,7 +43,7 @@ class Api(Construct):
     Parameters
     ----------
     functions
-        What serves the routes, by logical id.
+        The functions that serve the routes, by logical id.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class Api(Construct):
 
     @property
     def url(self) -> str:
-        """The base URL, with the stage, without a slash at the end."""
+        """The base URL with the stage, without a trailing slash."""
         return f"https://{self.rest.rest_api_id}.execute-api.{Aws.REGION}.{Aws.URL_SUFFIX}/{STAGE}"
 
     def _rest_api(self, settings: StackSettings) -> apigateway.RestApi:
@@ -76,8 +77,8 @@ class Api(Construct):
             rest_api_name=Aws.STACK_NAME,
             description="Event sourcing: append, list, replay",
             endpoint_types=[apigateway.EndpointType.REGIONAL],
-            # The role that lets API Gateway write access logs is a setting of the whole account and region, so it
-            # stays when this stack goes: another API may rely on it.
+            # The role for access logs is a setting of the account and region, so it is kept when the stack is deleted:
+            # other APIs may rely on it.
             cloud_watch_role=True,
             cloud_watch_role_removal_policy=RemovalPolicy.RETAIN,
             deploy_options=apigateway.StageOptions(
@@ -87,7 +88,7 @@ class Api(Construct):
                 access_log_format=apigateway.AccessLogFormat.custom(_json_object(ACCESS_LOG_FIELDS)),
             ),
         )
-        api.node.try_remove_child("Endpoint")  # an output of its own making; ours is ApiUrl
+        api.node.try_remove_child("Endpoint")  # the CDK's own output; ours is ApiUrl
         return api
 
     def _add_routes(
@@ -118,16 +119,81 @@ class Api(Construct):
         return key
 
     def _explain(self, settings: StackSettings) -> None:
-        accept(self, "AwsSolutions-APIG2", "The functions validate: they name every fault and its place at once.")
-        accept(self, "AwsSolutions-APIG3", "A firewall costs more than all the rest here; the key and its throttle do.")
-        accept(self, "AwsSolutions-APIG6", "Access logs hold every call and its error; the functions log the rest.")
+        accept(self, "AwsSolutions-APIG2", "The functions validate, and report every fault with its position at once.")
+        accept(
+            self,
+            "AwsSolutions-APIG3",
+            "A firewall would cost more than the whole stack; the key and its throttle protect the API.",
+        )
+        accept(self, "AwsSolutions-APIG6", "Access logs hold every call and its error; the functions log details.")
         accept(self, "AwsSolutions-COG4", "The callers are operators and services, not users of a pool.")
         if settings.auth == "key":
-            accept(self, "AwsSolutions-APIG4", "AUTH=key was chosen: the API key; AUTH=iam adds signatures.")
+            accept(self, "AwsSolutions-APIG4", "AUTH=key relies on the API key; AUTH=iam requires signatures too.")
         policy = "arn:<AWS::Partition>:iam::aws:policy/service-role/AmazonAPIGatewayPushToCloudWatchLogs"
-        accept(self, f"AwsSolutions-IAM4[Policy::{policy}]", "API Gateway accepts no role with less than this policy.")
+        accept(self, f"AwsSolutions-IAM4[Policy::{policy}]", "API Gateway requires this policy.")
 
 
 def _json_object(fields: dict[str, str]) -> str:
     """Render the access log's format: one JSON object per line."""
     return "{" + ",".join(f'"{name}":"{value}"' for name, value in fields.items()) + "}"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A problem document (RFC 9457); ``status`` is None if it varies, and then omitted."""
+
+    status: int | None
+    type: str
+    title: str
+
+
+FORBIDDEN = Problem(403, "forbidden", "Forbidden")
+NO_ROUTE = Problem(404, "not-found", "Not found")
+BAD_REQUEST = Problem(400, "bad-request", "Bad request")
+TIMEOUT = Problem(504, "timeout", "Timeout")
+THROTTLED = Problem(429, "throttled", "Too many requests")
+
+PROBLEMS = {
+    "ACCESS_DENIED": FORBIDDEN,
+    "BAD_REQUEST_BODY": BAD_REQUEST,
+    "BAD_REQUEST_PARAMETERS": BAD_REQUEST,
+    "EXPIRED_TOKEN": FORBIDDEN,
+    "INTEGRATION_FAILURE": TIMEOUT,
+    "INTEGRATION_TIMEOUT": TIMEOUT,
+    "INVALID_API_KEY": FORBIDDEN,
+    "INVALID_SIGNATURE": FORBIDDEN,
+    "QUOTA_EXCEEDED": THROTTLED,
+    "REQUEST_TOO_LARGE": Problem(413, "too-large", "Too large"),
+    "RESOURCE_NOT_FOUND": NO_ROUTE,
+    "THROTTLED": THROTTLED,
+    "UNAUTHORIZED": Problem(401, "unauthorized", "Unauthorized"),
+    "UNSUPPORTED_MEDIA_TYPE": Problem(415, "unsupported-media-type", "Unsupported media type"),
+    "DEFAULT_4XX": Problem(None, "refused", "Request refused"),
+    "DEFAULT_5XX": Problem(None, "internal", "Internal error"),
+}
+"""By API Gateway's response type; each keeps its default status."""
+
+
+def add_gateway_responses(api: apigateway.RestApi, auth: Auth) -> None:
+    """Replace API Gateway's own error bodies by problem documents."""
+    # API Gateway reports an unknown path as "missing authentication token". Without signatures that is the only cause, so
+    # it can be a 404; with signatures the token may really be missing.
+    missing_token = NO_ROUTE if auth == "key" else FORBIDDEN
+    for kind, problem in {**PROBLEMS, "MISSING_AUTHENTICATION_TOKEN": missing_token}.items():
+        api.add_gateway_response(
+            f"Answer{kind}",
+            type=apigateway.ResponseType.of(kind),
+            status_code=None if problem.status is None else str(problem.status),
+            # The key selects by the Accept header, and this one matches all; the response header names the real type.
+            templates={"application/json": problem_template(problem)},
+            response_headers={"Content-Type": f"'{PROBLEM}'"},
+        )
+
+
+def problem_template(problem: Problem) -> str:
+    """Render the document; API Gateway inserts its message (a quoted JSON string) and the request id."""
+    fields: dict[str, object] = {"type": PROBLEM_TYPES + problem.type, "title": problem.title}
+    if problem.status is not None:
+        fields["status"] = problem.status
+    known = json.dumps(fields, separators=(",", ":")).removesuffix("}")
+    return known + ',"detail":$context.error.messageString,"instance":"$context.requestId"}'

@@ -1,9 +1,8 @@
 """The code asset: one zip with ``handlers/`` and what it imports, the same for every function.
 
-The same sources give the same bytes, whatever the path of the checkout, the umask, the clock or the Python that
-packs them; so its hash names it in the bucket, and a deployment without changes uploads nothing. It is made of the
-installed (locked) distributions: no network, no Docker, and nothing compiled, because the same zip runs on Graviton
-and on the operator's machine.
+The same sources give the same bytes, independent of checkout path, umask, clock and Python version. Its hash names it in the
+bucket, so an unchanged deployment uploads nothing. It contains the installed (locked) distributions: no network, no
+Docker, and nothing compiled, because the same zip runs on Graviton and on the operator's machine.
 """
 
 from __future__ import annotations
@@ -22,15 +21,15 @@ import handlers
 import stack
 
 REQUIRED = ("aws-lambda-powertools", "aws-xray-sdk", "fastjsonschema", "simplejson")
-"""The distributions that ``handlers`` imports by name; what they need comes along."""
+"""The distributions that ``handlers`` imports; their requirements are added."""
 
 IN_RUNTIME = frozenset({"boto3", "botocore", "s3transfer", "urllib3", "python-dateutil", "six"})
-"""Part of the Lambda runtime, and of the machine that runs the local target."""
+"""Part of the Lambda runtime."""
 
 LEFT_OUT = re.compile(
     r"""
     (^|/)(__pycache__|tests?)/            # caches and test suites
-    | \.(pyc|so|pyd|dylib|c|h|pyi)$       # compiled, or of no use at run time
+    | \.(pyc|so|pyd|dylib|c|h|pyi)$       # compiled, or unused at run time
     | (^|/)py\.typed$
     | (^|/)[^/]+\.(dist-info|data)/
     | (^|/)\. | ~$                        # .DS_Store, editors' files
@@ -39,12 +38,12 @@ LEFT_OUT = re.compile(
     """,
     re.VERBOSE,
 )
-"""Paths inside the zip that are not packed. The test of the asset imports every function from what is left."""
+"""Paths that are not packed. A test imports every function from the remaining files."""
 
-EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can express
-REGULAR_FILE = 0o100644 << 16  # readable by the function's user whatever the umask here
+EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time in a zip
+REGULAR_FILE = 0o100644 << 16  # readable by the function's user, whatever the umask
 UNIX = 3
-KEPT = 8  # assets of 1.6 MB in a folder; more than anybody deploys at the same time
+KEPT = 8  # assets of 1.6 MB; more than are deployed concurrently
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,24 +56,24 @@ class CodeAsset:
 
 
 def build_asset(outdir: Path) -> CodeAsset:
-    """Pack the code asset into ``outdir``, or find it there when nothing it holds has changed.
+    """Pack the code asset into ``outdir``, unless it is there and unchanged.
 
     Raises
     ------
     importlib.metadata.PackageNotFoundError
-        A distribution of the lock is not installed.
+        A locked distribution is not installed.
     """
     name = f"code-{_contents_key()[:16]}"
     for path in outdir.glob(f"{name}-*.zip"):
         asset = _described(path)
         if path.stem == f"{name}-{asset.sha256}":
             return asset
-        path.unlink(missing_ok=True)  # damaged: its content is not what its name says
+        path.unlink(missing_ok=True)  # damaged: the content does not match the name
     outdir.mkdir(parents=True, exist_ok=True)
     partial = outdir / f"{name}.{os.getpid()}"
     _pack(partial)
     path = outdir / f"{name}-{_described(partial).sha256}.zip"
-    partial.replace(path)  # in one step: whoever packs at the same time sees all of it or nothing
+    partial.replace(path)  # atomic, because others may pack concurrently
     _prune(outdir)
     return _described(path)
 
@@ -85,10 +84,9 @@ def _described(path: Path) -> CodeAsset:
 
 
 def source_fingerprint() -> str:
-    """Say in one hash what the assembly depends on besides its settings: our sources and the installed versions.
+    """Return a hash of all inputs of the assembly except its settings: our sources and the installed versions.
 
-    Reads some hundred small files (a few milliseconds) and never imports the CDK, so that a deployment with nothing
-    changed can skip the synthesis.
+    It takes a few milliseconds and does not import the CDK, so that an unchanged deployment can skip the synthesis.
     """
     digest = hashlib.sha256(_contents_key().encode())
     for name, content in _files_of(_package_root(stack), "stack"):
@@ -99,7 +97,7 @@ def source_fingerprint() -> str:
 
 
 def _contents_key() -> str:
-    """Identify what the asset will hold: our files by content, the vendored ones by version."""
+    """Return a hash of the asset's inputs: our files by content, vendored ones by version."""
     digest = hashlib.sha256(LEFT_OUT.pattern.encode())
     for name, path in _files_of(_package_root(handlers), "handlers"):
         _add(digest, name, path.read_bytes())
@@ -115,7 +113,7 @@ def _add(digest: hashlib._Hash, name: str, content: bytes) -> None:
 
 @cache
 def vendored() -> tuple[str, ...]:
-    """Name the distributions in the asset: those required and all that they require, but for the runtime's own."""
+    """Return the distributions in the asset: `REQUIRED` and their requirements, except the runtime's own."""
     found: set[str] = set()
     waiting = list(REQUIRED)
     while waiting:
@@ -128,7 +126,7 @@ def vendored() -> tuple[str, ...]:
 
 
 def _name_of(requirement: str) -> str:
-    """``'typing-extensions<5,>=4.11'`` → ``'typing-extensions'``, in the form that the index uses."""
+    """``'typing-extensions<5,>=4.11'`` → ``'typing-extensions'``, normalized."""
     name = re.match(r"[A-Za-z0-9._-]+", requirement)
     assert name is not None, requirement  # noqa: S101 - the metadata of an installed distribution is well-formed
     return re.sub(r"[-_.]+", "-", name.group()).lower()
@@ -153,14 +151,14 @@ def _vendored_files() -> Iterator[tuple[str, Path]]:
 
 
 def _prune(outdir: Path) -> None:
-    """Delete the assets of sources that are long gone."""
+    """Delete old assets."""
     packed = sorted(outdir.glob("code-*.zip"), key=lambda path: path.stat().st_mtime, reverse=True)
     for path in packed[KEPT:]:
         path.unlink(missing_ok=True)
 
 
 def _pack(path: Path) -> None:
-    """Write the zip, stored and not deflated: other versions of zlib deflate to other bytes, so to another hash."""
+    """Write the zip uncompressed: the output of zlib, and so the hash, depends on its version."""
     members = dict([*_vendored_files(), *_files_of(_package_root(handlers), "handlers")])
     with zipfile.ZipFile(path, "w", compression=zipfile.ZIP_STORED) as archive:
         for name in sorted(members):

@@ -1,4 +1,4 @@
-"""The dashboard's body: rows of graphs, as the JSON that CloudWatch takes."""
+"""The dashboard's body: rows of graphs in CloudWatch's JSON."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Series = Sequence[object]
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """The names of what the dashboard shows, by what they are called in it.
+    """The names of the resources in the dashboard, by label.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ class Names:
     projectors
         Service names of the projectors by projection.
     reconciler
-        Service name of the function that measures how far behind the projections are.
+        Service name of the function that measures the lag of the projections.
     """
 
     region: str
@@ -42,7 +42,7 @@ class Names:
 
 
 def body(names: Names, alarm_arns: Sequence[str]) -> str:
-    """Render the dashboard: alarms on top, then the way of an event from the API to the read models."""
+    """Render the dashboard: the alarms, then graphs in the order in which an event passes through the stack."""
     graphs = [*_api(names), *_events(names), *_queues(names), *_functions(names)]
     widgets: list[dict[str, object]] = [
         {"type": "alarm", "x": 0, "y": 0, "width": 24, "height": 4, "properties": {"alarms": list(alarm_arns)}}
@@ -69,7 +69,11 @@ def _api(names: Names) -> list[Graph]:
     latency = ("AWS/ApiGateway", "Latency", *stage)
     return [
         ("Requests", "Sum", [("AWS/ApiGateway", "Count", *stage)]),
-        ("Refused and failed", "Sum", [("AWS/ApiGateway", metric, *stage) for metric in ("4XXError", "5XXError")]),
+        (
+            "Client and server errors",
+            "Sum",
+            [("AWS/ApiGateway", metric, *stage) for metric in ("4XXError", "5XXError")],
+        ),
         ("Latency (ms)", "p50", [(*latency, {"label": "p50"}), (*latency, {"label": "p99", "stat": "p99"})]),
     ]
 

@@ -1,4 +1,4 @@
-"""The event store: the Events table, its sparse index of streams, and the guards of idempotency keys."""
+"""The event store: the Events table, its sparse index of streams, and the idempotency records."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from aws_cdk import RemovalPolicy
 from aws_cdk import aws_dynamodb as dynamodb
 from constructs import Construct
 
-from stack.function import EsFunction, pin_logical_id
-from stack.nag import accept
+from stack.function import EsFunction, accept, pin_logical_id
 
 STREAMS_INDEX = "streams"
 
 
 class EventStore(Construct):
-    """The tables that hold what cannot be derived from anything else."""
+    """The tables with data that cannot be derived."""
 
     def __init__(self, scope: Construct) -> None:
         super().__init__(scope, "EventStore")
@@ -31,7 +30,7 @@ class EventStore(Construct):
             deletion_protection=True,
         )
         pin_logical_id(self.events, "Events")
-        # Only events 0 have a streamShard, so the index costs a write when a stream is born and never again (E6).
+        # Only events 0 have a streamShard: the index costs one write per stream (E6).
         self.events.add_global_secondary_index(
             index_name=STREAMS_INDEX,
             partition_key=dynamodb.Attribute(name="streamShard", type=dynamodb.AttributeType.STRING),
@@ -50,11 +49,11 @@ class EventStore(Construct):
         accept(
             self.idempotency,
             "AwsSolutions-DDB3",
-            "Guards of retries expire within days (TTL); a restored one would guard nothing.",
+            "Records of idempotency keys expire within days (TTL); restoring one would be useless.",
         )
 
     def allow_append(self, function: EsFunction) -> None:
-        """Let a function append: read the head, put events, alone or in a transaction with a guard."""
+        """Let a function append: read the head, and put events, if need be with an idempotency record."""
         function.allow(["dynamodb:PutItem", "dynamodb:Query"], self.events.table_arn)
         function.allow(["dynamodb:GetItem", "dynamodb:PutItem"], self.idempotency.table_arn)
 

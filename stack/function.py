@@ -1,4 +1,4 @@
-"""The one way a function is declared: runtime, code, role, log group, environment, tracing."""
+"""The declaration of a function (runtime, code, role, log group, environment, tracing), and helpers for all constructs."""
 
 from __future__ import annotations
 
@@ -6,21 +6,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
-from aws_cdk import Aws, CfnResource, Duration, RemovalPolicy
+from aws_cdk import Acknowledgment, Aws, CfnResource, Duration, RemovalPolicy, Validations
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
-from constructs import Construct
-
-from stack.nag import accept
+from constructs import Construct, IConstruct
 
 VCPU_MB = 1769  # the memory at which a function has one full vCPU (Lambda, "Configure function memory")
-API_TIMEOUT_S = 28  # API Gateway gives up after 29 s: the function is to answer, or to fail, before that
+API_TIMEOUT_S = 28  # API Gateway times out after 29 s; the function must end before that
 
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """What all functions share: the code asset and the settings that concern them."""
+    """What all functions share."""
 
     code: lambda_.Code
     tracing: bool
@@ -28,12 +26,12 @@ class Platform:
 
 @dataclass(frozen=True, slots=True)
 class FunctionSpec:
-    """What makes one function differ from the next.
+    """What differs between functions.
 
     Parameters
     ----------
     logical_id
-        Its logical id in the template, exactly; the command line finds functions by it.
+        Its exact logical id in the template; the CLI finds functions by it.
     module
         The entry module below ``handlers.functions``.
     service
@@ -51,7 +49,7 @@ class FunctionSpec:
 
 
 class EsFunction(Construct):
-    """A function with a role and a log group of its own; it may do nothing but log until it is allowed more."""
+    """A function with its own role and log group; it may only log until `allow` grants more."""
 
     def __init__(
         self, scope: Construct, spec: FunctionSpec, platform: Platform, environment: Mapping[str, str]
@@ -70,7 +68,7 @@ class EsFunction(Construct):
             inline_policies={"Permissions": self._permissions},
         )
         pin_logical_id(role, f"{spec.logical_id}Role")
-        # Its own streams only; the group is declared above, so it never needs CreateLogGroup.
+        # No CreateLogGroup: the group is declared above.
         self.allow(["logs:CreateLogStream", "logs:PutLogEvents"], self.log_group.log_group_arn)
         if platform.tracing:
             self.allow(["xray:PutTraceSegments", "xray:PutTelemetryRecords"], "*")
@@ -84,21 +82,18 @@ class EsFunction(Construct):
             handler=f"handlers.functions.{spec.module}.handler",
             memory_size=spec.memory_mb,
             timeout=Duration.seconds(spec.timeout_s),
-            role=role.without_policy_updates(),  # what a function may do is what `allow` says, and nothing more
+            role=role.without_policy_updates(),  # permissions come from `allow` only
             log_group=self.log_group,
             tracing=lambda_.Tracing.ACTIVE if platform.tracing else lambda_.Tracing.DISABLED,
             environment={
                 "POWERTOOLS_SERVICE_NAME": spec.service,
                 "POWERTOOLS_METRICS_NAMESPACE": namespace(),
-                # Said outright: else a LOG_LEVEL of the emulator's own surroundings would silence the functions, and a
-                # function that prints nothing takes 50 ms longer there.
-                "POWERTOOLS_LOG_LEVEL": "INFO",
                 "TRACING": flag(platform.tracing),
                 **environment,
             },
         )
         pin_logical_id(self.resource, spec.logical_id)
-        # The CDK repeats that the function needs its role, which the reference to it says already (cfn-lint W3005).
+        # The CDK's DependsOn repeats the reference to the role (cfn-lint W3005).
         cast(CfnResource, self.resource.node.default_child).add_deletion_override("DependsOn")
         self._explain(platform)
 
@@ -109,18 +104,18 @@ class EsFunction(Construct):
     def _explain(self, platform: Platform) -> None:
         if platform.tracing:
             accept(self, "AwsSolutions-IAM5[Resource::*]", "X-Ray has no resources: PutTraceSegments takes '*' only.")
-        accept(self, "AwsSolutions-L1", "Python 3.13 is what the whole project is tested for; newer comes with a test.")
+        accept(self, "AwsSolutions-L1", "The project is tested with Python 3.13.")
 
 
 def namespace() -> str:
-    """Return the namespace of our own metrics: one per stack, so that two in an account don't ring each other's alarms."""
+    """Return the namespace of our own metrics; one per stack keeps the alarms of two stacks apart."""
     return f"esctl/{Aws.STACK_NAME}"
 
 
 def pin_logical_id(construct: Construct, logical_id: str) -> None:
-    """Give the resource behind a construct a logical id that doesn't depend on where it is in the tree.
+    """Give the resource behind a construct a logical id that does not depend on its position in the tree.
 
-    So moving code around never replaces a table, and tools know the names.
+    So moving code never replaces a table, and tools know the names.
     """
     resource = construct.node.default_child
     assert isinstance(resource, CfnResource), construct.node.path  # noqa: S101 - every L2 of ours has one
@@ -128,5 +123,13 @@ def pin_logical_id(construct: Construct, logical_id: str) -> None:
 
 
 def flag(value: bool) -> str:
-    """Return a boolean as the functions read it from the environment."""
+    """Return a boolean as functions read it from the environment."""
     return "true" if value else "false"
+
+
+def accept(construct: IConstruct, rule: str, reason: str) -> None:
+    """Suppress a finding of cdk-nag or the CDK's validation on a construct and everything below it.
+
+    The reason is kept in the construct tree, not in the template; cdk-nag runs in the tests only.
+    """
+    Validations.of(construct).acknowledge(Acknowledgment(id=rule, reason=reason))

@@ -1,4 +1,4 @@
-"""One projection: its queues, its read model, the function that projects and the one that lists."""
+"""One projection: its queues, its read model, and the functions that project and list."""
 
 from __future__ import annotations
 
@@ -15,16 +15,15 @@ from constructs import Construct
 from handlers.api.routes import list_rows
 from handlers.core.messages import stream_hash
 from stack.event_store import EventStore
-from stack.function import EsFunction, FunctionSpec, Platform, pin_logical_id
-from stack.nag import accept
+from stack.function import EsFunction, FunctionSpec, Platform, accept, pin_logical_id
 from stack.queues import FifoQueue
 
-BATCH_SIZE = 10  # the most for a FIFO queue
-PROJECTOR_TIMEOUT_S = 30  # short, since a message whose delivery failed comes back only after six times this
+BATCH_SIZE = 10  # the maximum for a FIFO queue
+PROJECTOR_TIMEOUT_S = 30  # short: a failed message is redelivered only after six times this
 
 
 class ProjectionDefinition(Protocol):
-    """What the stack reads of a projection of the registry."""
+    """The part of a registered projection that the stack reads."""
 
     @property
     def name(self) -> str: ...
@@ -37,7 +36,7 @@ class ProjectionDefinition(Protocol):
 
 
 class ProjectionStack(Construct):
-    """Everything that exists once per projection."""
+    """The resources of one projection."""
 
     def __init__(
         self,
@@ -58,7 +57,7 @@ class ProjectionStack(Construct):
 
     @property
     def where(self) -> dict[str, str]:
-        """Return its entry in the environment variable PROJECTIONS."""
+        """Its entry in the environment variable PROJECTIONS."""
         return {
             "state": self.state.table_name,
             "rows": self.rows.table_name,
@@ -66,7 +65,7 @@ class ProjectionStack(Construct):
         }
 
     def allow_reading_state(self, function: EsFunction) -> None:
-        """Let a function read checkpoints, of one stream or of all."""
+        """Let a function read checkpoints, of one stream or all."""
         function.allow(["dynamodb:GetItem", "dynamodb:Scan"], self.state.table_arn)
 
     def allow_changing_state(self, function: EsFunction) -> None:
@@ -74,7 +73,7 @@ class ProjectionStack(Construct):
         function.allow(["dynamodb:UpdateItem"], self.state.table_arn)
 
     def allow_moving_state(self, function: EsFunction) -> None:
-        """Let a function read and change the state of a stream that it knows."""
+        """Let a function read and change the state of a known stream."""
         function.allow(["dynamodb:GetItem", "dynamodb:UpdateItem"], self.state.table_arn)
 
     def allow_projecting(self, function: EsFunction) -> None:
@@ -83,7 +82,7 @@ class ProjectionStack(Construct):
         function.allow(["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:DeleteItem"], self.rows.table_arn)
 
     def allow_sweeping(self, function: EsFunction) -> None:
-        """Let a function delete the rows of a past generation."""
+        """Let a function delete the rows of an old generation."""
         function.allow(["dynamodb:Query", "dynamodb:BatchWriteItem"], self.rows.table_arn)
 
     def _table(self, suffix: str, partition_key: str, sort_key: str | None = None) -> dynamodb.Table:
@@ -98,7 +97,7 @@ class ProjectionStack(Construct):
             removal_policy=RemovalPolicy.DESTROY,
         )
         pin_logical_id(table, f"{self.definition.pascal_name}{suffix}")
-        accept(table, "AwsSolutions-DDB3", "Derived from the events: a replay restores it, and better.")
+        accept(table, "AwsSolutions-DDB3", "Derived from the events: a replay rebuilds it.")
         return table
 
     def _subscribe(self, topic: sns.ITopic) -> None:
@@ -149,11 +148,11 @@ class ProjectionStack(Construct):
 
 
 def only(streams: Iterable[str]) -> sns.SubscriptionFilter:
-    """Filter messages by the attribute that the publisher sets: hashes, since stream ids may hold any Unicode."""
+    """Filter messages by the hash of the stream id, since ids may contain any Unicode."""
     return sns.SubscriptionFilter.string_filter(allowlist=[stream_hash(stream) for stream in streams])
 
 
 def described(projections: Iterable[ProjectionStack]) -> str:
-    """Render the environment variable PROJECTIONS: where each projection's tables and queue are."""
+    """Render the environment variable PROJECTIONS: the tables and queue of each projection."""
     places: Mapping[str, dict[str, str]] = {each.definition.name: each.where for each in projections}
     return json.dumps(places, separators=(",", ":"))

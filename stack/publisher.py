@@ -1,4 +1,4 @@
-"""From the table's stream to the topic: the publisher, its failure queue and the FIFO topic (P8)."""
+"""The publisher from the table's stream to the FIFO topic, and its failure queue (P8)."""
 
 from __future__ import annotations
 
@@ -12,18 +12,16 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from stack.event_store import EventStore
-from stack.function import EsFunction, FunctionSpec, Platform, pin_logical_id
-from stack.nag import accept
-from stack.queues import DEAD_LETTER_DAYS
-from stack.tls import only_over_tls
+from stack.function import EsFunction, FunctionSpec, Platform, accept, pin_logical_id
+from stack.queues import DEAD_LETTER_DAYS, only_over_tls
 
-BATCH_SIZE = 100  # ten PublishBatch calls of ten; larger ones make a retry dearer and save nothing
-RETRIES = 5  # while a batch is retried its shard waits; what is given up, the reconciler heals within minutes (P6)
+BATCH_SIZE = 100  # ten PublishBatch calls of ten; larger batches only make retries more expensive
+RETRIES = 5  # retries block the shard; the reconciler recovers failed batches within minutes (P6)
 MAX_RECORD_AGE_MIN = 10
 
 
 class Publisher(Construct):
-    """Announces every event that the table has stored."""
+    """Publishes every stored event."""
 
     def __init__(self, scope: Construct, platform: Platform, store: EventStore) -> None:
         super().__init__(scope, "Publishing")
@@ -35,7 +33,7 @@ class Publisher(Construct):
                 logical_id="Publisher",
                 module="publisher",
                 service="publisher",
-                description="Announces stored events on the topic",
+                description="Publishes stored events to the topic",
                 timeout_s=30,
             ),
             platform,
@@ -48,31 +46,31 @@ class Publisher(Construct):
         topic = sns.Topic(
             self,
             "Topic",
-            # CloudFormation generates no name that ends in .fifo for a topic, so this one follows the stack's.
+            # CloudFormation generates no topic name that ends in .fifo.
             topic_name=f"{Aws.STACK_NAME}-events.fifo",
             fifo=True,
-            # Deduplication and throughput per stream: the topic as a whole has no limit of 300 messages a second.
+            # Per message group, so that the topic as a whole is not limited to 3,000 messages per second.
             fifo_throughput_scope=sns.FifoThroughputScope.MESSAGE_GROUP,
         )
         topic.add_to_resource_policy(only_over_tls("sns:Publish", topic.topic_arn))
         pin_logical_id(topic, "Topic")
-        # At rest under the key that SNS manages in the account: nobody needs a permission for it, and it costs cents.
+        # Encrypted at rest with the AWS-managed key of SNS, which needs no permissions.
         cast(sns.CfnTopic, topic.node.default_child).kms_master_key_id = "alias/aws/sns"
         return topic
 
     def _failure_queue(self) -> sqs.Queue:
-        """Make the on-failure destination, a standard queue: event source mappings take no FIFO queue for it."""
+        """Declare the on-failure destination; event source mappings accept only a standard queue."""
         queue = sqs.Queue(
             self,
             "Failures",
             encryption=sqs.QueueEncryption.SQS_MANAGED,
             retention_period=Duration.days(DEAD_LETTER_DAYS),
-            # Lambda sends to it; no queue has it as its dead-letter queue.
+            # Only Lambda sends to it; it is no queue's dead-letter queue.
             redrive_allow_policy=sqs.RedriveAllowPolicy(redrive_permission=sqs.RedrivePermission.DENY_ALL),
         )
         queue.add_to_resource_policy(only_over_tls("sqs:*", queue.queue_arn))
         pin_logical_id(queue, "FailureQueue")
-        accept(queue, "AwsSolutions-SQS3", "It is itself where what failed ends up; an alarm watches it.")
+        accept(queue, "AwsSolutions-SQS3", "It is a failure queue itself; an alarm watches it.")
         return queue
 
     def _follow(self, store: EventStore) -> None:
@@ -90,7 +88,7 @@ class Publisher(Construct):
             bisect_batch_on_error=True,
             retry_attempts=RETRIES,
             max_record_age=Duration.minutes(MAX_RECORD_AGE_MIN),
-            # Events are never changed; what isn't an insert is TTL or an operator's repair, and no news.
+            # Events are immutable; other records come from TTL or an operator's repair.
             filters=[lambda_.FilterCriteria.filter({"eventName": lambda_.FilterRule.is_equal("INSERT")})],
             on_failure=sources.SqsDlq(self.failures),
         )

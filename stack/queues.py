@@ -1,24 +1,28 @@
-"""FIFO queues with a dead-letter queue each, all declared alike."""
+"""FIFO queues, each with a dead-letter queue, and the TLS policy of queues and topics."""
 
 from __future__ import annotations
 
 from typing import cast
 
 from aws_cdk import Aws, Duration, Fn, Stack
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from stack.function import EsFunction, pin_logical_id
-from stack.tls import only_over_tls
 
 VISIBILITY_FACTOR = 6
-"""Lambda's advice for queues as event sources: six times the function's timeout, so that throttled batches wait
-rather than come back while they are still worked on ("Using Lambda with Amazon SQS")."""
+"""Visibility timeout as a multiple of the function's timeout, so that throttled batches are not delivered twice ("Using
+Lambda with Amazon SQS")."""
 
 MAX_RECEIVE_COUNT = 3
-"""Deliveries before a message is a dead letter. What it hinted at is in the store, so more would only wait longer."""
+"""Deliveries before a message becomes a dead letter. A message is only a hint, so more would only delay the alarm."""
 
-DEAD_LETTER_DAYS = 14  # the longest that SQS keeps a message
+DEAD_LETTER_DAYS = 14  # the maximum of SQS
+
+# The one concession to the local target: the same template is deployed there, where the endpoint speaks plain HTTP on the
+# loopback address. No AWS account has this number.
+_LOCAL_ACCOUNT = "000000000000"
 
 
 class FifoQueue(Construct):
@@ -27,9 +31,9 @@ class FifoQueue(Construct):
     Parameters
     ----------
     name
-        ``<name>Queue`` and ``<name>DeadLetterQueue`` are the logical ids.
+        Prefix of the logical ids ``<name>Queue`` and ``<name>DeadLetterQueue``.
     consumer_timeout_s
-        Timeout of the function that consumes it.
+        Timeout of the consuming function.
     """
 
     def __init__(self, scope: Construct, name: str, *, consumer_timeout_s: int) -> None:
@@ -63,7 +67,7 @@ class FifoQueue(Construct):
             suffix,
             queue_name=queue_name,
             fifo=True,
-            # Both are needed for high throughput: one group per stream, and groups don't wait for each other (P7).
+            # Both are required for high throughput, with one message group per stream (P7).
             deduplication_scope=sqs.DeduplicationScope.MESSAGE_GROUP,
             fifo_throughput_limit=sqs.FifoThroughputLimit.PER_MESSAGE_GROUP_ID,
             encryption=sqs.QueueEncryption.SQS_MANAGED,
@@ -77,8 +81,8 @@ class FifoQueue(Construct):
 
     def feed(self, function: EsFunction, *, batch_size: int, max_concurrency: int | None = None) -> None:
         """Make a function consume the queue and report which messages of a batch failed."""
-        # The first three are what Lambda itself needs; with the last the function lets a message that failed come back
-        # within seconds, not only after six times its timeout.
+        # Lambda itself needs the first three; with the last the function makes failed messages visible again within
+        # seconds instead of six times its timeout.
         function.allow(
             [
                 "sqs:ReceiveMessage",
@@ -102,11 +106,25 @@ class FifoQueue(Construct):
 
 
 def _name_in_stack(name: str) -> str:
-    """Return a queue name that the template can know.
+    """Return a queue name that is known in the template.
 
-    A dead-letter queue names its source, and is created before it: a generated name would make the two depend on each
-    other. The end of the stack's UUID keeps the name unique in the account, also when the stack is recreated within the
-    60 seconds for which SQS blocks the name of a deleted queue.
+    A dead-letter queue names its source, and is created before it: a generated name would be a circular dependency. The
+    end of the stack's UUID makes the name unique in the account, even if the stack is recreated within the 60 seconds for
+    which SQS blocks the name of a deleted queue.
     """
     stack_uuid = Fn.select(2, Fn.split("/", Aws.STACK_ID))
     return f"{name}-{Fn.select(4, Fn.split('-', stack_uuid))}.fifo"
+
+
+def only_over_tls(actions: str, resource_arn: str) -> iam.PolicyStatement:
+    """Deny requests without TLS, except on the local target."""
+    return iam.PolicyStatement(
+        effect=iam.Effect.DENY,
+        principals=[iam.AnyPrincipal()],
+        actions=[actions],
+        resources=[resource_arn],
+        conditions={
+            "Bool": {"aws:SecureTransport": "false"},
+            "StringNotEquals": {"aws:ResourceAccount": _LOCAL_ACCOUNT},
+        },
+    )

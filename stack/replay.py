@@ -1,4 +1,4 @@
-"""Replays: the job table, the queue of slices and the worker."""
+"""Replays: the job table, the task queue and the worker."""
 
 from __future__ import annotations
 
@@ -9,22 +9,21 @@ from aws_cdk import aws_dynamodb as dynamodb
 from constructs import Construct
 
 from stack.event_store import EventStore
-from stack.function import VCPU_MB, EsFunction, FunctionSpec, Platform, pin_logical_id
-from stack.nag import accept
+from stack.function import VCPU_MB, EsFunction, FunctionSpec, Platform, accept, pin_logical_id
 from stack.projection import ProjectionStack, described
 from stack.queues import FifoQueue
 
 RECENT_INDEX = "recent"
 
 WORKER_TIMEOUT_S = 120
-"""Two minutes, though a function may run for fifteen: after a crash the slice's message comes back after six times
-this, and the next slice costs one message."""
+"""Two of the possible fifteen minutes: after a crash the task's message is redelivered after six times this, and another
+task costs only one message."""
 
-WORKERS = 5  # a new account has 10 concurrent executions in all
+WORKERS = 5  # a new account has 10 concurrent executions
 
 
 class Replay(Construct):
-    """Rebuilds generations of read models, slice after slice (docs/rules.md)."""
+    """Rebuilds generations of read models in tasks (docs/rules.md)."""
 
     def __init__(
         self, scope: Construct, platform: Platform, store: EventStore, projections: Sequence[ProjectionStack]
@@ -40,7 +39,7 @@ class Replay(Construct):
                 service="replay-worker",
                 description="Folds history into a new generation of a read model, then switches to it",
                 timeout_s=WORKER_TIMEOUT_S,
-                memory_mb=VCPU_MB,  # folding is bound by the processor
+                memory_mb=VCPU_MB,  # folding is CPU-bound
             ),
             platform,
             {
@@ -58,11 +57,11 @@ class Replay(Construct):
         self.allow_reading_jobs(self.worker)
         self.allow_writing_jobs(self.worker)
         self.queue.allow_sending(self.worker)
-        # A slice takes as long as it may; so many at a time that the API and the projectors keep their share.
+        # Tasks run up to their timeout; the limit leaves concurrency for API and projectors.
         self.queue.feed(self.worker, batch_size=1, max_concurrency=WORKERS)
 
     def allow_reading_jobs(self, function: EsFunction) -> None:
-        """Let a function read a job with its parts."""
+        """Let a function read a job and its streams."""
         function.allow(["dynamodb:Query"], self.jobs.table_arn)
 
     def allow_listing_jobs(self, function: EsFunction) -> None:
@@ -89,7 +88,5 @@ class Replay(Construct):
             sort_key=dynamodb.Attribute(name="startedAt", type=dynamodb.AttributeType.STRING),
         )
         pin_logical_id(jobs, "Jobs")
-        accept(
-            jobs, "AwsSolutions-DDB3", "Progress reports that expire (TTL); what a job decides is in the state items."
-        )
+        accept(jobs, "AwsSolutions-DDB3", "Progress reports that expire (TTL); decisions are in the state items.")
         return jobs

@@ -1,21 +1,21 @@
-"""What may differ between two deployments of the same code."""
+"""The settings of a deployment."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
 Auth = Literal["key", "iam"]
 
-TRUE = frozenset({"true", "1"})
-FALSE = frozenset({"false", "0", ""})
+DEFAULT_STACK_NAME = "esctl"
+
+_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 
 @dataclass(frozen=True, slots=True)
 class StackSettings:
-    """The choices that the template depends on; everything else is the same for AWS and the local target.
+    """The choices that the template depends on.
 
     Parameters
     ----------
@@ -24,9 +24,9 @@ class StackSettings:
     tracing
         X-Ray active tracing on the API and on every function.
     strict
-        Event types that the catalogue doesn't know are refused.
+        Reject event types that are not in the catalogue.
     auth
-        ``key``: the API key alone; ``iam``: the methods want a SigV4 signature besides.
+        ``key``: the API key; ``iam``: a SigV4 signature too.
     """
 
     stack_name: str
@@ -35,30 +35,35 @@ class StackSettings:
     auth: Auth = "key"
 
 
-def settings_from(environment: Mapping[str, str] | None = None) -> StackSettings:
-    """Read the settings where the CDK CLI runs the app: ``STACK_NAME``, ``TRACING``, ``STRICT`` and ``AUTH``.
+def settings_from(values: Mapping[str, str]) -> StackSettings:
+    """Parse ``STACK_NAME``, ``TRACING``, ``STRICT`` and ``AUTH``; a blank value is unset.
 
     Raises
     ------
     ValueError
-        A value is none of those allowed; the message names the variable.
+        A value is not allowed; the message names the variable.
     """
-    values = os.environ if environment is None else environment
-    auth = values.get("AUTH", "") or "key"
-    if auth not in get_args(Auth):
-        raise ValueError(f"AUTH must be 'key' or 'iam', not {auth!r}")
     return StackSettings(
-        stack_name=values.get("STACK_NAME", "") or "esctl",
+        stack_name=values.get("STACK_NAME", "").strip() or DEFAULT_STACK_NAME,
         tracing=_boolean("TRACING", values),
         strict=_boolean("STRICT", values),
-        auth=cast(Auth, auth),
+        auth=cast(Auth, choice("AUTH", values, get_args(Auth)) or "key"),
     )
 
 
+def choice(name: str, values: Mapping[str, str], allowed: tuple[str, ...]) -> str | None:
+    """Return the value of a variable in lower case; None if it is unset.
+
+    Raises
+    ------
+    ValueError
+        It is not among the allowed ones.
+    """
+    text = values.get(name, "").strip()
+    if text and text.lower() not in allowed:
+        raise ValueError(f"{name} must be {', '.join(allowed[:-1])} or {allowed[-1]}, not {text!r}")
+    return text.lower() or None
+
+
 def _boolean(name: str, values: Mapping[str, str]) -> bool:
-    text = values.get(name, "").strip().lower()
-    if text in TRUE:
-        return True
-    if text in FALSE:
-        return False
-    raise ValueError(f"{name} must be true, 1, false or 0, not {values[name]!r}")
+    return _BOOLEANS[choice(name, values, tuple(_BOOLEANS)) or "false"]

@@ -1,11 +1,13 @@
-"""Wires the boxes of the picture into one stack."""
+"""The stack: wires all constructs together."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 
-from aws_cdk import CfnOutput, CfnParameter, IStackSynthesizer, Stack
+from aws_cdk import CfnOutput, CfnParameter, Duration, IStackSynthesizer, Stack
+from aws_cdk import aws_events as events
+from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
@@ -16,14 +18,15 @@ from stack.function import EsFunction, FunctionSpec, Platform, flag
 from stack.observability import Observability
 from stack.projection import ProjectionDefinition, ProjectionStack, described
 from stack.publisher import Publisher
-from stack.reconciler import Reconciler
 from stack.replay import Replay
 from stack.settings import StackSettings
 
-KEY_MIN_LENGTH = 20  # API Gateway takes no shorter key, and none longer than 128
+KEY_MIN_LENGTH = 20  # limits of API Gateway
 KEY_MAX_LENGTH = 128
 
-TAGS = {"application": "esctl"}  # of the stack; CloudFormation passes them on to what it makes
+RECONCILE_EVERY_MIN = 1  # the shortest that EventBridge offers
+
+TAGS = {"application": "esctl"}  # CloudFormation copies them to the resources
 
 
 class EsStack(Stack):
@@ -49,7 +52,7 @@ class EsStack(Stack):
             for definition in projections.values()
         ]
         self.replay = Replay(self, self.platform, self.store, self.projections)
-        self.reconciler = Reconciler(self, self.platform, self.store, self.projections, self.replay)
+        self.reconciler = self._add_reconciler()
         behind_api = self._functions_behind_api()
         self.api = Api(self, settings, all_routes(projections.values()), behind_api, self._api_key())
         self.observability = Observability(
@@ -64,14 +67,14 @@ class EsStack(Stack):
         self._outputs()
 
     def _functions_behind_api(self) -> dict[str, EsFunction]:
-        """Make the functions that serve routes; returns them by logical id."""
+        """Declare the functions that serve routes; return them by logical id."""
         listers = [each.lister for each in self.projections]
-        functions = [self._add_event(), *listers, self._trigger_replay(), self._mend(), self._browse()]
+        functions = [self._add_event(), *listers, self._trigger_replay(), self._recover(), self._browse()]
         return {function.spec.logical_id: function for function in functions}
 
     def _functions_behind_queues(self) -> list[EsFunction]:
         projectors = [each.projector for each in self.projections]
-        return [self.publisher.function, *projectors, self.replay.worker, self.reconciler.function]
+        return [self.publisher.function, *projectors, self.replay.worker, self.reconciler]
 
     def _api_key(self) -> str:
         parameter = CfnParameter(
@@ -109,18 +112,15 @@ class EsStack(Stack):
             projection.allow_moving_state(function)
         return function
 
-    def _mend(self) -> EsFunction:
-        spec = FunctionSpec(Function.MEND, "recover", "mend", "Resumes halted streams and skips events")
+    def _recover(self) -> EsFunction:
+        spec = FunctionSpec(Function.RECOVER, "recover", "recover", "Resumes halted streams and skips events")
         environment = {
             "EVENTS_TABLE": self.store.events.table_name,
             "PROJECTIONS": described(self.projections),
         }
         function = EsFunction(self, spec, self.platform, environment)
         self.store.allow_reading(function)
-        for projection in self.projections:
-            projection.allow_reading_state(function)
-            projection.allow_changing_state(function)
-            projection.queue.allow_sending(function)
+        self._allow_recovery(function)
         return function
 
     def _browse(self) -> EsFunction:
@@ -135,6 +135,38 @@ class EsStack(Stack):
         for projection in self.projections:
             projection.allow_reading_state(function)
         return function
+
+    def _add_reconciler(self) -> EsFunction:
+        """Declare the function that projects even an event whose every message was lost (P6), and its schedule."""
+        scope = Construct(self, "Reconciling")
+        spec = FunctionSpec(
+            "Reconciler",
+            "reconciler",
+            "reconciler",
+            "Compares heads with checkpoints and triggers what lags",
+            timeout_s=60 * RECONCILE_EVERY_MIN,
+        )
+        environment = {
+            "EVENTS_TABLE": self.store.events.table_name,
+            "REPLAY_QUEUE_URL": self.replay.queue.queue.queue_url,
+            "PROJECTIONS": described(self.projections),
+        }
+        function = EsFunction(scope, spec, self.platform, environment)
+        self.store.allow_reading(function)
+        self.store.allow_listing_streams(function)
+        self.replay.queue.allow_sending(function)
+        self._allow_recovery(function)
+        # No retries: the next run does what this one did not.
+        target = targets.LambdaFunction(function.resource, retry_attempts=0)
+        schedule = events.Schedule.rate(Duration.minutes(RECONCILE_EVERY_MIN))
+        events.Rule(scope, "Schedule", schedule=schedule, targets=[target])
+        return function
+
+    def _allow_recovery(self, function: EsFunction) -> None:
+        for projection in self.projections:
+            projection.allow_reading_state(function)
+            projection.allow_changing_state(function)
+            projection.queue.allow_sending(function)
 
     def _reading(self) -> dict[str, str]:
         return {

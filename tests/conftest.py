@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from stack.jsii import prepare_jsii
+from stack.app import prepare_jsii
 from tests.support.aws import client
 from tests.support.emulator import ACCESS_KEY, REGION, running_emulator
 from tests.support.sharing import shared
@@ -64,7 +64,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Distribute tests by `together`, in the order of `pytest_collection_modifyitems`."""
     from xdist.scheduler import LoadScopeScheduling
 
-    class Together(LoadScopeScheduling):
+    class Together(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
         def _split_scope(self, nodeid: str) -> str:
             return together(nodeid)
 

@@ -1,1 +1,1 @@
-"""Calls to a deployed stack: its API (`service` over `http`), and AWS (`aws`)."""
+"""Clients of a deployed stack: its API (`service` over `http`) and AWS (`aws`)."""

@@ -1,14 +1,20 @@
-"""The one place that makes boto3 clients, and that turns what they raise into errors an operator understands."""
+"""boto3 clients of a target, what AWS knows about it, and boto3's errors in an operator's words."""
 
 from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING, Any, Literal, cast, overload
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, overload
 
-from cli.client.signing import AccessKey, Credentials
-from cli.config.targets import Target
-from cli.errors import AccessError, CliError, NotDeployedError, NotRunningError, UnreachableError, UsageError
+from cli.config.keys import keep_key, kept_key
+from cli.config.settings import Settings
+from cli.config.state import State
+from cli.config.targets import AccessKey, AwsTarget, LocalTarget, Target
+from cli.errors import AccessError, CliError, NotDeployedError, UsageError
 
 if TYPE_CHECKING:
     from boto3.session import Session
@@ -25,9 +31,9 @@ if TYPE_CHECKING:
 
 _CONNECT_TIMEOUT_S = 5
 _READ_TIMEOUT_S = 30
-_ATTEMPTS_MAX = 4
 _POOL_SIZE = 16
 
+_NO_REGION, _NAME_A_REGION = "no AWS region is chosen", "Name one:  --region eu-central-1  (or set AWS_REGION)"
 _NO_CREDENTIALS = "Sign in (aws sso login, aws configure), or name a profile with --profile."
 _ACCESS_CODES = frozenset(
     {
@@ -57,15 +63,14 @@ _DENIAL = re.compile(
 
 
 class Clients:
-    """boto3 clients for one target, made when they are first asked for.
+    """boto3 clients for one target, created on first use.
 
-    The local target gets credentials of its own and nothing of the user's configuration: neither a profile that does not
-    exist, nor a proxy, can disturb it.
+    The local target has its own credentials and ignores the user's configuration: neither a missing profile nor a proxy
+    affects it.
     """
 
     def __init__(self, target: Target) -> None:
         self.target = target
-        self._session: Session | None = None
         self._clients: dict[str, Any] = {}
 
     @overload
@@ -89,83 +94,77 @@ class Clients:
     @overload
     def client(self, service: Literal["sts"]) -> STSClient: ...
     def client(self, service: str) -> Any:
-        """The client of one service; the same one at every call.
+        """Return the client of one service; the same one on every call.
 
         Raises
         ------
         CliError
-            No region, or a profile that does not exist.
+            No region is configured, or the profile does not exist.
         """
         if service not in self._clients:
-            self._clients[service] = self._make(service)
+            from botocore.config import Config
+
+            settings: Any = self.target.client_settings
+            config = Config(
+                connect_timeout=_CONNECT_TIMEOUT_S,
+                read_timeout=_READ_TIMEOUT_S,
+                max_pool_connections=_POOL_SIZE,
+                user_agent_extra="esctl",
+                **settings,
+            )
+            with errors():
+                make: Any = self.session.client
+                self._clients[service] = make(service, endpoint_url=self.target.endpoint_url, config=config)
         return self._clients[service]
 
-    def credentials(self) -> Credentials | None:
-        """What calls to the API are signed with; None where there are no credentials.
+    def credentials(self) -> AccessKey | None:
+        """Return what signs the calls to the API; None if there are no credentials.
 
         Raises
         ------
         NotRunningError
             The local target is not running.
         """
-        if self.target.is_local:
-            return _local_credentials(self.target)
+        own = self.target.own_credentials()
+        if own is not None:
+            return own
         with errors():
             found = self.session.get_credentials()
-            return None if found is None else cast(Credentials, found.get_frozen_credentials())
+            if found is None:
+                return None
+            frozen: Any = found.get_frozen_credentials()  # the stubs allow an access key of None
+            return AccessKey(frozen.access_key, frozen.secret_key, frozen.token)
 
-    @property
+    @cached_property
     def session(self) -> Session:
-        if self._session is None:
-            with errors():
-                self._session = _local_session(self.target) if self.target.is_local else _aws_session(self.target)
-        return self._session
-
-    def _make(self, service: str) -> Any:
-        from botocore.config import Config
-
-        local = self.target.is_local
-        config = Config(
-            connect_timeout=_CONNECT_TIMEOUT_S,
-            read_timeout=_READ_TIMEOUT_S,
-            retries={"total_max_attempts": 2 if local else _ATTEMPTS_MAX, "mode": "standard"},
-            max_pool_connections=_POOL_SIZE,
-            # {} means none at all, not even those of HTTP_PROXY
-            proxies={} if local else None,
-            # the emulator has no host per bucket
-            s3={"addressing_style": "path"} if local else None,
-            user_agent_extra="esctl",
-        )
         with errors():
-            make: Any = self.session.client
-            return make(service, endpoint_url=self.target.endpoint_url, config=config)
+            own = self.target.own_credentials()
+            return _aws_session(self.target) if own is None else _isolated_session(own, self.target.region)
 
 
-class errors:  # noqa: N801 - used as ``with errors():``
-    """Turns what boto3 raises in the block into `CliError`."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if error is None or isinstance(error, CliError):
-            return
-        translated = translate(error)
-        if translated is not None:
-            raise translated from error
+@contextmanager
+def errors() -> Iterator[None]:
+    """Turn what boto3 raises in the block into a `CliError`."""
+    try:
+        yield
+    except Exception as error:
+        translated = None if isinstance(error, CliError) else translate(error)
+        if translated is None:
+            raise
+        raise translated from error
 
 
 def translate(error: BaseException) -> CliError | None:
-    """The operator's view of an error of boto3; None where it is none of these.
+    """Return an error of boto3 in an operator's words; None for any other error.
 
-    The outermost shell does this for everything that reaches it, so commands need not.
+    The outermost shell applies it to every error that reaches it, so commands need not.
     """
     from botocore import exceptions as boto
 
     if isinstance(error, boto.ClientError):
         return _translate_answer(error)
     if isinstance(error, boto.NoCredentialsError | boto.PartialCredentialsError):
-        return AccessError("no AWS credentials: none were found, or only in part", _NO_CREDENTIALS)
+        return AccessError("no AWS credentials: none were found, or they are incomplete", _NO_CREDENTIALS)
     if isinstance(error, boto.ProfileNotFound):
         return AccessError(str(error), "List the profiles:  aws configure list-profiles")
     if isinstance(error, boto.TokenRetrievalError | boto.UnauthorizedSSOTokenError | boto.SSOTokenLoadError):
@@ -173,21 +172,15 @@ def translate(error: BaseException) -> CliError | None:
     if isinstance(error, boto.CredentialRetrievalError):
         return AccessError(f"can't get AWS credentials: {error}", _NO_CREDENTIALS)
     if isinstance(error, boto.NoRegionError):
-        return UsageError("no AWS region is chosen", "Name one:  --region eu-central-1  (or set AWS_REGION)")
+        return UsageError(_NO_REGION, _NAME_A_REGION)
     if isinstance(error, boto.HTTPClientError | boto.ConnectionError | boto.EndpointConnectionError):
-        return unreachable(str(getattr(error, "kwargs", {}).get("endpoint_url") or "AWS"))
+        url = str(getattr(error, "kwargs", {}).get("endpoint_url") or "AWS")
+        return (LocalTarget if "127.0.0.1" in url else AwsTarget).unreachable(url)
     if isinstance(error, boto.WaiterError):
-        return CliError(f"waited in vain: {error}")
+        return CliError(f"timed out waiting: {error}")
     if isinstance(error, boto.BotoCoreError):
         return CliError(f"AWS call failed: {error}")
     return None
-
-
-def unreachable(url: str, target: Target | None = None) -> CliError:
-    """Nobody answers at ``url``."""
-    if "127.0.0.1" in url or (target is not None and target.is_local):
-        return UnreachableError(f"the local target does not answer: {url}", "Start it:  esctl local start")
-    return UnreachableError(f"can't reach {url}", "Check the network, the proxy settings and the region.")
 
 
 def _translate_answer(error: Any) -> CliError:
@@ -223,7 +216,7 @@ def denial(message: str) -> AccessError | None:
 
 
 def region_of(target: Target) -> str:
-    """The region that the user's configuration names for AWS.
+    """Return the target's region, by default the one that the user's AWS configuration names.
 
     Raises
     ------
@@ -233,12 +226,18 @@ def region_of(target: Target) -> str:
     # botocore itself reads AWS_DEFAULT_REGION only; the other AWS SDKs, and the AWS CLI's documentation, say AWS_REGION
     region = target.region or os.environ.get("AWS_REGION") or Clients(target).session.region_name
     if not region:
-        raise UsageError("no AWS region is chosen", "Name one:  --region eu-central-1  (or set AWS_REGION)")
+        raise UsageError(_NO_REGION, _NAME_A_REGION)
     return region
 
 
+def account_of(clients: Clients) -> str:
+    """Return the number of the account that the credentials belong to."""
+    with errors():
+        return clients.client("sts").get_caller_identity()["Account"]
+
+
 def stack_outputs(clients: Clients, stack_name: str) -> dict[str, str]:
-    """The outputs of a deployed stack, from CloudFormation.
+    """Return the outputs of a deployed stack, from CloudFormation.
 
     Raises
     ------
@@ -253,26 +252,49 @@ def stack_outputs(clients: Clients, stack_name: str) -> dict[str, str]:
     }
 
 
-def account_of(clients: Clients) -> str:
-    """The number of the account that the credentials belong to."""
+def look_up(target: Target) -> Target:
+    """Complete a target with its region, account and outputs, as AWS or the emulator reports them."""
+    if not isinstance(target, AwsTarget):
+        return target.with_outputs(stack_outputs(Clients(target), target.stack_name))
+    target = replace(target, region=region_of(target))
+    clients = Clients(target)
+    return replace(target, outputs=stack_outputs(clients, target.stack_name), account=account_of(clients))
+
+
+def key_for_calls(target: Target, settings: Settings, state: State, clients: Clients) -> str:
+    """Return the key that the deployed API requires: the one set or kept here, otherwise the deployed one.
+
+    Raises
+    ------
+    AccessError
+        It is unknown here, or may not be read.
+    SettingError
+        ``API_KEY`` is invalid. Checked first: the HTTP library's error for an invalid header would quote the whole key.
+    """
+    key = kept_key(target, state) if target.keeps_key else settings.checked_api_key()
+    if key is None:
+        key = _deployed_key(target, clients)
+        if key is not None and target.keeps_key:
+            keep_key(target, state, key)
+    if key is None:
+        raise AccessError(f"the API key of {target.label} is not known here", f"Make it known:  {target.key_hint}")
+    return key
+
+
+def _deployed_key(target: Target, clients: Clients) -> str | None:
+    identifier = target.outputs.get("ApiKeyId")
+    if identifier is None:
+        return None
     with errors():
-        return clients.client("sts").get_caller_identity()["Account"]
+        return clients.client("apigateway").get_api_key(apiKey=identifier, includeValue=True).get("value")
 
 
-def _local_credentials(target: Target) -> AccessKey:
-    if target.endpoint_url is None or target.access_key is None:
-        # Somebody else may listen at its last address: neither its access key nor the API key is sent there.
-        raise NotRunningError("the local target is not running", "Start it:  esctl local start")
-    return AccessKey.of_local_target(target.access_key)
-
-
-def _local_session(target: Target) -> Session:
+def _isolated_session(credentials: AccessKey, region: str) -> Session:
     import boto3.session
     import botocore.session
 
-    credentials = _local_credentials(target)
     bare = botocore.session.Session(
-        # (configuration key, environment variables, default, conversion): no variable and no file is looked at
+        # (configuration key, environment variables, default, conversion): reads no variable and no file
         session_vars={
             "profile": (None, [], None, None),
             "config_file": (None, None, os.devnull, None),
@@ -282,7 +304,7 @@ def _local_session(target: Target) -> Session:
     return boto3.session.Session(
         aws_access_key_id=credentials.access_key,
         aws_secret_access_key=credentials.secret_key,
-        region_name=target.region,
+        region_name=region,
         botocore_session=bare,
     )
 

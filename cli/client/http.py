@@ -1,4 +1,4 @@
-"""HTTP calls to the deployed API: key, signature, retries, lossless numbers, and problem documents as errors."""
+"""HTTP calls to the deployed API: key, signature, retries, lossless numbers, problem documents as errors."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
-from cli.client.signing import Credentials, signed_headers
-from cli.config.targets import Target
+from cli.client.aws import denial
+from cli.config.targets import AccessKey, Target
 from cli.errors import AccessError, CliError, ConflictError, NotDeployedError, NotFoundError
-from handlers.core.lossless_json import NotJson, dumps, loads
+from handlers.core.lossless_json import NotJsonError, dumps, loads
 
 if TYPE_CHECKING:
     import urllib3
 
 CONNECT_TIMEOUT_S = 5.0
-READ_TIMEOUT_S = 35.0  # API Gateway itself gives up after 29
+READ_TIMEOUT_S = 35.0  # API Gateway itself times out after 29
 # Four retries of 35 s each stay within the five minutes for which a signature is valid, so a request is signed once.
 RETRIES_MAX = 4
 BACKOFF_FACTOR_S, BACKOFF_MAX_S = 0.1, 3
@@ -27,6 +27,7 @@ BACKOFF_FACTOR_S, BACKOFF_MAX_S = 0.1, 3
 RETRYABLE_STATUSES = frozenset({429, 500, 502, 503, 504})
 _POOL_SIZE = 16
 _EXCERPT_CHARACTERS = 300
+_SIGNED_SERVICE = "execute-api"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +50,15 @@ class Answer:
 
     @property
     def replayed(self) -> bool:
-        """Whether it is the stored answer to an earlier call with the same idempotency key."""
+        """Whether this is the stored answer to an earlier call with the same idempotency key."""
         return self.headers.get("idempotent-replayed", "").lower() == "true"
 
 
 class HttpClient:
-    """Call the API of one stack. Safe to use from several threads.
+    """The API of one stack. Thread-safe.
 
     Parameters
     ----------
-    target
-        The stack.
     key
         The API key; sent with every call, never shown.
     credentials
@@ -67,7 +66,7 @@ class HttpClient:
     sleep
         Waits between retries, in seconds.
     variables
-        Environment variables, for the proxy; ignored on the local target.
+        Environment variables, for the proxy settings.
 
     Raises
     ------
@@ -79,7 +78,7 @@ class HttpClient:
         self,
         target: Target,
         key: str,
-        credentials: Callable[[], Credentials | None],
+        credentials: Callable[[], AccessKey | None],
         *,
         sleep: Callable[[float], None],
         variables: Mapping[str, str] | None = None,
@@ -105,7 +104,7 @@ class HttpClient:
         return self._call("GET", f"{path}?{urlencode(given)}" if given else path, b"", {})
 
     def post(self, path: str, body: object, *, idempotency_key: str | None = None) -> Answer:
-        """Send a POST, which takes effect once however often it is retried.
+        """Send a POST, which takes effect at most once even if it is retried.
 
         Parameters
         ----------
@@ -136,22 +135,35 @@ class HttpClient:
         return signed_headers(method, url, own, body, self._credentials, self._target.region)
 
     @cached_property
-    def _credentials(self) -> Credentials | None:
+    def _credentials(self) -> AccessKey | None:
         return self._find_credentials()
 
     @cached_property
     def _pool(self) -> urllib3.PoolManager:
         import urllib3
 
-        retries = _retries(self._sleep, local=self._target.is_local)
+        retries = _retries(self._sleep, self._target.connect_retries_max)
         timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=READ_TIMEOUT_S)
-        proxy = None if self._target.is_local else _proxy(self._url, self._variables)
+        proxy = _proxy(self._url, self._variables) if self._target.uses_proxy else None
         if proxy is not None:
             return urllib3.ProxyManager(proxy, retries=retries, timeout=timeout, maxsize=_POOL_SIZE)
         return urllib3.PoolManager(retries=retries, timeout=timeout, maxsize=_POOL_SIZE)
 
 
-def _retries(sleep: Callable[[float], None], *, local: bool) -> urllib3.Retry:
+def signed_headers(
+    method: str, url: str, headers: Mapping[str, str], body: bytes, credentials: AccessKey, region: str
+) -> dict[str, str]:
+    """Return the headers with a SigV4 signature (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html)."""
+    from botocore.auth import SigV4Auth
+    from botocore.awsrequest import AWSRequest
+
+    request = AWSRequest(method=method, url=url, headers=dict(headers), data=body)
+    signer: Any = SigV4Auth
+    signer(credentials, _SIGNED_SERVICE, region).add_auth(request)
+    return dict(request.headers.items())
+
+
+def _retries(sleep: Callable[[float], None], connect_retries_max: int | None) -> urllib3.Retry:
     import urllib3
 
     class Retry(urllib3.Retry):
@@ -160,8 +172,7 @@ def _retries(sleep: Callable[[float], None], *, local: bool) -> urllib3.Retry:
 
     return Retry(
         RETRIES_MAX,
-        # Nothing listens at the local port: the emulator is stopped, and waiting does not start it.
-        connect=0 if local else None,
+        connect=connect_retries_max,
         other=0,  # TLS errors do not go away
         redirect=False,
         allowed_methods=None,
@@ -183,7 +194,7 @@ def _checked(response: urllib3.BaseHTTPResponse, path: str) -> Answer:
         raise error_of(response.status, text, path.partition("?")[0])
     try:
         document = loads(text) if text else None
-    except NotJson as error:
+    except NotJsonError as error:
         raise CliError(
             f"the API's answer is not JSON: {error}", "Is this the right address? See:  esctl outputs"
         ) from error
@@ -196,13 +207,11 @@ def _unreachable(url: str, error: Exception, target: Target) -> CliError:
     cause = error.reason if isinstance(error, urllib3.exceptions.MaxRetryError) else error
     if isinstance(cause, urllib3.exceptions.SSLError):
         return CliError(f"no secure connection to {url}: {cause}", "Check the proxy and the certificates it uses.")
-    from cli.client.aws import unreachable
-
-    return unreachable(url, target)
+    return target.unreachable(url)
 
 
 def _proxy(url: str, variables: Mapping[str, str]) -> str | None:
-    """Return the proxy that the environment names for an address."""
+    """Return the proxy that the environment configures for an address."""
     lowered = {name.lower(): value for name, value in variables.items()}
     parts = urlsplit(url)
     excluded = {"no": lowered.get("no_proxy", "")}
@@ -212,7 +221,7 @@ def _proxy(url: str, variables: Mapping[str, str]) -> str | None:
 
 
 def error_of(status: int, text: str, path: str) -> CliError:
-    """Return the error that an unsuccessful response stands for.
+    """Return the error for an unsuccessful response.
 
     Parameters
     ----------
@@ -229,8 +238,6 @@ def error_of(status: int, text: str, path: str) -> CliError:
 
 def _error(status: int, problem: Mapping[str, Any], reason: str, path: str) -> CliError:
     if status == 403:
-        from cli.client.aws import denial
-
         denied = denial(reason)
         if denied is not None:
             return denied
@@ -267,7 +274,7 @@ def _list_hint(path: str) -> str:
 def _problem(text: str) -> Mapping[str, Any]:
     try:
         document = loads(text)
-    except NotJson:
+    except NotJsonError:
         return {}
     return document if isinstance(document, dict) else {}
 

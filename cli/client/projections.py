@@ -1,4 +1,4 @@
-"""The projections whose code is installed here, and waiting for an event in their read models."""
+"""The projections installed here, and waiting for an event in their read models."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def projections_of(stream_id: str) -> list[Projection]:
 def wait_until_projected(
     service: Service, environment: Environment, projection: Projection, stream_id: str, event_id: int, timeout_s: float
 ) -> None:
-    """Return when an event has been applied to a read model.
+    """Wait until an event has been applied to a read model.
 
     Raises
     ------

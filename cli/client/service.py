@@ -1,244 +1,77 @@
 """The typed client of the deployed API: one method per route, records instead of documents.
 
-Every method raises a `CliError` where the API refuses the call, fails, or is unreachable (see `cli.client.http`).
+Every method raises a `CliError` if the API refuses the call, fails or is unreachable (see `cli.client.http.error_of`);
+the methods' docstrings name only errors that a caller may want to handle. Event ids are numbers from 0, and -1 means
+that there is no event.
+
+Examples
+--------
+>>> service = Service(http)  # doctest: +SKIP
+>>> service.add_event({"streamId": "1", "type": "ITEM_CREATED", "data": {"itemId": "7"}}).document  # doctest: +SKIP
+{'streamId': '1', 'eventId': 0, ...}
+>>> [event["type"] for page in service.event_pages("1") for event in page]  # doctest: +SKIP
+['ITEM_CREATED']
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol, TypeVar
 
 from cli.client.http import Answer
+from cli.client.records import (
+    BEHIND,
+    HALTED,
+    LIVE,
+    REPLAYING,
+    Event,
+    Halt,
+    Listing,
+    Page,
+    ProjectionStatus,
+    ReplayJob,
+    Row,
+    RunningReplay,
+    StreamEvent,
+    StreamStatus,
+    kind_word,
+)
 from cli.errors import CliError, NotFoundError
 from handlers.api.route import path_segment
 from handlers.projection.definition import Projection
-from handlers.replay.jobs import DONE, FAILED, REPLAY, REWIND, ROLLBACK
 
-PAGE_MAX = 1000  # the API's largest page of events, streams and rows, and its largest number of described streams
-_FIRST_PAGE = 100  # small, so that the first lines appear at once
-_UNSETTLED_ATTEMPTS = 3
-_NOT_OURS = "Is this the right address? See:  esctl outputs"
-
-LIVE, BEHIND, HALTED, REPLAYING = "live", "behind", "halted", "replaying"
-
-_KIND_WORDS = {REPLAY: "replay", ROLLBACK: "rollback", REWIND: "replay from the middle"}
-
-Event = Mapping[str, Any]
-"""An event as the API describes it: streamId, eventId, type, data, timeStamp, schemaVersion, perhaps metadata."""
-
-Row = Mapping[str, Any]
-"""A row of a read model with its key attribute; numbers keep every digit."""
+__all__ = [
+    "BEHIND",
+    "HALTED",
+    "LIVE",
+    "NO_EVENT",
+    "PAGE_MAX",
+    "REPLAYING",
+    "Event",
+    "Halt",
+    "Listing",
+    "Page",
+    "ProjectionStatus",
+    "ReplayJob",
+    "Row",
+    "RunningReplay",
+    "Service",
+    "StreamEvent",
+    "StreamStatus",
+    "kind_word",
+]
 
 T = TypeVar("T")
 
-
-@dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
-    """A part of a list.
-
-    Attributes
-    ----------
-    next_token
-        Continues the list; None at its end.
-    """
-
-    items: list[T]
-    next_token: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """Rows of a read model.
-
-    Attributes
-    ----------
-    items
-        In the order of their keys.
-    checkpoint
-        The last event applied to them; -1 where there is none.
-    settled
-        False where events were applied while the rows were read, at every attempt.
-    complete
-        False where more rows exist than were asked for.
-    """
-
-    items: list[Row]
-    checkpoint: int
-    settled: bool = True
-    complete: bool = True
-
-    def document(self) -> dict[str, Any]:
-        """Return the JSON form, as `GET /list<Name>` has it."""
-        document: dict[str, Any] = {"items": self.items, "checkpoint": self.checkpoint}
-        return document if self.settled else {**document, "settled": False}
-
-
-@dataclass(frozen=True, slots=True)
-class Halt:
-    """Where and why a stream is halted in a projection."""
-
-    event_id: int
-    error: str
-    at: str
-
-
-@dataclass(frozen=True, slots=True)
-class RunningReplay:
-    """A job that is rebuilding one stream of a projection; ``generation`` and ``checkpoint`` are those it builds."""
-
-    replay_id: str
-    kind: str
-    generation: int
-    checkpoint: int
-
-
-@dataclass(frozen=True, slots=True)
-class StreamStatus:
-    """One stream of one projection.
-
-    Attributes
-    ----------
-    state
-        ``live``, ``behind``, ``halted`` or ``replaying``.
-    head
-        The last event in the store; -1 where there is none.
-    checkpoint
-        The last event applied; -1 where there is none.
-    lag
-        Number of events not applied yet.
-    fingerprint
-        Of the code that built the rows; None where nothing was projected yet.
-    skipped
-        eventIds that an operator skipped.
-    lag_s
-        Seconds since the oldest event that is not applied was stored; None until `cli.operate.status` asks.
-    """
-
-    projection: str
-    stream_id: str
-    state: str
-    head: int
-    checkpoint: int
-    lag: int
-    fingerprint: str | None = None
-    halted: Halt | None = None
-    replay: RunningReplay | None = None
-    skipped: tuple[int, ...] = ()
-    lag_s: float | None = None
-
-    @property
-    def replayed_percent(self) -> int | None:
-        """Return how much of the history a running replay has folded."""
-        if self.replay is None or self.head < 0:
-            return None
-        return min(100, (self.replay.checkpoint + 1) * 100 // (self.head + 1))
-
-
-@dataclass(frozen=True, slots=True)
-class ProjectionStatus:
-    """One projection of the deployed stack.
-
-    Attributes
-    ----------
-    more
-        Whether it follows more streams than are described here.
-    """
-
-    name: str
-    streams: tuple[StreamStatus, ...]
-    more: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class StreamEvent:
-    """The position of an event, as `resume` and `skip` answer with."""
-
-    stream_id: str
-    event_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class ReplayJob:
-    """A replay, a rollback or a rewind.
-
-    Attributes
-    ----------
-    document
-        The JSON form, as `GET /replays/{replayId}` has it.
-    """
-
-    document: Mapping[str, Any]
-
-    @property
-    def replay_id(self) -> str:
-        return str(self.document["replayId"])
-
-    @property
-    def projection(self) -> str:
-        return str(self.document["projection"])
-
-    @property
-    def kind(self) -> str:
-        return str(self.document["kind"])
-
-    @property
-    def word(self) -> str:
-        """The kind in words."""
-        return kind_word(self.kind)
-
-    @property
-    def state(self) -> str:
-        return str(self.document["state"])
-
-    @property
-    def ended(self) -> bool:
-        return self.state in (DONE, FAILED)
-
-    @property
-    def failed(self) -> bool:
-        return self.state == FAILED
-
-    @property
-    def done(self) -> int:
-        """Number of events applied so far."""
-        return int(self.document["eventsDone"])
-
-    @property
-    def total(self) -> int:
-        """Number of events to apply, over all streams."""
-        streams = self.document.get("streams")
-        if streams is None:
-            return int(self.document["head"]) + 1
-        return sum(int(each["head"]) + 1 - int(each["firstEventId"]) for each in streams)
-
-    @property
-    def rate(self) -> float:
-        """Events per second."""
-        return float(self.document["eventsPerSecond"])
-
-    @property
-    def remaining_s(self) -> float | None:
-        """Estimated seconds to the end; None where the rate is unknown."""
-        return max(0, self.total - self.done) / self.rate if self.rate > 0 else None
-
-    @property
-    def error(self) -> str:
-        """Why it failed, with the event; empty where it did not fail."""
-        error = self.document.get("error")
-        if not error:
-            return ""
-        where = f"event {error['eventId']}: " if "eventId" in error else ""
-        return f"{where}{error['error']}"
-
-
-def kind_word(kind: str) -> str:
-    """Return what a reader calls a kind of job."""
-    return _KIND_WORDS.get(kind, kind)
+PAGE_MAX = 1000  # the API's largest page of events, streams and rows, and its largest number of described streams
+NO_EVENT = -1
+_FIRST_PAGE = 100  # small, so that the first lines appear immediately
+_UNSETTLED_ATTEMPTS = 3
+_NOT_OURS = "Is this the right address? See:  esctl outputs"
 
 
 class Transport(Protocol):
-    """What the service needs of `cli.client.http.HttpClient`."""
+    """The part of `cli.client.http.HttpClient` that the service uses; ``path`` is percent-encoded."""
 
     def get(self, path: str, **query: object) -> Answer: ...
     def post(self, path: str, body: object, *, idempotency_key: str | None = None) -> Answer: ...
@@ -253,24 +86,27 @@ class Service:
     # Events
 
     def add_event(self, event: Mapping[str, Any], *, idempotency_key: str | None = None) -> Answer:
-        """Append one event: `POST /addEvent`. The answer's document has its streamId and eventId."""
+        """Append one event: `POST /addEvent`. The answer's document contains its streamId and eventId.
+
+        Raises
+        ------
+        ConflictError
+            The event's ``expectedVersion`` is not the head of the stream.
+        """
         return self._http.post("/addEvent", event, idempotency_key=idempotency_key)
 
     def add_events(self, body: bytes, *, idempotency_key: str) -> Answer:
-        """Append up to 100 events, all or none: `POST /addEvents`. ``body`` is the request's JSON text."""
+        """Append up to 100 events, all or none: `POST /addEvents`. ``body`` is the request as JSON text."""
         return self._http.post("/addEvents", body, idempotency_key=idempotency_key)
 
     def stream_pages(self, *, limit: int | None = None) -> Iterator[list[str]]:
-        """Yield the ids of the streams, page by page; the order is the same on every stack."""
-        token: str | None = None
-        remaining = limit
-        while remaining is None or remaining > 0:
-            page = self._page("/streams", "streams", limit=_at_most(remaining, PAGE_MAX), nextToken=token)
+        """Yield the ids of the streams, page by page, in the same order on every stack: `GET /streams`."""
+
+        def fetch(size: int, token: str | None) -> Page[Mapping[str, Any]]:
+            return self._page("/streams", "streams", limit=size, nextToken=token)
+
+        for page in _pages(fetch, limit):
             yield [str(stream["streamId"]) for stream in page.items]
-            token = page.next_token
-            remaining = None if remaining is None else remaining - len(page.items)
-            if token is None:
-                return
 
     def events_page(
         self,
@@ -281,7 +117,7 @@ class Service:
         backwards: bool = False,
         token: str | None = None,
     ) -> Page[Event]:
-        """Return one page of a stream, from event ``first`` or from ``token``: `GET /streams/{streamId}/events`.
+        """Return one page of a stream, from event ``first`` or ``token`` on: `GET /streams/{streamId}/events`.
 
         Raises
         ------
@@ -302,37 +138,32 @@ class Service:
         backwards: bool = False,
         first_page: int = _FIRST_PAGE,
     ) -> Iterator[list[Event]]:
-        """Yield a stream's events page by page from ``first`` on (downwards where ``backwards``), at most ``limit``.
+        """Yield a stream's events page by page, from ``first`` on, newest first if ``backwards``.
 
         Parameters
         ----------
         first_page
-            Size of the first page; by default small, so that a reader sees the first events at once.
+            Size of the first page; by default small, so that the first events appear immediately.
 
         Raises
         ------
         NotFoundError
             The stream does not exist.
         """
-        token: str | None = None
-        remaining, size = limit, first_page
-        while remaining is None or remaining > 0:
-            page = self.events_page(
-                stream_id, first=first, limit=_at_most(remaining, size), backwards=backwards, token=token
-            )
+
+        def fetch(size: int, token: str | None) -> Page[Event]:
+            return self.events_page(stream_id, first=first, limit=size, backwards=backwards, token=token)
+
+        for page in _pages(fetch, limit, first_page):
             yield page.items
-            token, size = page.next_token, PAGE_MAX
-            remaining = None if remaining is None else remaining - len(page.items)
-            if token is None:
-                return
 
     def head(self, stream_id: str) -> int:
-        """Return the last eventId of a stream; -1 where the stream does not exist."""
+        """Return the last eventId of a stream, or -1 if the stream does not exist."""
         try:
             page = self.events_page(stream_id, limit=1, backwards=True)
         except NotFoundError:
-            return -1
-        return int(page.items[0]["eventId"]) if page.items else -1
+            return NO_EVENT
+        return int(page.items[0]["eventId"]) if page.items else NO_EVENT
 
     # Read models
 
@@ -345,32 +176,32 @@ class Service:
         return listing
 
     def checkpoint(self, projection: Projection, stream_id: str) -> int:
-        """Return the last event applied to a read model; -1 where there is none."""
+        """Return the last event applied to a read model, or -1."""
         page = self._http.get(_list_path(projection), limit=1, streamId=_unless_default(projection, stream_id))
         return int(page.document["checkpoint"])
 
     def projections(
         self, *, name: str | None = None, stream_id: str | None = None, limit: int = PAGE_MAX
     ) -> list[ProjectionStatus]:
-        """Return the status of the projections, or of one of them or of one stream: `GET /projections`."""
+        """Return the status of all projections, or of one, or of one stream: `GET /projections`."""
         page: Page[Mapping[str, Any]] = self._page(
             "/projections", "projections", limit=limit, name=name, streamId=stream_id
         )
-        return [_projection(each) for each in page.items]
+        return [ProjectionStatus.of(each) for each in page.items]
 
     def resume(self, projection: str, stream_id: str | None = None) -> list[StreamEvent]:
-        """Resume one halted stream, or every one: `POST /projections/{name}/resume`. Returns where they were halted.
+        """Resume one halted stream, or all: `POST /projections/{name}/resume`. Returns where they were halted.
 
         Raises
         ------
         ConflictError
-            The stream that was named is not halted.
+            The named stream is not halted.
         NotFoundError
             The projection does not exist, or does not follow the stream.
         """
         body = {} if stream_id is None else {"streamId": stream_id}
         answer = self._http.post(f"/projections/{path_segment(projection)}/resume", body).document
-        return [StreamEvent(each["streamId"], int(each["eventId"])) for each in answer["streams"]]
+        return [StreamEvent.of(each) for each in answer["streams"]]
 
     def skip(self, projection: str, stream_id: str, event_id: int) -> StreamEvent:
         """Skip the event that a stream is halted at: `POST /projections/{name}/skip`.
@@ -384,12 +215,12 @@ class Service:
         """
         body = {"streamId": stream_id, "eventId": event_id}
         answer = self._http.post(f"/projections/{path_segment(projection)}/skip", body).document
-        return StreamEvent(answer["streamId"], int(answer["eventId"]))
+        return StreamEvent.of(answer)
 
     # Replays
 
     def trigger_replay(self, projection: str, stream_id: str | None = None, from_event_id: int = 0) -> ReplayJob:
-        """Start a replay, or return the one that is running: `POST /triggerReplay`."""
+        """Start a replay, or return the running one: `POST /triggerReplay`."""
         body: dict[str, Any] = {"projection": projection}
         body |= {} if stream_id is None else {"streamId": stream_id}
         body |= {"fromEventId": from_event_id} if from_event_id else {}
@@ -425,21 +256,22 @@ class Service:
     def _listing(self, projection: Projection, stream_id: str | None, limit: int | None) -> Listing:
         items: list[Row] = []
         checkpoints: set[int] = set()
-        token: str | None = None
         settled = True
-        where = None if stream_id is None else _unless_default(projection, stream_id)
-        while True:
-            remaining = None if limit is None else limit - len(items)
-            size = None if remaining is None else _at_most(remaining, PAGE_MAX)
+        place = None if stream_id is None else _unless_default(projection, stream_id)
+
+        def fetch(size: int, token: str | None) -> Page[Row]:
+            nonlocal settled
             # A token names its stream; a second copy of the longest ids would exceed the request's 10,240 bytes.
-            place = {"streamId": where} if token is None else {"nextToken": token}
-            page = self._document(_list_path(projection), "items", limit=size, **place)
-            items += page["items"]
-            checkpoints.add(int(page.get("checkpoint", -1)))
-            settled = settled and page.get("settled", True) is not False
-            token = page.get("nextToken")
-            if token is None or (limit is not None and len(items) >= limit):
-                return Listing(items, min(checkpoints), settled and len(checkpoints) == 1, complete=token is None)
+            where = {"streamId": place} if token is None else {"nextToken": token}
+            document = self._document(_list_path(projection), "items", limit=size, **where)
+            checkpoints.add(int(document.get("checkpoint", NO_EVENT)))
+            settled = settled and document.get("settled", True) is not False
+            return Page(document["items"], document.get("nextToken"))
+
+        for page in _pages(fetch, limit):
+            items += page.items
+        complete = page.next_token is None
+        return Listing(items, min(checkpoints), settled and len(checkpoints) == 1, complete)
 
     def _page(self, path: str, items: str, /, **query: object) -> Page[Any]:
         document = self._document(path, items, **query)
@@ -457,36 +289,20 @@ def _list_path(projection: Projection) -> str:
 
 
 def _unless_default(projection: Projection, stream_id: str) -> str | None:
-    """Return None for the stream that the route lists by default: the projection's only one."""
+    """Return None for the stream that the route lists by default, the projection's only one."""
     return None if projection.streams == (stream_id,) else stream_id
 
 
-def _at_most(remaining: int | None, size: int) -> int:
-    return size if remaining is None else min(remaining, size)
-
-
-def _projection(document: Mapping[str, Any]) -> ProjectionStatus:
-    name = str(document["name"])
-    streams = tuple(_stream(name, each) for each in document["streams"])
-    return ProjectionStatus(name, streams, bool(document.get("more")))
-
-
-def _stream(projection: str, document: Mapping[str, Any]) -> StreamStatus:
-    halted, replay = document.get("halted"), document.get("replay")
-    return StreamStatus(
-        projection=projection,
-        stream_id=document["streamId"],
-        state=document["state"],
-        head=int(document["head"]),
-        checkpoint=int(document["checkpoint"]),
-        lag=int(document["lag"]),
-        fingerprint=document.get("fingerprint"),
-        halted=halted and Halt(int(halted["eventId"]), str(halted["error"]), str(halted.get("at", ""))),
-        replay=replay and _running(replay),
-        skipped=tuple(int(each["eventId"]) for each in document.get("skipped", ())),
-    )
-
-
-def _running(replay: Mapping[str, Any]) -> RunningReplay:
-    generation, checkpoint = int(replay["generation"]), int(replay["checkpoint"])
-    return RunningReplay(replay["replayId"], str(replay["kind"]), generation, checkpoint)
+def _pages(
+    fetch: Callable[[int, str | None], Page[T]], limit: int | None, first_page: int = PAGE_MAX
+) -> Iterator[Page[T]]:
+    """Yield the pages of a list up to its end, or to ``limit`` entries; ``fetch`` takes a page's size and token."""
+    token: str | None = None
+    remaining, size = limit, first_page
+    while remaining is None or remaining > 0:
+        page = fetch(size if remaining is None else min(remaining, size), token)
+        yield page
+        token, size = page.next_token, PAGE_MAX
+        remaining = None if remaining is None else remaining - len(page.items)
+        if token is None:
+            return

@@ -1,1 +1,10 @@
-"""One file per command group: each parses, calls, renders."""
+"""One module per command or command group: parse the options, call a feature, render the result."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Limit = Annotated[int | None, typer.Option("--limit", "-n", min=1, metavar="N", help="Show at most N; all by default.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Skip the confirmation prompts.")]

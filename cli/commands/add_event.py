@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from cli.client.projections import projections_of, wait_until_projected
-from cli.commands.event_data import given_data, lacking, lacking_error, unknown_type_note
 from cli.errors import CliError, UsageError
 from cli.shell.command import command
 from cli.shell.session import Session
 from cli.terminal.text import visible
+from handlers import catalogue
 from handlers.api.routes import IDEMPOTENCY_KEY
-from handlers.catalogue import known_types
+from handlers.core.lossless_json import NotJsonError, loads
 from handlers.core.validation import Validator
 from handlers.domain.items import TEST_STREAM
+
+_SHORTHANDS = {"itemId": "--item-id", "amount": "--amount"}  # fields that have an option of their own
 
 
 @command()
@@ -25,31 +32,41 @@ def add_event(
     session: Session,
     event_type: Annotated[
         str | None,
-        typer.Option("--type", "-t", metavar="TYPE", help="The event's type.", autocompletion=lambda: [*known_types()]),
+        typer.Option(
+            "--type",
+            "-t",
+            metavar="TYPE",
+            help="The event type.",
+            autocompletion=lambda: [*catalogue.known_types()],
+        ),
     ] = None,
     stream_id: Annotated[
-        str, typer.Option("--stream-id", "-s", metavar="ID", help="The stream that it is appended to.")
+        str, typer.Option("--stream-id", "-s", metavar="ID", help="The stream to append to.")
     ] = TEST_STREAM,
-    item_id: Annotated[str | None, typer.Option("--item-id", metavar="ID", help="The data's itemId.")] = None,
+    item_id: Annotated[str | None, typer.Option("--item-id", metavar="ID", help="Set itemId in the data.")] = None,
     amount: Annotated[
-        str | None, typer.Option("--amount", metavar="N", help="The data's amount; every digit is kept.")
+        str | None, typer.Option("--amount", metavar="N", help="Set amount in the data; every digit is kept.")
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option("--data", "-d", metavar="JSON", help="The data: JSON, @FILE, or - for standard input."),
+        typer.Option("--data", "-d", metavar="JSON", help="The event data: JSON, @FILE, or - for standard input."),
     ] = None,
     expected_version: Annotated[
         int | None,
         typer.Option(
-            "--expected-version", metavar="N", min=-1, help="Append only if the head is N; -1: the stream must be new."
+            "--expected-version",
+            metavar="N",
+            min=-1,
+            help="Append only if the stream's last event is N; -1: only if the stream is new.",
         ),
     ] = None,
     correlation_id: Annotated[
-        str | None, typer.Option("--correlation-id", metavar="ID", help="Kept with the event, and in every log line.")
+        str | None,
+        typer.Option("--correlation-id", metavar="ID", help="Store this id with the event and write it to the logs."),
     ] = None,
     idempotency_key: Annotated[
         str | None,
-        typer.Option("--idempotency-key", metavar="KEY", help="Makes a repeated command append only once."),
+        typer.Option("--idempotency-key", metavar="KEY", help="Append only once, however often this is repeated."),
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until the event is in the read model.")] = False,
     timeout: Annotated[
@@ -58,43 +75,39 @@ def add_event(
 ) -> None:
     """Append an event to a stream.
 
-    What a known type still lacks is asked for at a terminal.
+    At a terminal, prompts for fields that a known type requires and that are missing.
     """
     _check_key(idempotency_key)
-    event: dict[str, Any] = {"streamId": stream_id, "type": event_type or _asked_type(session)}
-    typed = given_data(_data_text(session, data), {"itemId": item_id, "amount": amount})
-    event["data"] = _completed(session, event["type"], typed)
+    event: dict[str, Any] = {"streamId": stream_id, "type": event_type or _ask_type(session)}
+    given = _given_data(_data_text(session, data), {"itemId": item_id, "amount": amount})
+    event["data"] = _completed(session, event["type"], given)
     if expected_version is not None:
         event["expectedVersion"] = expected_version
     if correlation_id is not None:
         event["metadata"] = {"correlationId": correlation_id}
     projections = projections_of(stream_id)
     if wait and not projections:
-        raise UsageError("--wait has nothing to wait for: no projection follows this stream")
-    note = unknown_type_note(event["type"])
-    if note:
-        session.output.warning(note)
+        raise UsageError("--wait has nothing to wait for: no projection reads this stream")
+    _warn_of_unknown_type(session, event["type"])
 
     answer = session.service.add_event(event, idempotency_key=idempotency_key)
     appended = answer.document
     if wait:
-        with (
-            session.output.progress("waiting for the read model")
-            if session.environment.stderr_is_terminal
-            else (contextlib.nullcontext())
-        ):
-            for projection in projections:
+        quiet = contextlib.nullcontext()
+        progress = session.output.progress("waiting for the read model")
+        with progress if session.environment.stderr_is_terminal else quiet:
+            for each in projections:
                 wait_until_projected(
-                    session.service, session.environment, projection, stream_id, appended["eventId"], timeout
+                    session.service, session.environment, each, stream_id, appended["eventId"], timeout
                 )
     if not session.output.is_text:
         session.output.json(appended)
         return
-    again = " (already stored; this is the original answer)" if answer.replayed else ""
+    repeated = " (already stored; this is the original answer)" if answer.replayed else ""
     where = f"event {appended['eventId']} of stream {visible(appended['streamId'])}"
-    session.output.text(f"{visible(appended['type'])} is {where}{again}")
+    session.output.text(f"{visible(appended['type'])} is {where}{repeated}")
     if not wait and projections:
-        session.output.hint("See the items:  esctl list")
+        session.output.hint("List the items:  esctl list")
 
 
 def _check_key(key: str | None) -> None:
@@ -102,17 +115,30 @@ def _check_key(key: str | None) -> None:
         raise UsageError(f"--idempotency-key {fault.detail}", "It is sent as an HTTP header.")
 
 
-def _asked_type(session: Session) -> str:
+def _warn_of_unknown_type(session: Session, event_type: str) -> None:
+    known = catalogue.known_types()
+    if event_type not in known:
+        near = get_close_matches(event_type.upper(), known, n=1)
+        suggestion = f"; did you mean {near[0]}?" if near else ""
+        session.output.warning(f"{event_type} is not a known type: it is stored but not projected{suggestion}")
+
+
+def _ask_type(session: Session) -> str:
+    known = f"Known types: {', '.join(catalogue.known_types())}"
     if not session.environment.interactive:
-        raise UsageError("--type is missing", f"Known types: {', '.join(known_types())}.")
-    session.output.message(f"Known types: {', '.join(known_types())}")
-    while not (answer := session.output.ask("type")):
+        raise UsageError("--type is missing", f"{known}.")
+    session.output.message(known)
+    return _ask(session, "type")
+
+
+def _ask(session: Session, question: str) -> str:
+    while not (answer := session.output.ask(question)):
         pass
     return answer
 
 
 def _data_text(session: Session, data: str | None) -> str | None:
-    """The text that ``--data`` stands for."""
+    """Return the text of `--data`, read from a file or standard input where it names one."""
     if data is None or not (data == "-" or data.startswith("@")):
         return data
     name = "standard input" if data == "-" else data[1:]
@@ -126,24 +152,96 @@ def _data_text(session: Session, data: str | None) -> str | None:
         raise UsageError(f"can't read {name}: {error.strerror or error}") from error
 
 
+def _given_data(text: str | None, shorthand: Mapping[str, str | None]) -> dict[str, Any]:
+    """Combine `--data` and the shorthand options.
+
+    Raises
+    ------
+    UsageError
+        `--data` is not a JSON object, or a field is given twice.
+    """
+    data = {} if text is None else _json_value(text, "--data")
+    if not isinstance(data, dict):
+        raise UsageError("--data can't be used: it is not a JSON object", """For example:  --data '{"itemId": "1"}'""")
+    for name, value in shorthand.items():
+        if value is None:
+            continue
+        if name in data:
+            raise UsageError(f"{name} is given twice: by {_SHORTHANDS[name]} and in --data")
+        data[name] = _number(value, _SHORTHANDS[name]) if name == "amount" else value
+    return data
+
+
+@dataclass(frozen=True, slots=True)
+class _MissingField:
+    """A field that a known type requires and that was not given, with its JSON schema."""
+
+    name: str
+    schema: Mapping[str, Any]
+
+    @property
+    def question(self) -> str:
+        meaning = str(self.schema.get("description", "")).rstrip(".")
+        return f"{self.name} ({meaning})" if meaning else self.name
+
+    def parse(self, text: str) -> Any:
+        """Convert an answer to the schema's type; strings need no quotes. Raises `UsageError`."""
+        if self.schema.get("type", "string") == "string":
+            return text
+        if self.schema.get("type") in ("number", "integer"):
+            return _number(text, self.name)
+        return _json_value(text, self.name)
+
+
 def _completed(session: Session, event_type: str, data: dict[str, Any]) -> dict[str, Any]:
-    """The data with what its type lacks, asked for at the terminal."""
-    missing = lacking(event_type, data)
-    if not missing:
-        return data
-    if not session.environment.interactive:
-        raise lacking_error(event_type, missing)
+    """Return the data with the fields that its type requires; missing ones are prompted for at a terminal."""
+    missing = _missing_fields(event_type, data)
+    if missing and not session.environment.interactive:
+        raise _missing_fields_error(event_type, missing)
     completed = dict(data)
     for field in missing:
         while field.name not in completed:
             try:
-                completed[field.name] = field.parse(_nonempty(session, field.question))
+                completed[field.name] = field.parse(_ask(session, field.question))
             except UsageError as error:
                 session.output.error(CliError(error.message, error.hint))
     return completed
 
 
-def _nonempty(session: Session, question: str) -> str:
-    while not (answer := session.output.ask(question)):
-        pass
-    return answer
+def _missing_fields(event_type: str, data: Mapping[str, Any]) -> list[_MissingField]:
+    if event_type not in catalogue.known_types():
+        return []
+    schema = catalogue.schema(event_type)
+    properties = schema.get("properties", {})
+    return [_MissingField(name, properties.get(name, {})) for name in schema.get("required", []) if name not in data]
+
+
+def _missing_fields_error(event_type: str, missing: Sequence[_MissingField]) -> UsageError:
+    names = [field.name for field in missing]
+    options = " ".join(f"{_SHORTHANDS[name]} {name.upper()}" for name in names if name in _SHORTHANDS)
+    rest = [name for name in names if name not in _SHORTHANDS]
+    by_data = f"--data JSON with {' and '.join(rest)}" if rest else "--data JSON"
+    hint = f"Add {options} or {by_data}." if options else f"Add {by_data}."
+    return UsageError(f"{event_type} requires {' and '.join(names)}", hint)
+
+
+def _number(text: str, name: str) -> int | Decimal:
+    """Parse a number and keep exactly the digits that were typed. Raises `UsageError`."""
+    try:
+        value = loads(text.strip())
+    except NotJsonError:
+        value = None
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        raise UsageError(f"{name} can't be {text!r}: it is not a number", "Write a number like 225, -5 or 0.1.")
+    return value
+
+
+def _json_value(text: str, name: str) -> Any:
+    """Parse any JSON value. Raises `UsageError`."""
+    try:
+        return loads(text)
+    except NotJsonError as error:
+        hint = """For example:  '{"itemId": "1", "amount": 225}'"""
+        if re.match(r"\s*\{\s*[A-Za-z_]+\s*:", text):
+            hint = "The shell removed the double quotes: enclose the JSON in single quotes."
+        raise UsageError(f"{name} can't be used: {error}", hint) from error

@@ -1,4 +1,4 @@
-"""`esctl cost`: what a million events cost on this stack."""
+"""`esctl cost`: estimate what a million events cost on this stack."""
 
 from __future__ import annotations
 
@@ -8,28 +8,30 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.errors import CliError
+from cli.errors import CliError, NotFoundError
 from cli.operate.cost import LineItem, Measured, assumptions, load_prices, measure, monthly, on_event_path, per_million
 from cli.operate.logs import CloudWatchSource, Follower, seconds, understand
 from cli.operate.resources import find_resources
 from cli.shell.command import command
 from cli.shell.session import Session
 from cli.terminal.tables import Column
+from handlers.core.lossless_json import dumps
+from handlers.domain.items import TEST_STREAM
 
 _SAMPLED_EVENTS = 100
-_EVENTS_WISHED = 100  # of fewer, the median says little
+_EVENTS_WANTED = 100  # the median of fewer is unreliable
 
 
 @command()
 def cost(
     session: Session,
     since: Annotated[
-        str, typer.Option("--since", metavar="TIME", help="Measure what happened since then: 10m, 2h, 3d.")
+        str, typer.Option("--since", metavar="TIME", help="Measure the events of this period: 10m, 2h, 3d.")
     ] = "1h",
 ) -> None:
-    """Show what a million events cost, from what this stack's functions measured and a dated table of prices.
+    """Estimate what a million events cost, from the usage that this stack's functions logged and a dated price list.
 
-    Requests, write units and milliseconds are those of the events appended since --since.
+    Requests, write units and milliseconds are those of the events appended within --since.
     """
     resources = find_resources(session.clients, session.target.stack_name)
     measured = _measured(session, resources.log_groups, since)
@@ -63,14 +65,14 @@ def cost(
     session.output.message()
     for note in notes:
         session.output.message(f"- {note}")
-    if measured.events < _EVENTS_WISHED:
+    if measured.events < _EVENTS_WANTED:
         session.output.hint(
-            f"Only {measured.events} events were measured; append more, or look further back: --since 1d"
+            f"Only {measured.events} events were measured; append more, or measure a longer period:  esctl cost --since 1d"
         )
 
 
 def _measured(session: Session, groups: Any, since: str) -> Measured:
-    """Measure from the logs of the functions on an event's path."""
+    """Measure usage from the logs of the functions that process an event."""
     names = on_event_path(groups)
     start_ms = start(time.time(), seconds(since))
     source = CloudWatchSource(session.clients.client("logs"), groups)
@@ -80,13 +82,13 @@ def _measured(session: Session, groups: Any, since: str) -> Measured:
     if not measured.events:
         raise CliError(
             f"nothing to measure: no event was appended in the last {since}",
-            "Append some (esctl walkthrough, esctl import), or look further back:  esctl cost --since 1d",
+            "Append some events:  esctl walkthrough\nOr measure a longer period:  esctl cost --since 1d",
         )
     return measured
 
 
 def start(now_s: float, back_s: float) -> int:
-    """Return the time to read from, in milliseconds since 1970; CloudWatch accepts none before.
+    """Return the time to read from, in milliseconds since 1970; CloudWatch rejects negative ones.
 
     Examples
     --------
@@ -97,17 +99,13 @@ def start(now_s: float, back_s: float) -> int:
 
 
 def _event_bytes(session: Session) -> int:
-    """Return the mean size of the projected stream's last events, as DynamoDB counts it: names and values."""
-    from cli.errors import NotFoundError
-    from handlers.core.lossless_json import dumps
-    from handlers.domain.items import TEST_STREAM
-
+    """Return the mean size in bytes of the test stream's last events, as DynamoDB counts it: names and values."""
     try:
         pages = list(session.service.event_pages(TEST_STREAM, limit=_SAMPLED_EVENTS, backwards=True))
     except NotFoundError:
         pages = []
     sizes = [len(dumps(event).encode()) for page in pages for event in page]
-    # writeId and its name are 40 bytes more, and DynamoDB adds 100 for its index.
+    # writeId and its name add 40 bytes, and DynamoDB's own index entry 100.
     return round(sum(sizes) / len(sizes)) + 140 if sizes else 500
 
 

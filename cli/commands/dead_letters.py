@@ -1,4 +1,4 @@
-"""`esctl dead-letters`: messages that failed too often, and their recovery."""
+"""`esctl dead-letters`: list, redrive or purge messages that failed too often."""
 
 from __future__ import annotations
 
@@ -7,83 +7,90 @@ from typing import Annotated, Any
 
 import typer
 
+from cli.commands import Yes
 from cli.errors import CliError, DegradedError, NotFoundError, UsageError
 from cli.operate.dead_letters import DeadLetter, DeadLetterQueue, plan
 from cli.operate.health import skip_command
 from cli.operate.recovery import Redrive, Redriven, reconcile
 from cli.operate.resources import Queue, queues_of
-from cli.shell.command import command
-from cli.shell.defaultgroup import ListingGroup
+from cli.shell.command import ListingGroup, command
 from cli.shell.session import Session
 from cli.terminal.tables import Column
 from cli.terminal.text import duration
 from handlers.core.lossless_json import dumps
 
-app = typer.Typer(cls=ListingGroup, rich_markup_mode="rich", pretty_exceptions_enable=False)
+app = typer.Typer(cls=ListingGroup)
 
 QueueName = Annotated[
-    str | None, typer.Argument(metavar="[QUEUE]", help="A projection's name, replays or publisher; by default all.")
+    str | None, typer.Argument(metavar="[QUEUE]", help="A projection's name, replays or publisher; all by default.")
 ]
 _SHOWN_MAX = 100
 
 _Peeked = tuple[Queue, int, list[DeadLetter]]
-"""A queue, how many dead letters it has, and those that SQS shows."""
+"""A queue, its number of dead letters, and those that SQS returned."""
 
 
 @app.command("list")
 @command()
-def list_letters(session: Session, queue: QueueName = None) -> None:
+def list_dead_letters(session: Session, queue: QueueName = None) -> None:
     """List the messages in the dead-letter and failure queues, and why they failed."""
     found = _peeked(session, queue)
-    reasons = _reasons(session, [letter for _, _, letters in found for letter in letters])
+    reasons = _reasons(session, [message for _, _, messages in found for message in messages])
     if not session.output.is_text:
         session.output.json([_queue_document(*each, reasons) for each in found])
         return
     rows = [
-        (letter.queue, letter.message_id, _age(letter), letter.deliveries, letter.about, reasons.get(letter.message_id))
-        for _, _, letters in found
-        for letter in letters
+        (
+            message.queue,
+            message.message_id,
+            _age(message),
+            message.deliveries,
+            message.about,
+            reasons.get(message.message_id),
+        )
+        for _, _, messages in found
+        for message in messages
     ]
     columns = ("queue", "id", Column("age", "right"), Column("deliveries", "right"), "about", "why")
     session.output.table(columns, rows, empty="There are no dead letters.")
-    for each, number, letters in found:
-        if number > len(letters):
-            session.output.message(f"{each.name}: {len(letters)} of {number} are shown; SQS shows no more at once.")
+    for each, number, messages in found:
+        if number > len(messages):
+            session.output.message(f"{each.name}: showing {len(messages)} of {number}; SQS returns no more at once.")
     if rows:
         session.output.hint("Show one in full:  esctl dead-letters show ID")
-        session.output.hint("Recover what failed, then delete them:  esctl dead-letters redrive")
+        session.output.hint("Recover and delete them:  esctl dead-letters redrive")
 
 
 @app.command("show")
 @command()
 def show(
     session: Session,
-    letter_id: Annotated[str, typer.Argument(metavar="ID", help="The message's id, or the beginning of it.")],
+    message_id: Annotated[str, typer.Argument(metavar="ID", help="The message's id, or a unique prefix of it.")],
 ) -> None:
     """Show one dead letter in full."""
-    letters = [letter for _, _, found in _peeked(session, None) for letter in found]
-    fitting = [letter for letter in letters if letter.message_id.startswith(letter_id)]
-    if not fitting:
-        raise NotFoundError(f"there is no dead letter {letter_id}", "List them:  esctl dead-letters list")
-    if len(fitting) > 1:
-        names = ", ".join(letter.message_id for letter in fitting)
-        raise UsageError(f"{letter_id} is the beginning of several ids", f"Type more of one of them: {names}.")
-    letter = fitting[0]
-    why = _reasons(session, [letter]).get(letter.message_id)
+    messages = [message for _, _, found in _peeked(session, None) for message in found]
+    matches = [message for message in messages if message.message_id.startswith(message_id)]
+    if not matches:
+        raise NotFoundError(f"there is no dead letter {message_id}", "List them:  esctl dead-letters list")
+    if len(matches) > 1:
+        names = ", ".join(message.message_id for message in matches)
+        raise UsageError(f"{message_id} is a prefix of several ids", f"Use a longer prefix of one of them: {names}.")
+    message = matches[0]
+    why = _reasons(session, [message]).get(message.message_id)
     if not session.output.is_text:
-        session.output.json(_document(letter, why))
+        session.output.json(_document(message, why))
         return
     session.output.pairs(
         {
-            "id": letter.message_id,
-            "queue": letter.queue,
-            "sent": letter.sent_at.isoformat(timespec="seconds"),
-            "deliveries": letter.deliveries,
-            "about": letter.about,
+            "id": message.message_id,
+            "queue": message.queue,
+            "sent": message.sent_at.isoformat(timespec="seconds"),
+            "deliveries": message.deliveries,
+            "about": message.about,
             "why": why or "-",
         }
     )
-    body = dumps(dict(letter.content), indent=2) if letter.content else letter.body
+    body = dumps(dict(message.content), indent=2) if message.content else message.body
     session.output.text(body)
 
 
@@ -92,18 +99,18 @@ def show(
 def redrive(
     session: Session,
     queue: QueueName = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done and stop.")] = False,
     timeout: Annotated[
         float, typer.Option("--timeout", min=1, metavar="SECONDS", help="How long to wait for a catch-up.")
     ] = 60.0,
 ) -> None:
-    """Recover what dead letters stand for, and delete those that are done.
+    """Recover from dead letters, and delete those that are no longer needed.
 
-    Halted streams are resumed and catch up from the store; a replay's messages are sent again; what the publisher could
-    not announce is found by comparing projections with the store. Exit code 7 if dead letters stay.
+    Halted streams are resumed and catch up from the store, a replay's messages are sent again, and events that the
+    publisher failed to announce are found by comparing projections with the store. Exit code 7 if dead letters remain.
     """
     if dry_run:
-        lines = [line for each, _, letters in _peeked(session, queue) for line in plan(each, letters)]
+        lines = [line for each, _, messages in _peeked(session, queue) for line in plan(each, messages)]
         if session.output.is_text:
             session.output.text("\n".join(lines) or "There is nothing to redrive.")
         else:
@@ -122,19 +129,19 @@ def redrive(
 def purge(
     session: Session,
     queue: Annotated[str, typer.Argument(metavar="QUEUE", help="A projection's name, replays or publisher.")],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    yes: Yes = False,
 ) -> None:
     """Delete a queue's dead letters without recovering anything.
 
-    Events stay in the store: what a projection missed it catches up on with its next message, or by redrive.
+    Events stay in the store: a projection catches up with its next message, or by esctl dead-letters redrive.
     """
-    [letters] = _queues(session, queue)
+    [found] = _queues(session, queue)
     session.announce(f"Purging the dead letters of {queue}")
-    number = letters.count()
+    number = found.count()
     if number and not session.output.confirm(f"Permanently delete {_number(number)} of {queue}?", yes=yes):
         session.output.message("Nothing was deleted.")
         return
-    deleted = letters.purge() if number else 0
+    deleted = found.purge() if number else 0
     if session.output.is_text:
         session.output.text(f"{queue}: {deleted} deleted")
     else:
@@ -146,7 +153,7 @@ def _queues(session: Session, name: str | None) -> list[DeadLetterQueue]:
     queues = queues_of(session.target.outputs)
     chosen = [each for each in queues if name in (None, each.name)]
     if name is not None and not chosen:
-        raise NotFoundError(f"there is no queue {name}", f"There are: {', '.join(each.name for each in queues)}.")
+        raise NotFoundError(f"there is no queue {name}", f"Queues: {', '.join(each.name for each in queues)}.")
     client = session.clients.client("sqs")
     return [DeadLetterQueue(client, each) for each in chosen]
 
@@ -155,9 +162,9 @@ def _peeked(session: Session, name: str | None) -> list[_Peeked]:
     return [(each.queue, each.count(), each.peek(_SHOWN_MAX)) for each in _queues(session, name)]
 
 
-def _reasons(session: Session, letters: list[DeadLetter]) -> dict[str, str]:
-    """Return why messages failed, by message id, as far as the projections know."""
-    if not any(letter.event_id is not None for letter in letters):
+def _reasons(session: Session, messages: list[DeadLetter]) -> dict[str, str]:
+    """Return why messages failed, by message id, if a halted projection explains it."""
+    if not any(message.event_id is not None for message in messages):
         return {}
     try:
         described = session.service.projections()
@@ -170,53 +177,47 @@ def _reasons(session: Session, letters: list[DeadLetter]) -> dict[str, str]:
         if stream.halted
     }
     found = {}
-    for letter in letters:
-        halt = halts.get((letter.queue, letter.stream_id or ""))
-        if halt is not None and letter.event_id is not None and halt.event_id <= letter.event_id:
-            found[letter.message_id] = f"halted at event {halt.event_id}: {halt.error}"
+    for message in messages:
+        halt = halts.get((message.queue, message.stream_id or ""))
+        if halt is not None and message.event_id is not None and halt.event_id <= message.event_id:
+            found[message.message_id] = f"halted at event {halt.event_id}: {halt.error}"
     return found
 
 
-def _age(letter: DeadLetter) -> str:
-    return duration((datetime.now(UTC) - letter.sent_at).total_seconds())
+def _age(message: DeadLetter) -> str:
+    return duration((datetime.now(UTC) - message.sent_at).total_seconds())
 
 
-def _queue_document(queue: Queue, number: int, letters: list[DeadLetter], reasons: dict[str, str]) -> dict[str, Any]:
-    listed = [_document(letter, reasons.get(letter.message_id)) for letter in letters]
-    return {"queue": queue.name, "count": max(number, len(letters)), "letters": listed}
+def _queue_document(queue: Queue, number: int, messages: list[DeadLetter], reasons: dict[str, str]) -> dict[str, Any]:
+    listed = [_document(message, reasons.get(message.message_id)) for message in messages]
+    return {"queue": queue.name, "count": max(number, len(messages)), "letters": listed}
 
 
-def _document(letter: DeadLetter, why: str | None) -> dict[str, Any]:
+def _document(message: DeadLetter, why: str | None) -> dict[str, Any]:
     return {
-        "id": letter.message_id,
-        "queue": letter.queue,
-        "sentAt": letter.sent_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        "deliveries": letter.deliveries,
-        "streamId": letter.stream_id,
-        "eventId": letter.event_id,
-        "replayId": letter.replay_id,
-        "about": letter.about,
+        "id": message.message_id,
+        "queue": message.queue,
+        "sentAt": message.sent_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "deliveries": message.deliveries,
+        "streamId": message.stream_id,
+        "eventId": message.event_id,
+        "replayId": message.replay_id,
+        "about": message.about,
         "why": why,
-        "body": letter.body,
+        "body": message.body,
     }
 
 
 def _report(session: Session, results: list[Redriven]) -> None:
-    """Report what was done.
-
-    Raises
-    ------
-    DegradedError
-        Dead letters stay.
-    """
+    """Report what was done; raise `DegradedError` if dead letters remain."""
     output = session.output
-    kept = [(letter, why) for result in results for letter, why in result.kept]
+    kept = [(message, why) for result in results for message, why in result.kept]
     if output.is_text:
         busy = [result for result in results if result.done or result.kept]
         for result in busy:
             output.text(f"{result.queue}: {result.done} done and deleted, {len(result.kept)} kept")
         if not busy:
-            output.text("There was nothing to redrive.")
+            output.text("There is nothing to redrive.")
     else:
         output.json(
             [
@@ -224,7 +225,7 @@ def _report(session: Session, results: list[Redriven]) -> None:
                     "queue": result.queue,
                     "done": result.done,
                     "resumed": result.resumed,
-                    "kept": [_document(letter, why) for letter, why in result.kept],
+                    "kept": [_document(message, why) for message, why in result.kept],
                 }
                 for result in results
             ]
@@ -234,7 +235,7 @@ def _report(session: Session, results: list[Redriven]) -> None:
         raise DegradedError(
             f"{_number(len(kept))} could not be redriven",
             "\n".join(skips) or "List them:  esctl dead-letters list",
-            faults=[f"{letter.queue}: {letter.about}: {why}" for letter, why in kept[:10]],
+            faults=[f"{message.queue}: {message.about}: {why}" for message, why in kept[:10]],
         )
 
 

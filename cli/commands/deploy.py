@@ -1,4 +1,4 @@
-"""`esctl deploy`, `esctl diff` and `esctl destroy`."""
+"""`esctl deploy`, `esctl diff` and `esctl destroy`: manage the stack."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.config.targets import Target, for_deployment
+from cli.commands import Yes
+from cli.config.selection import for_deployment
+from cli.config.targets import Target
 from cli.deploy import run
 from cli.deploy.assembly import Assemblies
 from cli.deploy.aws import Assets, CloudFormation, Tables, located
@@ -24,8 +26,6 @@ from stack.app import SynthesisError, synthesize
 from stack.asset import source_fingerprint
 from stack.settings import StackSettings
 
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Approve everything that would be asked.")]
-
 
 @command()
 def deploy(
@@ -35,24 +35,24 @@ def deploy(
     replay: Annotated[
         bool,
         typer.Option(
-            "--replay", help="Replay projections whose fold changed; otherwise prompts. --yes does not cover it."
+            "--replay", help="Replay projections whose code changed; otherwise prompts. --yes does not cover it."
         ),
     ] = False,
 ) -> None:
     """Deploy the stack: to AWS, or with --local to this machine.
 
-    Shows what changes, asks before granting permissions or deleting data, and follows the deployment to its end. Run it
-    again after Ctrl-C to continue watching.
+    Shows what changes, prompts before granting permissions or deleting data, and follows the deployment to its end.
+    After Ctrl-C, run it again to continue watching.
     """
     if dry_run:
         _show_diff(session, for_deployment(session.choice, session.settings))
         return
     began = session.environment.monotonic()
-    job = _job(session, for_deployment(session.choice, session.settings), yes=yes, creates=True)
-    _announce(session, "Deploying", job.target)
-    with job.exclusive():
-        plan, stack = run.deploy(job)
-        service = session.service_for(job.target.with_outputs(stack.outputs))
+    ctx = _context(session, for_deployment(session.choice, session.settings), yes=yes, creates=True)
+    _announce(session, "Deploying", ctx.target)
+    with ctx.exclusive():
+        plan, stack = run.deploy(ctx)
+        service = session.service_for(ctx.target.with_outputs(stack.outputs))
         offer_replays(service, session.environment, session.output, registry().values(), replay=replay, ask=not yes)
     _show_deployed(session, plan, stack, session.environment.monotonic() - began)
 
@@ -68,24 +68,21 @@ def destroy(
     session: Session,
     yes: Yes = False,
     delete_events: Annotated[
-        bool, typer.Option("--delete-events", help="Delete the Events table too, which is kept otherwise.")
+        bool, typer.Option("--delete-events", help="Also delete the Events table, which is kept by default.")
     ] = False,
 ) -> None:
-    """Remove the stack. The Events table is kept unless you say --delete-events."""
-    job = _job(session, _known_target(session, changes=True), yes=yes, creates=False)
-    _announce(session, "Destroying", job.target)
-    with job.exclusive():
-        result = destroy_stack(job, delete_events=delete_events)
-    _show_destroyed(session, job.target, result)
+    """Remove the stack. The Events table is kept unless --delete-events is given."""
+    ctx = _context(session, _known_target(session, changes=True), yes=yes, creates=False)
+    _announce(session, "Destroying", ctx.target)
+    with ctx.exclusive():
+        result = destroy_stack(ctx, delete_events=delete_events)
+    _show_destroyed(session, ctx.target, result)
 
 
 def _known_target(session: Session, *, changes: bool) -> Target:
-    """Return the target that the flags, the settings or the last deployment name.
+    """Return the target selected by the flags, the settings or the last deployment.
 
-    Parameters
-    ----------
-    changes
-        The command changes it: then only flags, settings or an earlier deployment select AWS.
+    A command that `changes` the target uses AWS only if flags, settings or an earlier deployment select it.
     """
     try:
         return session.targets.resolve(session.choice, session.settings)
@@ -97,14 +94,12 @@ def _known_target(session: Session, *, changes: bool) -> Target:
 
 
 def _announce(session: Session, doing: str, target: Target) -> None:
-    """Say where something is about to happen, before it does."""
-    where = f"in account {target.account}, region {target.region}"
-    place = f"on the local target ({target.endpoint_url})" if target.is_local else where
-    session.output.message(f"{doing} stack {target.stack_name} {place}")
+    """Name the stack, account and region before anything changes."""
+    session.output.message(f"{doing} stack {target.stack_name} {target.place}")
 
 
-def _job(session: Session, target: Target, *, yes: bool, creates: bool) -> run.Job:
-    """Compose what deploying needs; the emulator is started where it isn't running."""
+def _context(session: Session, target: Target, *, yes: bool, creates: bool) -> run.DeployContext:
+    """Compose what a deployment needs; start the emulator if it is not running."""
     if target.is_local:
         if not session.emulator.status().running:
             with session.output.progress("starting the emulator"):
@@ -112,7 +107,7 @@ def _job(session: Session, target: Target, *, yes: bool, creates: bool) -> run.J
         target = session.on_emulator(target)
     target = located(target, session.settings, session.clients_for, creates=creates)
     clients = session.clients_for(target)
-    return run.Job(
+    return run.DeployContext(
         target=target,
         settings=session.settings,
         state=session.state,
@@ -129,19 +124,19 @@ def _synthesize(settings: StackSettings, outdir: Path, validate: bool) -> None:
     try:
         synthesize(settings, outdir, validate=validate)
     except SynthesisError as error:
-        raise DeploymentError("the stack can't be synthesized", faults=error.findings) from error
+        raise DeploymentError("can't synthesize the stack", faults=error.findings) from error
 
 
 def _show_diff(session: Session, target: Target) -> None:
-    job = _job(session, target, yes=False, creates=False)
-    _announce(session, "Comparing", job.target)
-    plan = run.diff(job)
+    ctx = _context(session, target, yes=False, creates=False)
+    _announce(session, "Comparing", ctx.target)
+    plan = run.diff(ctx)
     if not session.output.is_text:
         session.output.json(_document(plan, plan.action, plan.stack))
     elif plan.action == "unchanged":
         session.output.success("nothing to change")
     else:
-        session.output.hint(f"To deploy it:  {esctl('deploy', job.target)}")
+        session.output.hint(f"Deploy it:  {esctl('deploy', ctx.target)}")
 
 
 def _show_deployed(session: Session, plan: Plan, stack: Stack, seconds: float) -> None:
@@ -169,7 +164,7 @@ def _show_destroyed(session: Session, target: Target, result: Destroyed) -> None
     for table in result.deleted_tables:
         output.message(f"deleted table {table}")
     for kind, name in result.left:
-        output.message(f"left behind: {kind} {name}")
+        output.message(f"kept: {kind} {name}")
     if any(kind == "AWS::DynamoDB::Table" for kind, _ in result.left):
         output.hint(f"Delete the kept events:  {esctl('destroy --delete-events', target)}")
 

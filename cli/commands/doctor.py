@@ -1,4 +1,4 @@
-"""`esctl doctor`: the machine and the deployed stack, checked end to end."""
+"""`esctl doctor`: check this machine and the deployed stack, end to end."""
 
 from __future__ import annotations
 
@@ -26,26 +26,30 @@ _MARKS = {"ok": ("✓", "green"), "note": ("i", "cyan"), "fault": ("✗", "bold 
 @command()
 def doctor(
     session: Session,
-    full: Annotated[bool, typer.Option("--full", help="Read every event, however many there are.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Check every event, however many there are.")] = False,
     read_only: Annotated[
-        bool, typer.Option("--read-only", help="Append no event to the doctor's own stream, esctl-doctor-probe.")
+        bool, typer.Option("--read-only", help="Append no probe event to the stream esctl-doctor-probe.")
     ] = False,
     probe: Annotated[
         bool,
-        typer.Option("--probe", help="Also append an event without effect to each projected stream, and wait for it."),
+        typer.Option(
+            "--probe",
+            help="Also append an event without effect to each projected stream, and wait until it is projected.",
+        ),
     ] = False,
 ) -> None:
-    """Check this machine and the deployed stack, end to end, and say what to do about each fault.
+    """Check this machine and the deployed stack, end to end, and suggest a fix for each fault.
 
-    Appends one event to a stream of its own, unless --read-only is given. Exit code 7 if there is a fault.
+    Appends one event to the stream esctl-doctor-probe unless --read-only is given. Exit code 7 if there is a fault.
     """
     if probe and read_only:
-        raise UsageError("--probe and --read-only exclude each other: a probe is an event")
-    found = run(_machine(session), lambda finding: _tell(session, finding))
+        raise UsageError("--probe and --read-only can't be combined: a probe appends events")
+    show = partial(_show, session)
+    found = run(_machine(session), show)
     if not any(finding.verdict is Verdict.FAULT for finding in found):
         session.announce("Checking")
         deployed = _deployment(session, full=full, read_only=read_only, probe=probe)
-        found += run(deployed, lambda finding: _tell(session, finding))
+        found += run(deployed, show)
     faults = [finding for finding in found if finding.verdict is Verdict.FAULT]
     if not session.output.is_text:
         session.output.json({"healthy": not faults, "findings": [asdict(finding) for finding in found]})
@@ -114,7 +118,7 @@ def auditor(service: Service) -> Audit:
     return Audit(partial(streams_of, service), differing)
 
 
-def _tell(session: Session, finding: Finding) -> None:
+def _show(session: Session, finding: Finding) -> None:
     output = session.output
     if not output.is_text:
         return

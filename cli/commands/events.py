@@ -1,4 +1,4 @@
-"""`esctl events`: the events of a stream, once or as they come."""
+"""`esctl events`: show or follow the events of a stream."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from typing import Annotated
 import typer
 
 from cli.client.service import Event
+from cli.commands import Limit
 from cli.errors import NotFoundError, UsageError
 from cli.shell.command import command
 from cli.shell.session import Session
-from cli.terminal.event_text import TERMINAL_CHARACTERS_MAX, event_lines
 from cli.terminal.output import Format
+from cli.terminal.tables import TERMINAL_CHARACTERS_MAX, event_lines
 from cli.terminal.text import visible
 from handlers.core.lossless_json import dumps
 
-_WIDTH = 100  # of lines where no terminal says
+_WIDTH = 100  # of a line if the output is not a terminal
 
 
 @command(Format.TEXT, Format.JSON, Format.JSONL)
@@ -26,30 +27,24 @@ def events(
     first: Annotated[
         int | None,
         typer.Option(
-            "--from",
-            "-f",
-            metavar="N",
-            help="Begin with event N; -10 means the tenth from the end.",
-            show_default=False,
+            "--from", metavar="N", help="Start at event N; -10 is the tenth from the end.", show_default=False
         ),
     ] = None,
-    limit: Annotated[
-        int | None, typer.Option("--limit", "-n", min=1, metavar="N", help="Show N events; by default all.")
-    ] = None,
+    limit: Limit = None,
     reverse: Annotated[bool, typer.Option("--reverse", "-r", help="Show the newest event first.")] = False,
-    follow: Annotated[bool, typer.Option("--follow", help="Go on with new events as they come; Ctrl-C ends.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Show new events until Ctrl-C.")] = False,
     interval: Annotated[
-        float, typer.Option("--interval", min=0.1, max=3600, metavar="SECONDS", help="How often --follow looks.")
+        float, typer.Option("--interval", min=0.1, max=3600, metavar="SECONDS", help="How often --follow polls.")
     ] = 1.0,
 ) -> None:
     """Show the events of a stream, in order, with their metadata.
 
-    With -o jsonl each line is an event in the API's own form, with every digit.
+    With -o jsonl, each line is an event as the API returns it; numbers keep every digit.
     """
     if follow and reverse:
-        raise UsageError("--follow and --reverse exclude each other: new events come at the end")
+        raise UsageError("--follow and --reverse can't be combined: new events are appended at the end")
     if follow and session.output.format is Format.JSON:
-        raise UsageError("--follow can't be one JSON document: it has no end", "Use:  -o jsonl")
+        raise UsageError("--follow and -o json can't be combined: the document would never end", "Use -o jsonl.")
     start = _start(session, stream_id, first)
     if follow:
         pages = _following(session, stream_id, start or 0, limit, interval)
@@ -60,11 +55,11 @@ def events(
     except NotFoundError as error:
         raise NotFoundError(error.message, "List the streams:  esctl streams") from error
     if session.output.is_text and not number:
-        session.output.message(f"There are no events from {start} on.")
+        session.output.message(f"There are no events from event {start} on.")
 
 
 def _start(session: Session, stream_id: str, first: int | None) -> int | None:
-    """Where to begin; a negative number counts from the end."""
+    """Return the first event to show; a negative number counts from the end."""
     if first is None or first >= 0:
         return first
     return max(0, session.service.head(stream_id) + 1 + first)
@@ -73,7 +68,7 @@ def _start(session: Session, stream_id: str, first: int | None) -> int | None:
 def _following(
     session: Session, stream_id: str, start: int, limit: int | None, interval: float
 ) -> Iterator[list[Event]]:
-    """Pages without end; a stream that does not exist yet is waited for."""
+    """Yield pages until the limit, without end if there is none; wait for a stream that does not exist yet."""
     waiting, shown = False, 0
     while limit is None or shown < limit:
         left = None if limit is None else limit - shown
@@ -83,14 +78,14 @@ def _following(
                 shown += len(page)
         except NotFoundError:
             if not waiting:
-                session.output.message(f"There is no stream {visible(stream_id)} yet; waiting for it ...")
+                session.output.message(f"Stream {visible(stream_id)} does not exist yet; waiting for it ...")
             waiting = True
         if limit is None or shown < limit:
             session.environment.sleep(interval)
 
 
 def _show(session: Session, stream_id: str, pages: Iterator[list[Event]]) -> int:
-    """Write the events as they arrive; returns how many there were."""
+    """Write the events as they arrive; return their number."""
     output, environment = session.output, session.environment
     number = 0
     if output.format is Format.JSON:
@@ -109,7 +104,7 @@ def _show(session: Session, stream_id: str, pages: Iterator[list[Event]]) -> int
 
 
 def _show_document(session: Session, stream_id: str, pages: Iterator[list[Event]]) -> int:
-    """One JSON document, an event a line: written piece by piece, so that it may be longer than the memory."""
+    """Write one JSON document, event by event, so that it may be larger than the memory."""
     output = session.output
     number = 0
     for page in pages:

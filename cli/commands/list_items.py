@@ -1,4 +1,4 @@
-"""`esctl list`: the items of the read model."""
+"""`esctl list`: list the items of the read model."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import typer
 
 from cli.client.projections import items_projection
 from cli.client.service import Listing
+from cli.commands import Limit
 from cli.errors import UsageError
 from cli.shell.command import command
 from cli.shell.session import Session
@@ -20,29 +21,29 @@ _EMPTY = "There are no items."
 @command()
 def list_items(
     session: Session,
-    limit: Annotated[
-        int | None, typer.Option("--limit", "-n", min=1, metavar="N", help="Show the first N items; by default all.")
-    ] = None,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Show the list again whenever it changes.")] = False,
+    limit: Limit = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Show the list again whenever it changes, until Ctrl-C.")
+    ] = False,
     interval: Annotated[
-        float, typer.Option("--interval", min=0.1, max=3600, metavar="SECONDS", help="How often --watch looks.")
+        float, typer.Option("--interval", min=0.1, max=3600, metavar="SECONDS", help="How often --watch polls.")
     ] = 1.0,
     as_of: Annotated[
         str | None,
         typer.Option(
             "--as-of",
             metavar="EVENT_ID|TIME",
-            help="Show the list as it was after an event, or at a time (2026-11-23T10:15:30Z; UTC without an offset).",
+            help="Show the list as of an event or a time (2026-11-23T10:15:30Z; UTC if it has no offset).",
         ),
     ] = None,
 ) -> None:
-    """List the items of the read model, and the checkpoint: the last event that is in them.
+    """List the items of the read model, and its checkpoint: the last event applied to it.
 
-    With --as-of the list is folded from history, and the read model is left alone.
+    With --as-of, the list is computed from the events; the read model is not read.
     """
     if as_of is not None:
         if watch:
-            raise UsageError("--as-of and --watch do not go together: the past does not change")
+            raise UsageError("--as-of and --watch can't be combined: the past does not change")
         _show(session, _as_of(session, as_of, limit))
         return
     if watch:
@@ -52,7 +53,7 @@ def list_items(
 
 
 def _as_of(session: Session, text: str, limit: int | None) -> Listing:
-    from cli.replay.audit import moment, rows_as_of
+    from cli.replay.audit import moment, rows_as_of  # loads the projection engine, which a plain list can do without
 
     when = moment(text)
     with session.output.progress("folding history"):
@@ -63,7 +64,7 @@ def _as_of(session: Session, text: str, limit: int | None) -> Listing:
 
 
 def rows(items: list[Any]) -> list[tuple[object, object]]:
-    """The cells of a table of items."""
+    """Return the cells of a table of items."""
     return [(item.get("itemId"), item.get("amount")) for item in items]
 
 
@@ -79,12 +80,12 @@ def _summary(listing: Listing) -> str:
     number = len(listing.items)
     more = "" if listing.complete else ", there are more"
     at = "no event yet" if listing.checkpoint < 0 else f"checkpoint {listing.checkpoint}"
-    moving = "" if listing.settled else ", events were applied while this was read"
+    moving = "" if listing.settled else ", events were applied during the read"
     return f"{number} item{'' if number == 1 else 's'}{more} · {at}{moving}"
 
 
 def _watch(session: Session, limit: int | None, interval: float) -> None:
-    """On a terminal in place; elsewhere, and as JSON, one list after another. Ends with Ctrl-C."""
+    """Show each changed list until Ctrl-C: in place on a terminal, otherwise one after the other."""
     output = session.output
     if output.is_text and session.environment.stdout_is_terminal:
         _watch_in_place(session, limit, interval)
@@ -111,7 +112,7 @@ def _watch_in_place(session: Session, limit: int | None, interval: float) -> Non
 
     def screen(listing: Listing) -> Group:
         shown = rich_table(COLUMNS, rows(listing.items), "") if listing.items else Text(_EMPTY)
-        return Group(shown, Text(f"{_summary(listing)} · Ctrl-C ends", style="dim"))
+        return Group(shown, Text(f"{_summary(listing)} · Ctrl-C to stop", style="dim"))
 
     with Live(console=session.output.console("stdout"), auto_refresh=False, vertical_overflow="ellipsis") as live:
         while True:

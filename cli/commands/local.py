@@ -1,4 +1,4 @@
-"""`esctl local`: the emulator behind the local target."""
+"""`esctl local`: manage the emulator behind the local target."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cli.commands import Yes
 from cli.config.keys import local_access_key
 from cli.config.targets import LOCAL_REGION
 from cli.emulator import Status
@@ -15,10 +16,10 @@ from cli.errors import NotRunningError, UsageError
 from cli.shell.command import command
 from cli.shell.session import Session
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
+app = typer.Typer(no_args_is_help=True)
 
 _PORT_MAX = 65535
-# Some SDKs prefer a profile to the variables, and send a token that belongs to other credentials.
+# Some SDKs prefer a profile to the variables, and send a session token of other credentials.
 _UNSET = ("AWS_PROFILE", "AWS_SESSION_TOKEN")
 
 
@@ -28,25 +29,21 @@ def start(
     session: Session,
     port: Annotated[
         int | None,
-        typer.Option(
-            "--port",
-            metavar="PORT",
-            help="Listen on this port; by default on that of the last time, else on a free one.",
-        ),
+        typer.Option("--port", metavar="PORT", help="Listen on this port; by default the last one, or any free one."),
     ] = None,
 ) -> None:
-    """Start the emulator, with everything that was stored before."""
+    """Start the emulator with the data of its last run."""
     if port is not None and not 0 <= port <= _PORT_MAX:
-        raise UsageError(f"--port can't be {port}: ports are numbers from 0 (any free one) to {_PORT_MAX}")
+        raise UsageError(f"--port can't be {port}: use a number from 0 (any free port) to {_PORT_MAX}")
     with session.output.progress("starting the emulator"):
         status = session.emulator.start(port or None)
     if not session.output.is_text:
         session.output.json(_document(session, status))
         return
-    said = "The emulator runs" if status.started else "The emulator was already running"
+    said = "The emulator is running" if status.started else "The emulator was already running"
     session.output.success(f"{said} at {status.endpoint_url}")
     if _stacks(session):
-        session.output.hint("Look at the items:  esctl list --local")
+        session.output.hint("List the items:  esctl list --local")
     else:
         session.output.hint("Deploy a stack to it:  esctl deploy --local")
 
@@ -56,10 +53,10 @@ def start(
 def stop(
     session: Session,
     force: Annotated[
-        bool, typer.Option("--force", help="Stop it even if it can't save its data; what is not saved is lost.")
+        bool, typer.Option("--force", help="Stop it even if its data can't be saved; unsaved data is lost.")
     ] = False,
 ) -> None:
-    """Save what is stored and stop the emulator. If its data can't be saved, it keeps running."""
+    """Save the data and stop the emulator. If the data can't be saved, the emulator keeps running."""
     with session.output.progress("stopping the emulator"):
         ran = session.emulator.stop(force=force)
     if not session.output.is_text:
@@ -73,7 +70,7 @@ def stop(
 @app.command("status")
 @command()
 def show_status(session: Session) -> None:
-    """Show whether the emulator runs, and where its messages and its data are."""
+    """Show whether the emulator is running, and where its log and data are."""
     status = session.emulator.status()
     document = _document(session, status)
     if not session.output.is_text:
@@ -93,15 +90,15 @@ def show_status(session: Session) -> None:
     if not status.running:
         session.output.hint("Start it:  esctl local start")
     elif status.unsaved is not None:
-        session.output.hint(f"Free disk space, or make the folder writable:  {status.data}")
+        session.output.hint(f"Free disk space, or make this folder writable: {status.data}")
 
 
 @app.command("env")
 @command()
 def show_environment(session: Session) -> None:
-    """Show the variables with which the AWS CLI and other tools reach the emulator, its credentials among them.
+    """Print the environment variables, with credentials, that point the AWS CLI and other tools at the emulator.
 
-    For a shell: eval "$(esctl local env)"
+    To set them in a shell: eval "$(esctl local env)"
     """
     status, access_key = session.emulator.status(), local_access_key(session.state)
     if not status.running or status.endpoint_url is None or access_key is None:
@@ -125,12 +122,12 @@ def show_environment(session: Session) -> None:
 @command()
 def reset(
     session: Session,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    yes: Yes = False,
 ) -> None:
-    """Empty the emulator: every local stack and all its events are gone for good."""
+    """Empty the emulator: permanently delete every local stack and all events."""
     stacks = ", ".join(_stacks(session)) or "none"
-    if not session.output.confirm(f"Remove every local stack (there is: {stacks}) and all its events?", yes=yes):
-        session.output.message("Nothing was removed.")
+    if not session.output.confirm(f"Permanently delete every local stack ({stacks}) and all events?", yes=yes):
+        session.output.message("Nothing was deleted.")
         return
     with session.output.progress("emptying the emulator"):
         session.emulator.reset()
@@ -143,7 +140,7 @@ def reset(
 
 
 def _stacks(session: Session) -> list[str]:
-    return [target.stack_name for target in session.targets.all() if target.is_local]
+    return [target.stack_name for target in session.targets.local()]
 
 
 def _saved(status: Status) -> str:

@@ -1,4 +1,4 @@
-"""`esctl outputs`: the deployed stack's addresses and names."""
+"""`esctl outputs`: show the deployed stack's addresses and names."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.config.keys import key_for_calls
+from cli.client.aws import key_for_calls
 from cli.shell.command import command
 from cli.shell.session import Session
 
@@ -14,11 +14,11 @@ from cli.shell.session import Session
 @command()
 def outputs(
     session: Session,
-    show_key: Annotated[bool, typer.Option("--show-key", help="Show the API key too.")] = False,
+    show_key: Annotated[bool, typer.Option("--show-key", help="Also show the API key.")] = False,
 ) -> None:
-    """Show the deployed stack's addresses and names: the API, the pages in the AWS console, tables, queues.
+    """Show the deployed stack's addresses and names: API, AWS console pages, tables, queues.
 
-    With -o json for scripts: appending /addEvent to apiUrl gives the endpoint.
+    For scripts, use -o json: apiUrl followed by /addEvent is the endpoint that appends an event.
     """
     target = session.target
     document: dict[str, Any] = {
@@ -27,18 +27,14 @@ def outputs(
         "region": target.region,
         "apiUrl": target.api_url,
     }
-    if target.is_local:
-        document["endpointUrl"] = target.endpoint_url
-    else:
-        document["account"] = target.account
-    document |= target.console_urls
+    document |= target.location | target.console_urls
     if show_key:
         document["apiKey"] = key_for_calls(target, session.settings, session.state, session.clients)
-    # The API's address is above, and right also where the emulator's port has changed.
+    # Above already, and there with the emulator's current port.
     rest = {name: value for name, value in sorted(target.outputs.items()) if name != "ApiUrl"}
     if not session.output.is_text:
         session.output.json(document | {"outputs": rest})
         return
     session.output.pairs(document | rest)
     if not show_key:
-        session.output.hint(f"Show the API key too:  esctl outputs {target.flags} --show-key")
+        session.output.hint(f"Also show the API key:  esctl outputs {target.flags} --show-key")

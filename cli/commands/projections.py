@@ -1,4 +1,4 @@
-"""`esctl projections`: where they stand, and recovery of halted streams."""
+"""`esctl projections`: show projections; resume or skip halted streams."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from typing import Annotated
 import typer
 
 from cli.client.service import HALTED, StreamEvent, StreamStatus
+from cli.commands import Yes
 from cli.errors import ConflictError, ExitCode, TimedOutError
 from cli.operate import recovery
 from cli.operate.health import halted_text, resume_command, skip_command, stream_document, stream_section
-from cli.shell.command import command
-from cli.shell.defaultgroup import ListingGroup
+from cli.shell.command import ListingGroup, command
 from cli.shell.session import Session
 from cli.terminal.text import visible
 
-app = typer.Typer(cls=ListingGroup, rich_markup_mode="rich", pretty_exceptions_enable=False)
+app = typer.Typer(cls=ListingGroup)
 
 StreamId = Annotated[str | None, typer.Option("--stream-id", "-s", metavar="ID", help="Only this stream.")]
 Wait = Annotated[
     float,
-    typer.Option("--timeout", min=0, metavar="SECONDS", help="How long to wait for the catch-up; 0: do not wait."),
+    typer.Option("--timeout", min=0, metavar="SECONDS", help="How long to wait for the catch-up; 0: don't wait."),
 ]
 
 
@@ -30,9 +30,9 @@ def list_projections(
     session: Session,
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Only this projection.")] = None,
 ) -> None:
-    """Show each projection's streams: head, checkpoint, lag, and what is halted.
+    """Show each projection's streams: state, head, checkpoint and lag.
 
-    The head is the event store's own, not what the projection remembers.
+    The head is read from the event store, not from the projection's own records.
     """
     streams, more = recovery.projection_streams(session.service, name)
     if not session.output.is_text:
@@ -57,14 +57,14 @@ def resume(
     stream_id: StreamId = None,
     timeout: Wait = 30.0,
 ) -> None:
-    """Retry what is halted: one stream, or all halted streams of the projection. They catch up from the store.
+    """Retry one halted stream, or all halted streams of a projection; they catch up from the event store.
 
-    First fix the cause: deploy a corrected handler.
+    Fix the cause first, for example by deploying a corrected handler.
     """
     session.announce(f"Resuming {name}")
     resumed = session.service.resume(name, stream_id)
     if not resumed:
-        session.output.message(f"Nothing of {name} is halted.")
+        session.output.message(f"No stream of {name} is halted.")
         _document(session, name, [], [])
         return
     streams = _wait(session, name, [each.stream_id for each in resumed], timeout)
@@ -81,13 +81,15 @@ def skip(
     session: Session,
     name: Annotated[str, typer.Argument(metavar="NAME", help="The projection.")],
     stream_id: Annotated[str, typer.Option("--stream-id", "-s", metavar="ID", help="The halted stream.")],
-    event_id: Annotated[int, typer.Option("--event-id", metavar="N", min=0, help="The event at which it is halted.")],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    event_id: Annotated[
+        int, typer.Option("--event-id", metavar="N", min=0, help="The event at which the stream is halted.")
+    ],
+    yes: Yes = False,
     timeout: Wait = 30.0,
 ) -> None:
-    """Skip the event at which a stream is halted; it stays in the store, and the skip is recorded.
+    """Skip the event at which a stream is halted. The event stays in the store, and the skip is recorded.
 
-    The read model stays without that event: a replay skips it too if its handler still raises.
+    The read model then lacks that event's changes. A replay skips the event too if its handler still raises.
     """
     session.announce(f"Skipping event {event_id} of stream {visible(stream_id)} in {name}")
     if not session.output.confirm(
@@ -119,15 +121,7 @@ def _document(session: Session, name: str, changed: list[StreamEvent], streams: 
 
 
 def _conclude(session: Session, streams: list[StreamStatus], timeout: float) -> None:
-    """Report how far the catch-up came.
-
-    Raises
-    ------
-    ConflictError
-        A stream is halted again.
-    TimedOutError
-        A stream is still behind.
-    """
+    """Report the result of the catch-up; raise `ConflictError` or `TimedOutError` unless all streams caught up."""
     again = [each for each in streams if each.state == HALTED]
     if again:
         raise ConflictError(
@@ -140,8 +134,8 @@ def _conclude(session: Session, streams: list[StreamStatus], timeout: float) -> 
     if behind:
         raise TimedOutError(
             f"stream {visible(behind[0].stream_id)} is still {behind[0].lag} events behind after {timeout:g} seconds",
-            "The catch-up continues by itself; look again with:  esctl projections",
+            "The catch-up continues in the background. Check it:  esctl projections",
         )
     if session.output.is_text:
         for each in streams:
-            session.output.success(f"stream {visible(each.stream_id)} is caught up: checkpoint {each.checkpoint}")
+            session.output.success(f"stream {visible(each.stream_id)} has caught up: checkpoint {each.checkpoint}")

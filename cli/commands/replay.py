@@ -1,29 +1,29 @@
-"""`esctl replay` and `esctl replays`."""
+"""`esctl replay` and `esctl replays`: rebuild, audit or roll back a read model."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from cli.client.projections import named_projection
+from cli.client.service import ReplayJob
 from cli.errors import DegradedError, UsageError
+from cli.replay.audit import Effect, audit, streams_of
+from cli.replay.run import failure, run, start, start_rollback
+from cli.replay.screen import job_pairs, job_table, show_differences, show_result
 from cli.shell.command import command
 from cli.shell.session import Session
 from cli.terminal.text import visible
+from handlers.projection.definition import Projection
 from handlers.replay.jobs import REPLAY
-
-if TYPE_CHECKING:
-    from cli.client.service import ReplayJob
-    from cli.replay.audit import Effect
-    from handlers.projection.definition import Projection
 
 
 @command()
 def replay(
     session: Session,
     stream_id: Annotated[
-        str | None, typer.Option("--stream-id", "-s", metavar="ID", help="Only this stream; by default all.")
+        str | None, typer.Option("--stream-id", "-s", metavar="ID", help="Only this stream; all by default.")
     ] = None,
     from_event_id: Annotated[
         int,
@@ -32,13 +32,18 @@ def replay(
     projection: Annotated[
         str | None, typer.Option("--projection", "-p", metavar="NAME", help="The projection to replay.")
     ] = None,
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="Start it and return.")] = False,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Return once the replay is started.")] = False,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Compare the read model with its history, write nothing; exit code 7: differs."),
+        typer.Option(
+            "--dry-run", help="Compare the read model with its history, change nothing; exit code 7 if they differ."
+        ),
     ] = False,
     rollback: Annotated[
-        bool, typer.Option("--rollback", help="Switch back to the previous generation, and catch up from there.")
+        bool,
+        typer.Option(
+            "--rollback", help="Switch back to the previous generation of the read model and let it catch up."
+        ),
     ] = False,
     timeout: Annotated[
         float | None, typer.Option("--timeout", metavar="SECONDS", min=0, help="Stop waiting after this long.")
@@ -46,7 +51,7 @@ def replay(
 ) -> None:
     """Rebuild the read model from history while the current one keeps serving.
 
-    Waits for the end and shows what changed. A replay that is already running is followed; Ctrl-C leaves it running.
+    Waits for the end and shows what changed. If a replay is already running, follows it. Ctrl-C leaves it running.
     """
     _check({"--dry-run": dry_run, "--rollback": rollback, "--from-event-id": from_event_id > 0})
     _check({"--dry-run": dry_run, "--no-wait": no_wait})
@@ -54,7 +59,6 @@ def replay(
     if dry_run:
         _audit(session, chosen, stream_id)
         return
-    from cli.replay.run import failure, run, start, start_rollback
 
     def begin() -> ReplayJob:
         if rollback:
@@ -64,8 +68,6 @@ def replay(
     if no_wait:
         _started(session, begin())
         return
-    from cli.replay.screen import show_result
-
     outcome = run(
         session.service, session.environment, session.output, chosen, begin, stream_id=stream_id, timeout_s=timeout
     )
@@ -82,12 +84,10 @@ def replay(
 @command()
 def replays(
     session: Session,
-    replay_id: Annotated[str | None, typer.Argument(metavar="REPLAY_ID", help="Only this one, in full.")] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100, metavar="N", help="Show the last N.")] = 20,
+    replay_id: Annotated[str | None, typer.Argument(metavar="REPLAY_ID", help="Show only this one, in full.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100, metavar="N", help="Show the latest N.")] = 20,
 ) -> None:
-    """List the recent replays and rollbacks, the newest first."""
-    from cli.replay.screen import job_pairs, job_table
-
+    """List the latest replays and rollbacks, newest first."""
     output = session.output
     if replay_id is not None:
         job = session.service.replay(replay_id)
@@ -107,7 +107,7 @@ def replays(
 def _check(options: dict[str, bool]) -> None:
     given = [name for name, is_given in options.items() if is_given]
     if len(given) > 1:
-        raise UsageError(f"{' and '.join(given)} cannot be combined")
+        raise UsageError(f"{' and '.join(given)} can't be combined")
 
 
 def _started(session: Session, job: ReplayJob) -> None:
@@ -115,20 +115,11 @@ def _started(session: Session, job: ReplayJob) -> None:
         session.output.json(job.document)
         return
     session.output.text(f"{job.word} {job.replay_id} of {job.document['projection']}: {job.state}")
-    session.output.hint("See its progress:  esctl replays\nFollow it:         esctl replay")
+    session.output.hint("Check its progress:  esctl replays\nFollow it:           esctl replay")
 
 
 def _audit(session: Session, projection: Projection, stream_id: str | None) -> None:
-    """Compare the read model with its history.
-
-    Raises
-    ------
-    DegradedError
-        They differ.
-    """
-    from cli.replay.audit import audit, streams_of
-    from cli.replay.screen import show_differences
-
+    """Compare the read model with its history; raise `DegradedError` if they differ."""
     output = session.output
     effects: list[Effect] = []
     found = streams_of(session.service, projection, stream_id)
@@ -156,7 +147,7 @@ def _audit(session: Session, projection: Projection, stream_id: str | None) -> N
     if differing:
         raise DegradedError(
             f"the read model {projection.name} does not match its history: {differing:,} rows differ",
-            "Rebuild it:  esctl replay",
+            f"Rebuild it:  esctl replay --projection {projection.name}",
         )
     if output.is_text:
         output.success(f"The read model {projection.name} matches its history.")

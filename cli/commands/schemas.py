@@ -1,4 +1,4 @@
-"""`esctl schemas`: the catalogue of known event types. Needs no target: the catalogue is part of the code."""
+"""`esctl schemas`: show the catalogue of known event types. The catalogue is part of the code, so no target is needed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cli.shell.session import Session
 from cli.terminal.tables import Column
 from handlers import catalogue
 
-app = typer.Typer(rich_markup_mode="rich", pretty_exceptions_enable=False)
+app = typer.Typer()
 
 _COLUMNS = (Column("type"), Column("version", "right"), Column("required"), Column("optional"), Column("description"))
 
@@ -25,8 +25,8 @@ def schemas(
 ) -> None:
     """Show the catalogue of known event types.
 
-    Events of these types are held against their JSON Schema before they are stored. Others are stored as they are,
-    unless the stack was deployed with STRICT=true.
+    Events of these types are validated against their JSON Schema before they are stored. Events of other types are
+    stored unvalidated, or rejected if the stack is deployed with STRICT=true.
     """
     if context.invoked_subcommand is None:
         _list(context, local=False, stack_name=None, region=None, profile=None, output=output)

@@ -1,4 +1,4 @@
-"""`esctl status`: the whole system on one screen."""
+"""`esctl status`: show the system's health on one screen."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from cli.shell.session import Session
 from cli.terminal.output import Format
 from cli.terminal.text import one_line
 
-MAX_LAG = 100  # the threshold of the stack's alarm: less is a burst in progress
+MAX_LAG = 100  # the threshold of the stack's alarm: a smaller lag is an ordinary burst
 
 
 @command(Format.TEXT, Format.JSON, Format.JSONL)
 def status(
     session: Session,
     max_lag: Annotated[
-        int, typer.Option("--max-lag", min=0, metavar="N", help="Events that a projection may be behind.")
+        int, typer.Option("--max-lag", min=0, metavar="N", help="How many events a projection may lag behind.")
     ] = MAX_LAG,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Refresh in place.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Refresh until Ctrl-C.")] = False,
     interval: Annotated[
         float, typer.Option("--interval", min=0.2, max=3600, metavar="SECONDS", help="How often --watch refreshes.")
     ] = 2.0,
 ) -> None:
-    """Show how the system is doing: stack, API, projections, queues, functions.
+    """Show the health of the stack, the API, projections, queues and functions.
 
-    Exit code 7 if something is halted, dead-lettered, broken, or further behind than --max-lag.
+    Exit code 7 if something is halted, dead-lettered, broken, or lags more than --max-lag.
     """
     if watch:
         _watch(session, max_lag, interval)
@@ -103,7 +103,7 @@ def _write(session: Session, snapshot: Snapshot, found: list[Fault]) -> None:
 
 
 def _cells(session: Session, section: Section, snapshot: Snapshot) -> Any:
-    """Return the rows, on a terminal with coloured states."""
+    """Return the rows; on a terminal, states are coloured."""
     if section.title != "Projections" or not session.environment.stdout_is_terminal:
         return section.rows
     styled = {state_text(stream): styled_state(stream) for stream in snapshot.streams}
@@ -113,7 +113,7 @@ def _cells(session: Session, section: Section, snapshot: Snapshot) -> Any:
 
 
 def _watch(session: Session, max_lag: int, interval: float) -> None:
-    """Refresh in place on a terminal; elsewhere write one document per line, or one screen after another."""
+    """Refresh in place on a terminal; otherwise write one document per line, or one screen after the other."""
     if session.output.is_text and session.environment.stdout_is_terminal:
         _watch_in_place(session, max_lag, interval)
         return
@@ -139,9 +139,9 @@ def _watch_in_place(session: Session, max_lag: int, interval: float) -> None:
     def screen() -> Group:
         try:
             snapshot = take_snapshot(session)
-        except CliError as error:  # perhaps a restart or a short network failure
+        except CliError as error:  # may be a restart or a short network failure
             return Group(
-                Text(f"✗ {one_line(error.message)}", style="bold red"), Text("looking again … Ctrl-C ends", style="dim")
+                Text(f"✗ {one_line(error.message)}", style="bold red"), Text("retrying … Ctrl-C to stop", style="dim")
             )
         lines: list[Any] = [Text(headline(session.target, snapshot), style="bold")]
         for section in sections(snapshot):
@@ -152,7 +152,7 @@ def _watch_in_place(session: Session, max_lag: int, interval: float) -> None:
         found = faults(snapshot, max_lag)
         lines += [Text(f"✗ {one_line(fault.what)}", style="red") for fault in found]
         lines += [Text(f"→ {one_line(hint)}", style="cyan") for hint in _hints(found)]
-        lines.append(Text(f"{'' if found else '✓ all is well · '}every {interval:g} s · Ctrl-C ends", style="dim"))
+        lines.append(Text(f"{'' if found else '✓ all is well · '}every {interval:g} s · Ctrl-C to stop", style="dim"))
         return Group(*lines)
 
     with Live(console=session.output.console("stdout"), auto_refresh=False, vertical_overflow="crop") as live:

@@ -1,11 +1,8 @@
-"""`esctl streams`: the list of streams."""
+"""`esctl streams`: list the streams."""
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
+from cli.commands import Limit
 from cli.shell.command import command
 from cli.shell.session import Session
 from cli.terminal.output import Format
@@ -13,15 +10,10 @@ from cli.terminal.text import visible
 
 
 @command(Format.TEXT, Format.JSON, Format.JSONL)
-def streams(
-    session: Session,
-    limit: Annotated[
-        int | None, typer.Option("--limit", "-n", min=1, metavar="N", help="Show the first N streams; by default all.")
-    ] = None,
-) -> None:
-    """List the streams, one a line.
+def streams(session: Session, limit: Limit = None) -> None:
+    """List the streams, one per line.
 
-    The order is the same everywhere, though not that of the alphabet. A new stream shows up within about a second.
+    The order is stable, but not alphabetical. A new stream appears within about a second.
     """
     output = session.output
     number = 0
@@ -45,4 +37,4 @@ def streams(
         output.hint("Show the events of one:  esctl events STREAM")
     else:
         output.message("There are no streams.")
-        output.hint("Append a first event:  esctl add-event --type ITEM_CREATED --item-id 1 --amount 225")
+        output.hint("Append an event:  esctl add-event --type ITEM_CREATED --item-id 1 --amount 225")

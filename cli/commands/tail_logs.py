@@ -1,4 +1,4 @@
-"""`esctl tail-logs`: the functions' logs, merged, and one event's path in them."""
+"""`esctl tail-logs`: show the functions' logs, merged, or trace one event through them."""
 
 from __future__ import annotations
 
@@ -18,31 +18,32 @@ from cli.terminal.output import Format
 @command(Format.TEXT, Format.JSON, Format.JSONL)
 def tail_logs(
     session: Session,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Show new lines as they come, until Ctrl-C.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Show new lines until Ctrl-C.")] = False,
     since: Annotated[
-        str | None, typer.Option("--since", metavar="TIME", help="How far back: 90s, 10m, 2h, 3d; by default 10m.")
+        str | None,
+        typer.Option("--since", metavar="TIME", help="How far back to start: 90s, 10m, 2h, 3d; 10m by default."),
     ] = None,
     function: Annotated[
         list[str] | None,
-        typer.Option("--function", metavar="NAME", help="Only this function, like Publisher; repeatable."),
+        typer.Option("--function", metavar="NAME", help="Only this function, for example Publisher; repeatable."),
     ] = None,
-    text: Annotated[str, typer.Option("--filter", metavar="TEXT", help="Only lines with this text.")] = "",
+    text: Annotated[str, typer.Option("--filter", metavar="TEXT", help="Only lines that contain this text.")] = "",
     stream_id: Annotated[
         str | None, typer.Option("--stream-id", "-s", metavar="ID", help="Only lines about this stream.")
     ] = None,
     event: Annotated[
         str | None,
         typer.Option(
-            "--event", metavar="N", help="Only lines about event N of --stream-id (by default the test stream)."
+            "--event", metavar="N", help="Only lines about event N of --stream-id (default: the test stream)."
         ),
     ] = None,
     request_id: Annotated[
         str | None,
-        typer.Option("--request-id", metavar="ID", help="Only lines of this request, correlation or invocation id."),
+        typer.Option("--request-id", metavar="ID", help="Only lines with this request, correlation or invocation id."),
     ] = None,
-    raw: Annotated[bool, typer.Option("--raw", help="Show the lines as they are stored.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Show the stored lines unmodified.")] = False,
     trace: Annotated[
-        bool, typer.Option("--trace", help="Show the path of --event from the API to the read model, with times.")
+        bool, typer.Option("--trace", help="Trace --event from the API to the read model, with timings.")
     ] = False,
     timeout: Annotated[
         float, typer.Option("--timeout", min=0, metavar="SECONDS", help="How long --trace waits for the last lines.")
@@ -50,14 +51,16 @@ def tail_logs(
 ) -> None:
     """Show the logs of all functions, merged by time.
 
-    The beginning of an id is enough.
+    Ids may be abbreviated to a prefix.
     """
     number = _event_number(event)
     if trace:
         if number is None:
-            raise UsageError("--trace needs an event: add --event N, and --stream-id ID for another stream")
+            raise UsageError(
+                "--trace needs an event: add --event N, and --stream-id ID unless it is in the test stream"
+            )
         if raw or follow:
-            raise UsageError("--trace shows one event's path and ends: it goes with neither -f nor --raw")
+            raise UsageError("--trace can't be combined with --follow or --raw: it shows one event's path and ends")
         traced = find_event(session.service, stream_id, number)
         show_trace(session.output, function_logs(session.target, session.clients), traced, timeout)
         return
@@ -80,5 +83,5 @@ def _event_number(text: str | None) -> int | None:
     if text is None:
         return None
     if not text.isascii() or not text.isdecimal():
-        raise UsageError(f"--event can't be {text!r}: it is the event's number in its stream, from 0 on")
+        raise UsageError(f"--event can't be {text!r}: it is the number of an event in its stream, 0 or higher")
     return int(text)

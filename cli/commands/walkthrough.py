@@ -1,4 +1,4 @@
-"""`esctl walkthrough`: the whole system at work, shown and checked step by step."""
+"""`esctl walkthrough`: demonstrate and check the whole system, step by step."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from cli.client.projections import items_projection, wait_until_projected
 from cli.client.service import Listing
 from cli.commands.list_items import COLUMNS, rows
 from cli.errors import CliError
+from cli.replay.run import failure, follow
 from cli.shell.command import command
 from cli.shell.session import Session
 from handlers.core.lossless_json import dumps
@@ -22,13 +23,7 @@ ITEM = "1"
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One event, and what the read model has to say about the item after it.
-
-    Attributes
-    ----------
-    amount
-        The item's amount; None where there is to be no item.
-    """
+    """One event, and the item's expected amount after it; None: the item must not exist."""
 
     title: str
     type: str
@@ -47,12 +42,12 @@ STEPS = (
 def walkthrough(
     session: Session,
     timeout: Annotated[
-        float, typer.Option("--timeout", min=1, metavar="SECONDS", help="How long a step may take.")
+        float, typer.Option("--timeout", min=1, metavar="SECONDS", help="How long each step may take.")
     ] = 60.0,
 ) -> None:
-    """Show the whole system at work: create, change and delete an item, and read the list after each step.
+    """Demonstrate the whole system: create, change and delete an item, read the list after each step, then replay.
 
-    Every answer is checked; the exit code is 1 where one is wrong.
+    Every response is checked; exit code 1 if one is wrong.
     """
     output = session.output
     target = session.target
@@ -67,10 +62,10 @@ def walkthrough(
         output.json({"target": target.kind, "stackName": target.stack_name, "steps": shown, "replay": replayed})
         return
     output.text()
-    output.success("The walkthrough is complete: every list was as it had to be.")
+    output.success("The walkthrough is complete: all lists matched.")
     output.hint("Add an event of your own:  esctl add-event --type ITEM_CREATED --item-id 2 --amount 10 --wait")
     output.hint("List the items:            esctl list")
-    output.hint(f"The list as it once was:   esctl list --as-of {shown[0]['answer']['eventId']}")
+    output.hint(f"See an earlier state:      esctl list --as-of {shown[0]['answer']['eventId']}")
     if target.is_local:
         output.hint("Stop the local target:     esctl local stop")
     else:
@@ -78,7 +73,7 @@ def walkthrough(
 
 
 def _run(session: Session, number: int, step: Step, others: list[Any], timeout: float) -> dict[str, Any]:
-    """One step: post, wait, list, check."""
+    """Run one step: post, wait, list, check."""
     output = session.output
     event = {"streamId": TEST_STREAM, "type": step.type, "data": step.data}
     if output.is_text:
@@ -97,21 +92,19 @@ def _run(session: Session, number: int, step: Step, others: list[Any], timeout: 
 
 
 def _replay(session: Session, others: list[Any], appended: Mapping[str, Any], timeout: float) -> dict[str, Any]:
-    """The last step: build the read model anew from its history; the list has to stay as it was."""
-    from cli.replay.run import failure, follow
-
+    """Run the last step: rebuild the read model from its history; the list must not change."""
     output = session.output
     request = {"projection": items_projection().name, "streamId": TEST_STREAM}
     if output.is_text:
-        output.text(f"\nStep {len(STEPS) + 1} of {len(STEPS) + 1}: Build the read model anew from its history")
+        output.text(f"\nStep {len(STEPS) + 1} of {len(STEPS) + 1}: Rebuild the read model from its history")
         output.text(f"POST /triggerReplay\n  {dumps(request)}")
     started = session.service.trigger_replay(items_projection().name, TEST_STREAM)
     if output.is_text:
         output.text(f"202\n  {dumps({'replayId': started.replay_id, 'state': started.state})}")
     job = follow(session.service, session.environment, output, started, timeout)
     if output.is_text:
-        told = {name: job.document[name] for name in ("state", "eventsDone", "eventsPerSecond")}
-        output.text(f"GET /replays/{job.replay_id}\n200\n  {dumps(told)}")
+        shown = {name: job.document[name] for name in ("state", "eventsDone", "eventsPerSecond")}
+        output.text(f"GET /replays/{job.replay_id}\n200\n  {dumps(shown)}")
     if job.failed:
         raise failure(job)
     listing = _list(session)
@@ -120,7 +113,7 @@ def _replay(session: Session, others: list[Any], appended: Mapping[str, Any], ti
 
 
 def _list(session: Session) -> Listing:
-    """Read the list, and show it."""
+    """Read and show the list."""
     output = session.output
     listing = session.service.rows(items_projection())
     if output.is_text:
@@ -134,12 +127,9 @@ def _list(session: Session) -> Listing:
 
 
 def check(step: Step, listing: Listing, others: list[Any], appended: Mapping[str, Any]) -> None:
-    """Compare a list with what it has to be.
+    """Compare a list with the expected one; raise `CliError` if they differ.
 
-    Raises
-    ------
-    CliError
-        It is another one. Where somebody else appends meanwhile, only the item of the walkthrough can be judged.
+    If another client appended in the meantime, only the walkthrough's own item is compared.
     """
     undisturbed = listing.checkpoint == appended["eventId"]
     expected = [*others, *([] if step.amount is None else [{"itemId": ITEM, "amount": step.amount}])]
@@ -148,6 +138,6 @@ def check(step: Step, listing: Listing, others: list[Any], appended: Mapping[str
     wanted = expected if undisturbed else [item for item in expected if item["itemId"] == ITEM]
     if items != wanted:
         raise CliError(
-            f"the list is wrong after {step.type}: it is {dumps(items)}, but has to be {dumps(wanted)}",
-            "Compare the projection with the events; the functions' logs may say why.",
+            f"the list is wrong after {step.type}: got {dumps(items)}, expected {dumps(wanted)}",
+            "Compare the read model with its events:  esctl replay --dry-run\nSearch the logs:  esctl tail-logs",
         )

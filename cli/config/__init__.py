@@ -1,1 +1,1 @@
-"""What is configured and remembered: settings, state directory, keys, targets."""
+"""Configuration and state: settings, state directory, keys, targets."""

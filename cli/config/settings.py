@@ -1,4 +1,4 @@
-"""Settings from the environment and from ``.env``; the environment wins."""
+"""Settings from the environment and from ``.env``; the environment takes precedence."""
 
 from __future__ import annotations
 
@@ -12,38 +12,35 @@ from typing import Literal, cast
 from cli.errors import SettingError
 from cli.terminal.environment import Environment
 from cli.terminal.text import is_unicode
+from stack.settings import Auth, choice, settings_from
 
-DEFAULT_STACK_NAME = "esctl"
-API_KEY_LENGTH_MIN = (
-    20  # API Gateway refuses shorter values: https://docs.aws.amazon.com/apigateway/latest/api/API_ApiKey.html
-)
-API_KEY_LENGTH_MAX = 128
-_TRUE = frozenset({"true", "1"})
-_FALSE = frozenset({"false", "0"})
+# Required by API Gateway: https://docs.aws.amazon.com/apigateway/latest/api/API_ApiKey.html
+API_KEY_LENGTH_MIN, API_KEY_LENGTH_MAX = 20, 128
 _STACK_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,127}")  # CloudFormation's own rule
 _API_KEY = re.compile(r"[\x21-\x7e]+")  # it travels in an HTTP header
 
-Auth = Literal["key", "iam"]
+_TARGETS = ("local", "aws")
+_VARIABLES = ("API_KEY", "TRACING", "STACK_NAME", "AUTH", "STRICT", "ESCTL_TARGET")
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the operator set.
+    """The operator's settings.
 
     Attributes
     ----------
     api_key
-        ``API_KEY``, not yet checked (see `checked_api_key`); never shown.
+        ``API_KEY``, unchecked (see `checked_api_key`); never shown.
     tracing
-        ``TRACING``: X-Ray on.
+        ``TRACING``: whether X-Ray is enabled.
     stack_name
-        ``STACK_NAME``; None where it is not set.
+        ``STACK_NAME``; None if unset.
     auth
-        ``AUTH``: ``key``, or ``iam`` for SigV4 besides the key.
+        ``AUTH``: ``key``, or ``iam`` for SigV4 in addition to the key.
     strict
-        ``STRICT``: unknown event types are refused.
+        ``STRICT``: whether unknown event types are rejected.
     target
-        ``ESCTL_TARGET``: which target commands talk to.
+        ``ESCTL_TARGET``: the target of commands.
     """
 
     api_key: str | None = field(default=None, repr=False)
@@ -54,12 +51,12 @@ class Settings:
     target: Literal["local", "aws"] | None = None
 
     def checked_api_key(self) -> str | None:
-        """The key to deploy with, where one is set.
+        """Return the key to deploy with; None if unset.
 
         Raises
         ------
         SettingError
-            It is shorter or longer than API Gateway allows, or not printable ASCII.
+            Its length is not allowed by API Gateway, or it is not printable ASCII.
         """
         key = self.api_key
         if key is None:
@@ -67,20 +64,22 @@ class Settings:
         if not API_KEY_LENGTH_MIN <= len(key) <= API_KEY_LENGTH_MAX:
             raise SettingError(
                 f"API_KEY can't be used: it has {len(key)} characters, "
-                f"API Gateway wants {API_KEY_LENGTH_MIN} to {API_KEY_LENGTH_MAX}",
+                f"API Gateway requires {API_KEY_LENGTH_MIN} to {API_KEY_LENGTH_MAX}",
                 _MAKE_A_KEY,
             )
         if not _API_KEY.fullmatch(key):
-            raise SettingError("API_KEY can't be used: only ASCII letters, digits and signs, no spaces", _MAKE_A_KEY)
+            raise SettingError(
+                "API_KEY can't be used: only ASCII letters, digits and punctuation are allowed", _MAKE_A_KEY
+            )
         return key
 
     def required_api_key(self) -> str:
-        """The key to deploy to AWS with.
+        """Return the key to deploy to AWS with.
 
         Raises
         ------
         SettingError
-            It is missing or can't be used.
+            It is missing or invalid.
         """
         key = self.checked_api_key()
         if key is None:
@@ -91,7 +90,7 @@ class Settings:
 
 
 def is_api_key(text: str) -> bool:
-    """Whether API Gateway takes this text as a key."""
+    """Tell whether API Gateway accepts this text as a key."""
     return API_KEY_LENGTH_MIN <= len(text) <= API_KEY_LENGTH_MAX and _API_KEY.fullmatch(text) is not None
 
 
@@ -104,28 +103,30 @@ def load(environment: Environment) -> Settings:
     Raises
     ------
     SettingError
-        A value is not one of those allowed.
+        A value is not allowed.
     """
     values = {**_dotenv(environment), **{k: v for k, v in environment.variables.items() if v.strip()}}
-
-    def value(name: str) -> str | None:
-        text = (values.get(name) or "").strip() or None
-        if text is not None and not is_unicode(text):
+    for name in _VARIABLES:
+        if not is_unicode(values.get(name, "")):
             raise SettingError(f"{name} can't be used: it is not {sys.getfilesystemencoding().upper()} text")
-        return text
-
+    try:
+        stack = settings_from(values)
+        target = choice("ESCTL_TARGET", values, _TARGETS)
+    except ValueError as error:
+        raise SettingError(str(error)) from error
+    name = values.get("STACK_NAME", "").strip()
     return Settings(
-        api_key=value("API_KEY"),
-        tracing=_boolean("TRACING", value("TRACING")),
-        stack_name=_stack_name("STACK_NAME", value("STACK_NAME")),
-        auth=cast(Auth, _choice("AUTH", value("AUTH"), ("key", "iam")) or "key"),
-        strict=_boolean("STRICT", value("STRICT")),
-        target=cast(Literal["local", "aws"] | None, _choice("ESCTL_TARGET", value("ESCTL_TARGET"), ("local", "aws"))),
+        api_key=values.get("API_KEY", "").strip() or None,
+        tracing=stack.tracing,
+        stack_name=checked_stack_name(name, "STACK_NAME") if name else None,
+        auth=stack.auth,
+        strict=stack.strict,
+        target=cast(Literal["local", "aws"] | None, target),
     )
 
 
 def checked_stack_name(name: str, source: str = "--stack-name") -> str:
-    """The name itself, where CloudFormation allows it.
+    """Return the name, checked by CloudFormation's rule.
 
     Raises
     ------
@@ -133,33 +134,14 @@ def checked_stack_name(name: str, source: str = "--stack-name") -> str:
     """
     if not _STACK_NAME.fullmatch(name):
         raise SettingError(
-            f"{source} can't be used: {name!r} is no stack name",
+            f"{source} can't be used: {name!r} is not a stack name",
             "A stack name is letters, digits and hyphens, starts with a letter, and has at most 128 characters.",
         )
     return name
 
 
-def _stack_name(source: str, name: str | None) -> str | None:
-    return None if name is None else checked_stack_name(name, source)
-
-
-def _boolean(name: str, text: str | None) -> bool:
-    lowered = (text or "false").lower()
-    if lowered in _TRUE:
-        return True
-    if lowered in _FALSE:
-        return False
-    raise SettingError(f"{name} can't be used: {text!r} is not a boolean", f"Set {name} to true, 1, false or 0.")
-
-
-def _choice(name: str, text: str | None, allowed: tuple[str, ...]) -> str | None:
-    if text is None or text.lower() in allowed:
-        return None if text is None else text.lower()
-    raise SettingError(f"{name} can't be used: {text!r} is unknown", f"Set {name} to {' or '.join(allowed)}.")
-
-
 def shared_key_file(environment: Environment) -> Path | None:
-    """The ``.env`` that holds the API key, where others on this machine may read it."""
+    """Return the path of the ``.env`` that exposes the API key to other users of this machine; None if none does."""
     path = environment.directory / ".env"
     if "API_KEY" not in _dotenv(environment):
         return None
@@ -174,7 +156,7 @@ def _dotenv(environment: Environment) -> dict[str, str]:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise SettingError(f"can't read .env: {reason} ({path})", "Correct the file, or move it away.") from error
+        raise SettingError(f"can't read .env: {reason} ({path})", "Correct the file, or remove it.") from error
     import io
 
     from dotenv import dotenv_values

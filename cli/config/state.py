@@ -1,4 +1,4 @@
-"""The state directory: what esctl remembers between two runs. Only its owner may read it."""
+"""The state directory: what esctl remembers between runs, readable only by its owner."""
 
 from __future__ import annotations
 
@@ -18,19 +18,14 @@ _FILE_MODE = 0o600
 
 
 class State:
-    """Files below one directory, written atomically.
-
-    Parameters
-    ----------
-    root
-        ``$XDG_STATE_HOME/esctl``, else the platform's own place; made when first written to.
-    """
+    """Files below one directory, written atomically; the directory is created on the first write."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     @classmethod
     def of(cls, environment: Environment) -> State:
+        """Return the state in ``$XDG_STATE_HOME/esctl``, by default in the platform's own place."""
         configured = environment.variable("XDG_STATE_HOME")
         # The XDG base directory specification: a relative path is invalid and must be ignored.
         if configured and os.path.isabs(configured):
@@ -40,11 +35,11 @@ class State:
         return cls(user_state_path("esctl", appauthor=False))
 
     def path(self, *parts: str) -> Path:
-        """The path of a file, whether it exists or not."""
+        """Return the path of a file, which need not exist."""
         return self.root.joinpath(*parts)
 
     def directory(self, *parts: str) -> Path:
-        """A folder of mode 0700, made where it is missing."""
+        """Return a folder of mode 0700, created if missing."""
         path = self.root
         try:
             path.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
@@ -63,7 +58,7 @@ class State:
         Raises
         ------
         CliError
-            It is there and can't be read: it is a folder, or permission is denied.
+            It exists but can't be read: it is a folder, or permission is denied.
         """
         path = self.path(*parts)
         try:
@@ -72,7 +67,7 @@ class State:
             return None
         except OSError as error:
             raise CliError(
-                f"can't read {path}: {error.strerror or error}", "Move it away, or make it readable, and try again."
+                f"can't read {path}: {error.strerror or error}", "Remove it, or make it readable, and try again."
             ) from error
 
     def write_text(self, text: str, *parts: str) -> Path:
@@ -80,7 +75,7 @@ class State:
         folder = self.directory(*parts[:-1])
         path = folder / parts[-1]
         try:
-            # mkstemp makes the file 0600, and in the same folder, so that the replacement is atomic
+            # The file is 0600, and in the same folder, so that the replacement is atomic.
             descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=f".{parts[-1]}.")
             try:
                 with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -98,12 +93,12 @@ class State:
     def read_json(self, *parts: str, valid: Callable[[dict[str, Any]], bool] | None = None) -> dict[str, Any] | None:
         """Return the file's JSON object; None if it is missing or damaged, so that the caller rebuilds it.
 
-        Everything that is kept as JSON can be found out again.
+        Everything kept as JSON can be rebuilt.
 
         Parameters
         ----------
         valid
-            Tells whether an object has the fields and types that its reader relies on.
+            Whether an object has the fields and types that its reader relies on.
 
         Raises
         ------
@@ -123,13 +118,13 @@ class State:
         return self.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n", *parts)
 
     def remove(self, *parts: str) -> None:
-        """Remove a file; nothing happens where there is none."""
+        """Remove a file if it exists."""
         with suppress(FileNotFoundError, NotADirectoryError):
             self.path(*parts).unlink()
 
     @contextmanager
     def lock(self, *parts: str) -> Iterator[None]:
-        """Hold a lock between processes; the system releases it when its holder dies.
+        """Hold a lock between processes; the system releases it when its holder exits.
 
         Raises
         ------
@@ -153,5 +148,5 @@ class State:
 def _unusable(path: Path, error: OSError) -> CliError:
     return CliError(
         f"can't use the state directory: {error.strerror or error} ({path})",
-        "Correct that, or set XDG_STATE_HOME to a folder that you may write to.",
+        "Correct that, or set XDG_STATE_HOME to a writable folder.",
     )

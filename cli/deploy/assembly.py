@@ -20,7 +20,7 @@ from stack.settings import StackSettings
 if TYPE_CHECKING:
     from cli.deploy.aws import Assets
 
-KEPT = 4  # two stacks with two versions each; an assembly is about 2 MB
+KEPT = 4  # two versions of two stacks; an assembly is about 2 MB
 _FOLDER = "assemblies"
 _CHECKSUM = "esctl.sha256"
 
@@ -28,12 +28,12 @@ Template = Mapping[str, Any]
 """A CloudFormation template as JSON: `Resources`, `Parameters`, `Outputs`."""
 
 Synthesize = Callable[[StackSettings, Path, bool], object]
-"""(settings, output folder, validate): writes a cloud assembly into the folder."""
+"""(settings, output folder, validate): write a cloud assembly into the folder."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """A file to upload, and its key in the bucket."""
+    """A file to upload and its key in the bucket."""
 
     path: Path
     key: str
@@ -41,7 +41,7 @@ class Asset:
 
 @dataclass(frozen=True, slots=True)
 class Assembly:
-    """A stack as it was synthesized: the template, parsed and as a file, and the code of its functions."""
+    """A synthesized stack: the template, parsed and as a file, and the code of its functions."""
 
     template: Template = field(repr=False)
     template_file: Asset
@@ -49,13 +49,7 @@ class Assembly:
 
 
 class Assemblies:
-    """The assemblies of this machine, each synthesized once and kept in the state directory.
-
-    Parameters
-    ----------
-    sources
-        Returns a fingerprint of the code that assemblies are made of (`stack.asset.source_fingerprint`).
-    """
+    """A cache of assemblies in the state directory, keyed by the settings and by the fingerprint that `sources` returns."""
 
     def __init__(self, state: State, synthesize: Synthesize, sources: Callable[[], str]) -> None:
         self._state = state
@@ -65,17 +59,11 @@ class Assemblies:
     def get(
         self, settings: StackSettings, *, validate: bool, working: Callable[[str], AbstractContextManager[object]]
     ) -> Assembly:
-        """Return the assembly; synthesize it where it is missing, or its files are damaged.
-
-        Parameters
-        ----------
-        working
-            Shows what is being done while it is entered.
-        """
+        """Return the assembly; synthesize it, displayed by `working`, if it is missing or its files are damaged."""
         key = hashlib.sha256(f"{self._sources()}\0{settings!r}\0{validate}".encode()).hexdigest()
         folder = self._state.path(_FOLDER, key)
         if _is_intact(folder):
-            os.utime(folder)  # the least recently used ones are pruned
+            os.utime(folder)  # the least recently used are pruned
         else:
             with working("synthesizing the stack"):
                 self._make(folder, settings, validate)
@@ -88,11 +76,11 @@ class Assemblies:
         try:
             self._synthesize(settings, partial, validate)
             (partial / _CHECKSUM).write_text(_checksum(partial), encoding="utf-8")
-            for path in [partial, *partial.rglob("*")]:  # private to its owner, even what Node.js wrote
+            for path in [partial, *partial.rglob("*")]:  # private to its owner, including what Node.js wrote
                 path.chmod(0o700 if path.is_dir() else 0o600)
             if not _is_intact(folder):
                 shutil.rmtree(folder, ignore_errors=True)
-            with suppress(OSError):  # another process was faster: its assembly is the same
+            with suppress(OSError):  # another process was faster; its assembly is identical
                 partial.rename(folder)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
@@ -112,7 +100,7 @@ def _is_intact(folder: Path) -> bool:
 
 
 def _checksum(folder: Path) -> str:
-    """Return a checksum of all files in the folder; of 2 MB in 4 ms."""
+    """Return a checksum of all files in the folder (4 ms for 2 MB)."""
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.name != _CHECKSUM:
@@ -137,14 +125,14 @@ def _read(folder: Path) -> Assembly:
 
 
 def upload(files: Sequence[Asset], store: Assets) -> list[Asset]:
-    """Upload the files that are not in the bucket yet; return those.
+    """Upload the files that are not in the bucket yet, and return them.
 
     Raises
     ------
     AccessError
-        The bucket belongs to somebody else.
+        The bucket belongs to another account.
     DeploymentError
-        An upload is not there afterwards. The emulator would silently create a function without code.
+        An uploaded file is missing; the emulator would silently create a function without code.
     """
     store.prepare()
     uploaded = []
@@ -153,9 +141,10 @@ def upload(files: Sequence[Asset], store: Assets) -> list[Asset]:
         if store.size(file.key) == size:
             continue
         store.put(file.key, file.path)
-        found = store.size(file.key)
-        if found != size:
+        if (found := store.size(file.key)) != size:
             fault = "it is missing" if found is None else f"it has {found} bytes instead of {size}"
-            raise DeploymentError(f"the upload to s3://{store.bucket}/{file.key} failed: {fault}", "Deploy again.")
+            raise DeploymentError(
+                f"the upload to s3://{store.bucket}/{file.key} failed: {fault}", "Run the command again."
+            )
         uploaded.append(file)
     return uploaded

@@ -1,6 +1,6 @@
-"""The calls of CloudFormation, S3, DynamoDB and STS that deploying needs; no other module of `cli.deploy` makes one.
+"""Every AWS call of `cli.deploy`: CloudFormation, S3, DynamoDB and STS.
 
-Tests derive their fakes from the classes here, so that both have the same surface.
+Tests derive their fakes from these classes, so that both have the same interface.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 
 from cli.client.aws import Clients, account_of, region_of
 from cli.config.settings import Settings
-from cli.config.targets import Target
+from cli.config.targets import AwsTarget, Target
 from cli.deploy.assembly import Template
 from cli.deploy.follow import StackEvent
 from cli.deploy.plan import KEY_PARAMETER, TAGS, ChangeSet, Stack, change_of, in_order
@@ -31,7 +31,7 @@ R = TypeVar("R")
 
 NONCURRENT_DAYS = 30
 UNFINISHED_UPLOAD_DAYS = 7
-TABLE_PATIENCE_S = 600
+TABLE_TIMEOUT_S = 600
 
 
 class CloudFormation:
@@ -41,7 +41,7 @@ class CloudFormation:
         self._client = clients.client("cloudformation")
 
     def stack(self, name: str) -> Stack | None:
-        """Return the stack of this name or id; None if there is none. A deleted stack is found by its id only."""
+        """Return the stack with this name or id, None if there is none. A deleted stack is found only by its id."""
         try:
             found = self._client.describe_stacks(StackName=name)["Stacks"]
         except ClientError as error:
@@ -52,7 +52,7 @@ class CloudFormation:
         return _stack(found[0]) if found else None
 
     def events(self, stack_id: str) -> Iterator[Sequence[StackEvent]]:
-        """Yield pages of events, newest first; a page is fetched when it is asked for."""
+        """Yield pages of events lazily, newest first."""
         for page in self._client.get_paginator("describe_stack_events").paginate(StackName=stack_id):
             yield [_event(each) for each in page["StackEvents"]]
 
@@ -70,20 +70,15 @@ class CloudFormation:
         }
 
     def delete_stack(self, stack_id: str, token: str) -> None:
-        """Start the deletion of the stack."""
+        """Start deleting the stack."""
         self._client.delete_stack(StackName=stack_id, ClientRequestToken=token)
 
     def create_change_set(
         self, stack_name: str, name: str, *, creating: bool, template_url: str, api_key: str | None
     ) -> str:
-        """Start the creation of a change set; return its id.
+        """Start creating a change set and return its id.
 
-        Parameters
-        ----------
-        creating
-            The stack does not exist yet, or is in review.
-        api_key
-            None: the stack keeps its own.
+        With `creating`, the stack does not exist yet or is in review. Without an `api_key`, it keeps its own.
         """
         parameter: ParameterTypeDef = {"ParameterKey": KEY_PARAMETER, "UsePreviousValue": True}
         if api_key is not None:
@@ -99,7 +94,7 @@ class CloudFormation:
         )["Id"]
 
     def change_set(self, change_set_id: str) -> ChangeSet:
-        """Return the change set as it is now, with all pages of its changes."""
+        """Return the current change set with all pages of its changes."""
         first = page = self._client.describe_change_set(ChangeSetName=change_set_id)
         entries: list[Any] = [*first.get("Changes", [])]
         while token := page.get("NextToken"):
@@ -109,11 +104,11 @@ class CloudFormation:
         return ChangeSet(change_set_id, first["StackId"], first["Status"], first.get("StatusReason", ""), changes)
 
     def execute(self, change_set_id: str, token: str) -> None:
-        """Start the execution of the change set."""
+        """Start executing the change set."""
         self._client.execute_change_set(ChangeSetName=change_set_id, ClientRequestToken=token)
 
     def delete_change_set(self, change_set_id: str) -> None:
-        """Delete the change set; one that is being created or executed can't be deleted, and stays."""
+        """Delete the change set, unless it is being created or executed: then it can't be deleted."""
         try:
             self._client.delete_change_set(ChangeSetName=change_set_id)
         except ClientError as error:
@@ -122,7 +117,7 @@ class CloudFormation:
 
 
 class Assets:
-    """The bucket for uploads, one per account and region. Every call names the account that must own it."""
+    """The upload bucket of an account and region. Every call names the account that must own it."""
 
     def __init__(self, clients: Clients, target: Target) -> None:
         self._client = clients.client("s3")
@@ -131,16 +126,16 @@ class Assets:
         self.bucket = ASSET_BUCKET.replace("${AWS::AccountId}", self._owner).replace("${AWS::Region}", self._region)
 
     def prepare(self) -> None:
-        """Create the bucket, encrypted, versioned, private and TLS only, or complete an interrupted creation.
+        """Create the bucket (encrypted, versioned, private, TLS only), or complete an interrupted creation.
 
         Raises
         ------
         AccessError
-            It belongs to somebody else: the names of buckets are global.
+            It belongs to another account: bucket names are global.
         """
         try:
             self._client.head_bucket(Bucket=self.bucket, ExpectedBucketOwner=self._owner)
-            # The policy is written last: where it exists, so does all the rest.
+            # The policy is written last: if it exists, the bucket is complete.
             self._client.get_bucket_policy(Bucket=self.bucket, ExpectedBucketOwner=self._owner)
         except ClientError as error:
             if _status(error) == 403:
@@ -156,7 +151,7 @@ class Assets:
 
     def _create(self) -> None:
         where: Any = {}
-        if self._region != "us-east-1":  # the default, which S3 refuses as a constraint
+        if self._region != "us-east-1":  # the default, which S3 rejects as a constraint
             where = {"CreateBucketConfiguration": {"LocationConstraint": self._region}}
         try:
             self._client.create_bucket(Bucket=self.bucket, **where)
@@ -187,16 +182,16 @@ class Assets:
 
     def put(self, key: str, path: Path) -> None:
         """Upload the file."""
-        from boto3.exceptions import S3UploadFailedError  # loads boto3: 100 ms, which `--help` can do without
+        from boto3.exceptions import S3UploadFailedError  # loads boto3: 100 ms, not needed by --help
 
         try:
             self._client.upload_file(str(path), self.bucket, key, ExtraArgs={"ExpectedBucketOwner": self._owner})
         except S3UploadFailedError as error:
-            # Its cause says what happened, and the shell knows how to explain it.
+            # The shell explains the cause.
             raise error.__cause__ or error.__context__ or DeploymentError(f"can't upload: {error}") from error
 
     def url(self, key: str) -> str:
-        """Return the object's address, as CloudFormation expects it for a template."""
+        """Return the object's URL in the form that CloudFormation expects for a template."""
         return f"{self._client.meta.endpoint_url}/{self.bucket}/{key}"
 
 
@@ -204,7 +199,7 @@ class Tables:
     """Tables that stacks left behind."""
 
     def __init__(self, clients: Clients, poll_s: float) -> None:
-        self._clients = clients  # the client takes 25 ms, and is rarely needed
+        self._clients = clients  # creating the client takes 25 ms, and it is rarely needed
         self._poll_s = poll_s
 
     def holds_items(self, table: str) -> bool:
@@ -217,10 +212,10 @@ class Tables:
             raise
 
     def delete(self, table: str) -> bool:
-        """Remove the table's deletion protection, delete it and wait until it is gone; False if there is none."""
+        """Remove deletion protection, delete the table and wait until it is gone; return False if there is none."""
         client = self._clients.client("dynamodb")
         delay_s = max(1, round(self._poll_s))
-        patience: WaiterConfigTypeDef = {"Delay": delay_s, "MaxAttempts": TABLE_PATIENCE_S // delay_s}
+        patience: WaiterConfigTypeDef = {"Delay": delay_s, "MaxAttempts": TABLE_TIMEOUT_S // delay_s}
         try:
             if client.describe_table(TableName=table)["Table"].get("DeletionProtectionEnabled"):
                 client.update_table(TableName=table, DeletionProtectionEnabled=False)
@@ -236,20 +231,12 @@ class Tables:
 
 
 def located(target: Target, settings: Settings, clients_for: Callable[[Target], Clients], *, creates: bool) -> Target:
-    """Return the target with its region and account.
+    """Return the target with its region and account; raise `CliError` with everything that is missing, one line each.
 
-    Parameters
-    ----------
-    creates
-        The command may create a stack, for which AWS needs an API key. It is only mentioned beside other faults: a
-        stack that exists keeps its key.
-
-    Raises
-    ------
-    CliError
-        Everything that is missing, one line each.
+    If the command `creates` a stack, a missing API key is listed with the other faults; alone it is no fault, because
+    an existing stack keeps its key.
     """
-    if target.is_local:
+    if not isinstance(target, AwsTarget):
         return target
     faults: list[CliError] = []
 
@@ -260,7 +247,7 @@ def located(target: Target, settings: Settings, clients_for: Callable[[Target], 
             faults.append(error)
             return None
 
-    # The default region serves only to ask whose credentials these are.
+    # Without a region, the default one serves to look up the account.
     target = replace(target, region=attempt(lambda: region_of(target)) or target.region or "us-east-1")
     account = attempt(lambda: account_of(clients_for(target)))
     if faults and creates:
@@ -269,11 +256,11 @@ def located(target: Target, settings: Settings, clients_for: Callable[[Target], 
         raise faults[0]
     if faults:
         lines = [f"{fault.message}. {fault.hint}" if fault.hint else fault.message for fault in faults]
-        raise CliError(f"not ready: {len(faults)} things are missing", exit_code=faults[0].exit_code, faults=lines)
+        raise CliError(f"not ready to run: {len(faults)} problems", exit_code=faults[0].exit_code, faults=lines)
     return replace(target, account=account)
 
 
-# Current versions stay: a rollback needs the code of the deployment before, however old it is.
+# Current versions are kept: a rollback needs the code of the previous deployment, however old.
 _LIFECYCLE: Any = {
     "ID": "tidy",
     "Status": "Enabled",
@@ -284,7 +271,7 @@ _LIFECYCLE: Any = {
 
 
 def _tls_only(bucket: str, partition: str) -> dict[str, Any]:
-    """Return the bucket policy that refuses unencrypted connections."""
+    """Return the bucket policy that denies unencrypted connections."""
     arn = f"arn:{partition}:s3:::{bucket}"
     statement = {
         "Sid": "TlsOnly",

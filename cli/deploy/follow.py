@@ -1,4 +1,4 @@
-"""Following an operation: every event of a stack exactly once, oldest first, and the first cause of a failure."""
+"""Follow an operation: read each stack event exactly once, oldest first, and find the first cause of a failure."""
 
 from __future__ import annotations
 
@@ -11,15 +11,13 @@ from cli.deploy.plan import Stack, esctl
 from cli.errors import DeploymentError
 from cli.terminal.environment import Environment
 
-POLL_AWS_S = 2.0  # polling events more often gets throttled, especially while two stacks deploy at once
-POLL_LOCAL_S = 0.1
-# The emulator creates a resource within a second, and never ends an operation during which it was killed. AWS ends
-# every operation, however long it takes.
+# The emulator creates a resource within a second, but never ends an operation during which it was killed. AWS ends
+# every operation eventually.
 LOCAL_STALL_S = 30.0
 
 _BEGINNINGS = frozenset({"CREATE_IN_PROGRESS", "UPDATE_IN_PROGRESS", "DELETE_IN_PROGRESS", "IMPORT_IN_PROGRESS"})
 
-# Reasons of events that fail only because another one did.
+# Reasons of failures that are consequences of another one.
 _CASCADE = (
     "Resource creation cancelled",
     "Resource update cancelled",
@@ -43,37 +41,31 @@ class StackEvent:
 
     @property
     def is_stack(self) -> bool:
-        """True for events of the stack itself (a nested stack's event has another physical id)."""
+        """True for events of the stack itself; a nested stack's events have another physical id."""
         return self.resource_type == "AWS::CloudFormation::Stack" and self.physical_id == self.stack_id
 
 
 Pages = Callable[[], Iterator[Sequence[StackEvent]]]
-"""Reads a stack's events, newest first; each page is fetched when it is asked for."""
+"""Read a stack's events, newest first; pages are fetched lazily."""
 
 
 @dataclass(slots=True)
 class EventReader:
-    """Reads the events of one operation, each exactly once.
-
-    Parameters
-    ----------
-    floor
-        Id of the newest event of an earlier operation; nothing from there on down is read.
-    """
+    """Reads the events of one operation, each exactly once."""
 
     pages: Pages
-    floor: str | None = None
+    floor: str | None = None  # id of the newest event of the operation before: reading stops there
     _seen: set[str] = field(default_factory=set)
 
     @classmethod
     def from_now(cls, pages: Pages) -> EventReader:
-        """Return a reader of the events that come after those there now."""
+        """Return a reader that skips all current events."""
         newest = next((event for page in pages() for event in page), None)
         return cls(pages, newest.id if newest else None)
 
     @classmethod
     def from_operation(cls, pages: Pages) -> EventReader:
-        """Return a reader of the operation in progress, from its beginning."""
+        """Return a reader that starts at the beginning of the operation in progress."""
         begun = False
         for event in (event for page in pages() for event in page):
             if begun:
@@ -82,21 +74,19 @@ class EventReader:
         return cls(pages)
 
     def new(self) -> list[StackEvent]:
-        """Return the events that came since the last call, oldest first.
+        """Return the events since the last call, oldest first.
 
-        Pages come newest first, and an event may appear below one that was seen before (they are not written in
-        order). So a page is read to its end, and reading stops after the first page with a known event.
+        Events are not written in order: a new one may appear below a known one. So each page is read to its end, and
+        reading stops after the first page with a known event.
         """
         found: list[StackEvent] = []
         for page in self.pages():
             known = False
             for event in page:
+                known = known or event.id == self.floor or event.id in self._seen
                 if event.id == self.floor:
-                    known = True
                     break
-                if event.id in self._seen:
-                    known = True
-                else:
+                if event.id not in self._seen:
                     found.append(event)
             if known:
                 break
@@ -105,26 +95,26 @@ class EventReader:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """How an operation ended: the stack, and the operation's events, oldest first."""
+class OperationResult:
+    """The stack after an operation, and the operation's events, oldest first."""
 
     stack: Stack
     events: tuple[StackEvent, ...]
 
     @property
     def cause(self) -> StackEvent | None:
-        """The first failure that is not a consequence of another one; None where nothing failed."""
+        """The first failure that is not a consequence of another one; None if nothing failed."""
         failed = [event for event in self.events if event.status.endswith("_FAILED")]
         own = [event for event in failed if not event.reason.startswith(_CASCADE)]
         for candidates in ([each for each in own if not each.is_stack], own, failed):
             if candidates:
                 return candidates[0]
-        # Refused as a whole, before any resource was touched: only the stack's own rollback has the reason.
+        # Rejected before any resource was touched: only the stack's own rollback event has the reason.
         return next((each for each in self.events if each.is_stack and "ROLLBACK" in each.status and each.reason), None)
 
     @property
     def cancelled(self) -> int:
-        """How many resources failed only because another one did."""
+        """How many resources failed as a consequence of another failure."""
         cascade = (each for each in self.events if not each.is_stack and each.reason.startswith(_CASCADE))
         return len({each.logical_id for each in cascade})
 
@@ -140,18 +130,18 @@ def follow(
     show: Callable[[StackEvent], None],
     environment: Environment,
     target: Target,
-) -> Outcome:
-    """Show the events until the operation has ended, including its rollback.
+) -> OperationResult:
+    """Show the events until the operation, including its rollback, has ended.
 
     Raises
     ------
     DeploymentError
-        The stack is gone, or the local target has stopped working on it.
+        The stack no longer exists, or the local target has stopped working on it.
     """
     events: list[StackEvent] = []
     moved_at = environment.monotonic()
     while True:
-        # The state first: once it is final, all events of the operation can be read.
+        # Read the state first: once it is final, all events of the operation are there.
         stack = describe()
         if stack is None:
             raise DeploymentError("can't follow the stack: it no longer exists")
@@ -160,16 +150,16 @@ def follow(
             show(event)
         events.extend(fresh)
         if not stack.in_progress:
-            return Outcome(stack, tuple(events))
+            return OperationResult(stack, tuple(events))
         moved_at = environment.monotonic() if fresh else moved_at
         if target.is_local and environment.monotonic() - moved_at > LOCAL_STALL_S:
             raise DeploymentError(
                 f"{stack.name} is {stack.status}, but nothing happened for {LOCAL_STALL_S:.0f} s",
-                f"The emulator was stopped during the operation. Remove the rest:  {esctl('destroy', target)}",
+                f"The emulator was stopped during the operation. Remove the stack:  {esctl('destroy', target)}",
             )
         environment.sleep(poll_s(target))
 
 
 def poll_s(target: Target) -> float:
     """Return the seconds between two polls of an operation."""
-    return POLL_LOCAL_S if target.is_local else POLL_AWS_S
+    return target.poll_s

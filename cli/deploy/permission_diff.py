@@ -1,8 +1,8 @@
-"""What a new template permits that the deployed one does not: IAM statements, resource policies, open API methods.
+"""Find what a new template grants beyond the deployed one: IAM statements, resource policies, open API methods.
 
-Both templates are reduced to sets of grants, so the comparison does not depend on how statements are split over
-policies, or on the policies' logical ids. It errs on the side of showing too much: a statement whose resource is only
-written differently counts as new.
+Both templates are reduced to sets of grants, so it does not matter how statements are split over policies or what the
+policies' logical ids are. It errs on the side of reporting too much: a statement that names the same resource
+differently counts as new.
 """
 
 from __future__ import annotations
@@ -14,34 +14,32 @@ from typing import Any
 
 from cli.deploy.assembly import Template
 
-# Properties that name who holds a policy, and what a policy is attached to; without one, it is the resource itself.
+# Properties that name the holders and targets of a policy; without them, it is the resource itself.
 _HOLDERS = ("Roles", "Users", "Groups", "RoleName", "UserName", "GroupName")
 _TARGETS = ("Queues", "Topics", "Bucket")
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Grant:
-    """A permission: who may do what, and on what."""
+    """A permission: who may do what on what."""
 
     who: str
     may: str
     on: str
-    public: bool = False
-    """Without credentials or key, or by any AWS principal."""
-    denied: bool = False
-    """Within the comparison: the statement forbids it."""
+    public: bool = False  # without credentials or key, or for any AWS principal
+    denied: bool = False  # a statement that denies; only within the comparison
 
     def __str__(self) -> str:
         return f"{self.who} may {self.may} on {self.on}" + (" (public)" if self.public else "")
 
 
 def permission_diff(old: Template, new: Template) -> tuple[Grant, ...]:
-    """Return what `new` permits beyond `old`, public grants first."""
+    """Return what `new` grants beyond `old`, public grants first."""
     before, after = set(_grants(old)), set(_grants(new))
     gained = {grant for grant in after - before if not grant.denied}
     remaining = new.get("Resources", {})
     for grant in before - after:
-        # A denial that disappears together with what it protected permits nothing.
+        # A denial that disappears together with the resource it protected grants nothing.
         if grant.denied and any(name.split(" ")[0].split(".")[0] in remaining for name in (grant.who, grant.on)):
             gained.add(replace(grant, may=f"{grant.may}, no longer denied,", denied=False))
     return tuple(sorted(gained, key=lambda grant: (not grant.public, grant)))
@@ -63,7 +61,7 @@ def _grants(template: Template) -> Iterator[Grant]:
 
 
 def _policies(name: str, properties: Mapping[str, Any]) -> Iterator[Grant]:
-    """Yield the grants of every policy document in a resource, wherever it is."""
+    """Yield the grants of every policy document anywhere in a resource."""
     holders = [_text(each) for key in _HOLDERS for each in _list(properties.get(key))] or [name]
     targets = [_text(each) for key in _TARGETS for each in _list(properties.get(key))] or [name]
     for statement in _statements(properties):
@@ -87,7 +85,7 @@ def _statements(value: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def _allowed(who: str, statement: Mapping[str, Any], things: list[str]) -> Iterator[Grant]:
-    """Yield the grants, or denials, of one statement. Its condition is a part: without it, the grant is a new one."""
+    """Yield the grants or denials of a statement. Its condition is part of them: without it, a grant is a new one."""
     denied = statement.get("Effect") != "Allow"
     condition = statement.get("Condition")
     limit = f" if {_text(condition)}" if condition else ""
@@ -112,7 +110,7 @@ def _principals(statement: Mapping[str, Any]) -> list[str]:
 def _attachments(name: str, properties: Mapping[str, Any]) -> Iterator[Grant]:
     for arn in properties.get("ManagedPolicyArns") or []:
         yield Grant(name, "use all that the policy allows", _text(arn))
-    if "PermissionsBoundary" in properties:  # limits like a denial: losing or exchanging it is a new permission
+    if "PermissionsBoundary" in properties:  # acts like a denial: removing or changing it is a new permission
         yield Grant(name, f"do more than {_text(properties['PermissionsBoundary'])}", "anything", denied=True)
 
 
@@ -125,8 +123,8 @@ def _function_permission(properties: Mapping[str, Any]) -> Grant:
 
 
 def _method(properties: Mapping[str, Any]) -> Iterator[Grant]:
-    """Yield what an API method lacks, key or signature, because that is what a change may remove."""
-    if (properties.get("Integration") or {}).get("Type") == "MOCK":  # a CORS preflight: it reaches no function
+    """Yield a grant for each check, key or signature, that an API method lacks, since a change may remove one."""
+    if (properties.get("Integration") or {}).get("Type") == "MOCK":  # a CORS preflight; it reaches no function
         return
     call = f"{_text(properties.get('HttpMethod'))} {_text(properties.get('ResourceId'))}"
     keyed = properties.get("ApiKeyRequired") is True

@@ -12,18 +12,18 @@ from cli.deploy.assembly import Assembly, Template
 from cli.deploy.permission_diff import Grant
 
 TAGS = {"application": "esctl"}
-"""On every stack, to recognize those that are ours. Constant: a stack tag is put on every resource, so a changing one
-would update all of them at every deployment."""
+"""Tags that identify our stacks. They are constant because CloudFormation copies them to every resource: a changing tag
+would update all resources on every deployment."""
 
 KEY_PARAMETER = "ApiKey"
 HOLDS_DATA = frozenset({"AWS::DynamoDB::Table", "AWS::DynamoDB::GlobalTable", "AWS::SQS::Queue", "AWS::S3::Bucket"})
-"""Replacing or removing one of these loses its contents (or leaves them in a resource that nothing uses)."""
+"""Types whose contents are lost, or left in an unused resource, if the resource is replaced or removed."""
 
 _OUTPUTS_OF_OURS = frozenset({"ApiUrl", "EventsTable"})
 _SUCCEEDED = frozenset({"CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE"})
 _UPDATABLE = _SUCCEEDED | {"UPDATE_ROLLBACK_COMPLETE", "IMPORT_ROLLBACK_COMPLETE"}
 _FAILED_CREATION = frozenset({"ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED"})
-# CloudFormation has two messages, and no code, for a change set without changes.
+# CloudFormation reports a change set without changes by one of two messages, without an error code.
 _NO_CHANGES = ("didn't contain changes", "No updates are to be performed")
 
 
@@ -37,40 +37,35 @@ class Stack:
     reason: str = ""
     outputs: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
-    parameters: tuple[str, ...] = ()
-    """Names only: a value may be secret."""
+    parameters: tuple[str, ...] = ()  # names only: a value may be secret
 
     @property
     def in_review(self) -> bool:
-        """True for a mere name, without resources, that a change set has reserved and nobody has executed."""
+        """True for a stack without resources, whose first change set was not executed."""
         return self.status == "REVIEW_IN_PROGRESS"
 
     @property
     def in_progress(self) -> bool:
-        """True while CloudFormation works on it."""
         return self.status.endswith("_IN_PROGRESS") and not self.in_review
 
     @property
     def succeeded(self) -> bool:
-        """True when the last operation did what it was asked to do."""
+        """True if the last operation was completed, not rolled back."""
         return self.status in _SUCCEEDED
 
     @property
     def failed_creation(self) -> bool:
-        """True for a stack whose first creation failed: it can only be deleted."""
+        """True if the creation failed: CloudFormation can only delete such a stack."""
         return self.status in _FAILED_CREATION
 
     @property
     def is_ours(self) -> bool:
-        """True for a stack that esctl created, or that `cdk deploy` created from our assembly.
-
-        A stack in review may have no tags yet: it belongs to the first change set executed.
-        """
+        """True for a stack created by esctl, by `cdk deploy` from our assembly, or in review (it may have no tags yet)."""
         return self.in_review or self.tags.items() >= TAGS.items() or self.outputs.keys() >= _OUTPUTS_OF_OURS
 
 
 class Action(StrEnum):
-    """What happens to a resource, in the words that are shown; gravest first."""
+    """What happens to a resource, as displayed; most severe first."""
 
     REPLACE = "replace"
     REMOVE = "remove"
@@ -87,21 +82,18 @@ class Change:
     action: Action
     logical_id: str
     resource_type: str
-    properties: tuple[str, ...] = ()
-    """What changes: names of properties, or attributes such as `Tags`."""
-    keeps_old: bool = False
-    """The old resource is retained."""
-    follows: bool = False
-    """Listed only because it references something that changes; mostly it stays as it is."""
+    properties: tuple[str, ...] = ()  # that change; or attributes such as `Tags`
+    keeps_old: bool = False  # the old resource is retained
+    follows: bool = False  # listed only because it references a changing resource; usually it does not change
 
     @property
     def loses_data(self) -> bool:
-        """True where the contents of the resource are lost for certain."""
+        """True if the contents of the resource are certainly lost."""
         return self.resource_type in HOLDS_DATA and self.action in (Action.REPLACE, Action.REMOVE)
 
     @property
     def may_lose_data(self) -> bool:
-        """True also where only CloudFormation's execution shows whether the resource is replaced."""
+        """True also if CloudFormation decides only during execution whether to replace the resource."""
         return self.loses_data or (self.resource_type in HOLDS_DATA and self.action is Action.MAY_REPLACE)
 
 
@@ -117,12 +109,11 @@ class ChangeSet:
 
     @property
     def is_pending(self) -> bool:
-        """True while CloudFormation computes the changes."""
         return self.status in ("CREATE_PENDING", "CREATE_IN_PROGRESS")
 
     @property
     def is_empty(self) -> bool:
-        """True where the deployed stack is already what was asked for."""
+        """True if the deployed stack is up to date."""
         if self.status == "FAILED":
             return any(text in self.reason for text in _NO_CHANGES)
         return self.status == "CREATE_COMPLETE" and not self.changes
@@ -135,14 +126,13 @@ class Plan:
     Attributes
     ----------
     stack
-        The stack as it is; None where it is to be created.
+        The deployed stack; None: it will be created.
     api_key
-        The key to deploy with; None: the stack keeps its own.
+        The key to deploy; None: the stack keeps its own.
     permissions
-        What an update newly permits.
+        New permissions that an update grants.
     change_set
-        What updates the stack; None where nothing changes. A new stack gets one only on execution, because it would
-        create the stack.
+        The update; None if nothing changes. For a new stack, it is made on execution because it creates the stack.
     overwritten
         Tables with events, kept by an earlier `destroy`, that a new local stack replaces.
     """
@@ -158,14 +148,13 @@ class Plan:
 
     @property
     def action(self) -> Literal["create", "update", "unchanged"]:
-        """What happens to the stack."""
         if self.stack is None:
             return "create"
         return "update" if self.change_set else "unchanged"
 
     @property
     def question(self) -> str | None:
-        """The question to answer before the execution; None where nothing has to be approved."""
+        """The confirmation prompt; None if nothing needs approval."""
         target = self.target
         if self.action == "create" and target.is_local:
             if not self.overwritten:
@@ -178,7 +167,7 @@ class Plan:
         return f"This {' and '.join(risks)}. Continue?" if risks else None
 
     def _data_risk(self) -> str:
-        # The emulator reports every change of a type that it knows little about as a conditional replacement.
+        # The emulator reports every change of a type it does not model as a conditional replacement.
         losing = [
             each
             for each in self.changes
@@ -190,14 +179,14 @@ class Plan:
         return f"{verb} {', '.join(each.logical_id for each in losing)} (data loss)"
 
     def _permission_risk(self) -> str:
-        if self.target.is_local or not self.permissions:  # the local target is the user's own
+        if not (self.target.needs_approval and self.permissions):
             return ""
         count = len(self.permissions)
         return f"grants {count} new permission{'s' if count > 1 else ''}"
 
 
 def change_of(entry: Mapping[str, Any]) -> Change | None:
-    """Translate one entry of `DescribeChangeSet`'s `Changes`; None for one that is not about a resource."""
+    """Translate an entry of `DescribeChangeSet`'s `Changes`; return None if it does not concern a resource."""
     resource = entry.get("ResourceChange")
     if not resource:
         return None
@@ -215,7 +204,7 @@ def change_of(entry: Mapping[str, Any]) -> Change | None:
 
 
 def _is_reference(detail: Mapping[str, Any]) -> bool:
-    """Return True for a detail that says only: a value that this one refers to may change."""
+    """Return True if the detail only says that a referenced value may change."""
     source = detail.get("ChangeSource")
     return detail.get("Evaluation") == "Dynamic" and source in ("ResourceAttribute", "ResourceReference")
 
@@ -229,13 +218,13 @@ def _action(resource: Mapping[str, Any]) -> Action:
 
 
 def all_new(template: Template) -> tuple[Change, ...]:
-    """Return the changes of a stack that does not exist yet."""
+    """Return the changes that create the stack."""
     resources = template.get("Resources", {})
     return in_order(Change(Action.ADD, name, resource.get("Type", "")) for name, resource in resources.items())
 
 
 def in_order(changes: Iterable[Change]) -> tuple[Change, ...]:
-    """Sort changes for reading: those that may lose data first."""
+    """Sort the changes: data loss first, then by severity."""
 
     def rank(change: Change) -> tuple[bool, int, str, str]:
         return not change.loses_data, list(Action).index(change.action), change.resource_type, change.logical_id
@@ -244,7 +233,7 @@ def in_order(changes: Iterable[Change]) -> tuple[Change, ...]:
 
 
 def retained_tables(template: Template) -> frozenset[str]:
-    """Return the logical ids of the tables that outlive their stack."""
+    """Return the logical ids of the tables that are kept when their stack is deleted."""
     return frozenset(
         name
         for name, resource in template.get("Resources", {}).items()
@@ -254,9 +243,9 @@ def retained_tables(template: Template) -> frozenset[str]:
 
 
 def obstacle(stack: Stack, target: Target) -> tuple[str, str] | None:
-    """Return why an operator has to act before a deployment, and the command for it; None where a deployment can begin.
+    """Return why a deployment can't start, and the command that resolves it; None if it can start.
 
-    A deployment can begin by following an operation in progress, or by deleting a stack that was never created.
+    It can start while an operation is in progress (it is followed first), or if the creation failed (it is deleted).
     """
     if stack.status in _UPDATABLE or stack.in_review or stack.in_progress or stack.failed_creation:
         return None
@@ -273,5 +262,5 @@ def obstacle(stack: Stack, target: Target) -> tuple[str, str] | None:
 
 
 def esctl(command: str, target: Target) -> str:
-    """Return the esctl command line that acts on the same stack."""
+    """Return the esctl command line for this target."""
     return f"esctl {command} {target.flags}".rstrip()

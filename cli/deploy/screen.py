@@ -1,4 +1,4 @@
-"""Plans and running operations as an operator sees them, on stderr: live at a terminal, line by line elsewhere."""
+"""Render plans and running operations on stderr: live on a terminal, otherwise line by line."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 _SIGNS = {Action.CHANGE: "~", Action.MAY_REPLACE: "±", Action.REPLACE: "±", Action.REMOVE: "-"}  # all others: +
 _STYLES = {Action.CHANGE: "", Action.ADD: "green", Action.IMPORT: "green"}  # all others: yellow
-_ADDITIONS_MAX = 20  # more than these of a new stack are summed up by type
+_ADDITIONS_MAX = 20  # more additions than this are summarized by type
 _GRANTS_MAX = 40
-_ACTIVE_MAX = 8  # resources shown at a time: the display has to fit the smallest terminal
+_ACTIVE_MAX = 8  # resources shown at a time, to fit the smallest terminal
 
 
 def show_plan(output: Output, plan: Plan) -> None:
-    """Show the changes as a table, and what they newly permit."""
+    """Show the changes and the new permissions as tables."""
     shown = [change for change in plan.changes if not change.follows]
     if len(shown) > _ADDITIONS_MAX and all(change.action is Action.ADD for change in shown):
         kinds = Counter(_short(change.resource_type) for change in shown)
@@ -60,7 +60,7 @@ def summary(changes: Sequence[Change]) -> str:
 
 
 def _row(change: Change, coloured: bool) -> list[object]:
-    # Colour is never the only signal: a word goes with it.
+    # Colour is never the only signal.
     word = change.action.value + (" (DATA!)" if change.loses_data else "")
     details = ", ".join(change.properties) + (" (the old one is retained)" if change.keeps_old else "")
     cells: list[object] = [_SIGNS.get(change.action, "+"), word, change.logical_id]
@@ -80,21 +80,14 @@ def _show_permissions(output: Output, permissions: Iterable[Grant]) -> None:
     rows = [[who, ", ".join(may), on] for (who, on), may in actions.items()]
     output.message_table(["principal", "actions", "on"], rows[:_GRANTS_MAX], title="New permissions")
     if len(rows) > _GRANTS_MAX:
-        output.message(f"... and {len(rows) - _GRANTS_MAX} more (all of them: -o json)")
+        output.message(f"... and {len(rows) - _GRANTS_MAX} more; -o json shows all")
 
 
 class OperationView:
     """The display of an operation in progress.
 
-    At a terminal, the resources being changed are shown in place, below the lines of the events that matter; elsewhere
-    each resource that is done gets a line.
-
-    Parameters
-    ----------
-    expected
-        How many resources the operation changes; 0 where that is unknown.
-    brief
-        Without a terminal, only the events that matter get a line.
+    On a terminal, resources in progress are updated in place below the important events; otherwise each finished
+    resource gets a line, or with `brief` only important events. `expected` is the number of resources, 0 if unknown.
     """
 
     def __init__(self, output: Output, title: str, *, expected: int = 0, brief: bool = False) -> None:
@@ -128,11 +121,11 @@ class OperationView:
             self._output.message(f"{self._title}: {len(self._done)} resources, {self._state}")
 
     def show(self, event: StackEvent) -> None:
-        """Take one more event into account, and write its line."""
+        """Add an event to the display."""
         ended = not event.status.endswith("_IN_PROGRESS")
         if event.is_stack:
-            if event.status != self._state and _matters(event):
-                self._done.clear()  # from here on it counts what is undone
+            if event.status != self._state and _is_important(event):
+                self._done.clear()  # from here on, count the resources rolled back
                 self._expected = 0
             self._state = event.status
         elif ended:
@@ -141,10 +134,10 @@ class OperationView:
         else:
             self._active[event.logical_id] = event
         if self._live is not None:
-            if _matters(event):
+            if _is_important(event):
                 style = "bold red" if event.status.endswith("_FAILED") else "yellow"
                 self._live.console.print(_text(_line(event), style))
-        elif _matters(event) or ((ended or event.is_stack) and not self._brief):
+        elif _is_important(event) or ((ended or event.is_stack) and not self._brief):
             self._output.message(_line(event))
 
     def _render(self, spinner: Spinner) -> RenderableType:
@@ -160,8 +153,8 @@ class OperationView:
         return Group(spinner, *rows)
 
 
-def _matters(event: StackEvent) -> bool:
-    """Return True for events that stay readable: failures, retained resources, and the start of a rollback."""
+def _is_important(event: StackEvent) -> bool:
+    """Return True for events that stay on the screen: failures, retained resources, and the start of a rollback."""
     if event.is_stack:
         return "ROLLBACK_IN_PROGRESS" in event.status
     return event.status.endswith("_FAILED") or event.status == "DELETE_SKIPPED"

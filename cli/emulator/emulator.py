@@ -1,26 +1,29 @@
-"""Starting, stopping, looking at and emptying the emulator."""
+"""Start, stop, inspect and reset the emulator."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli.config.keys import local_access_key
+from cli.config.keys import ensure_local_access_key, local_access_key
+from cli.config.selection import Targets
 from cli.config.state import State
-from cli.config.targets import Targets
-from cli.emulator import paths, process
-from cli.emulator.paths import remove
+from cli.config.targets import LOCAL_ACCOUNT, LOCAL_REGION
+from cli.emulator import process
 from cli.emulator.process import ProcessRecord, Unsaved
-from cli.emulator.process_env import emulator_variables
 from cli.errors import CliError, EmulatorError
 from cli.terminal.environment import Environment
 
 if TYPE_CHECKING:
     from cli.client.aws import Clients
 
+# All that a Python process needs. Nothing more is passed on: no proxy (it would receive calls to 127.0.0.1), no
+# credentials, no API_KEY, and no AUTH or LOG_LEVEL, which the emulator would read as its own.
+_PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "PYTHONUSERBASE", "VIRTUAL_ENV")
 _HEALTH_TIMEOUT_S = 30.0  # a machine under load
 _LOCKED_S = 1.0
 _RECONCILER = "Reconciler"
@@ -28,22 +31,20 @@ _RECONCILER = "Reconciler"
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How the emulator is.
+    """State of the emulator.
 
     Attributes
     ----------
     running
-        The process lives and answers.
+        The process exists and answers.
     pid, endpoint_url
-        None where it does not run; the address is then the last one, where there was one.
-    log
-        Where its messages are.
-    data
-        The folder with what is stored.
+        None if it is not running; the address is then the last one, if known.
+    log, data
+        Its log file, and the folder of its data.
     unsaved
-        Why what is stored can't be saved; None where it can.
+        Why its data can't be saved; None if it can.
     started
-        This very call has started it.
+        Started by this call.
     """
 
     running: bool
@@ -63,16 +64,12 @@ class Emulator:
         self._environment = environment
 
     def start(self, port: int | None = None) -> Status:
-        """Bring it up, if it isn't, and wait until it answers.
+        """Start it unless it is running, and wait until it answers.
 
         Parameters
         ----------
         port
-            Where it is to listen; None for the port of the last time where that is free, else any free one.
-
-        Raises
-        ------
-        EmulatorError
+            Port to listen on; None for the last one if that is free, otherwise any free one.
         """
         with self._exclusively():
             record = self._answering()
@@ -85,17 +82,17 @@ class Emulator:
                 return status
             if port and port != record.port:
                 raise EmulatorError(
-                    f"the local target already runs, on port {record.port}", "Stop it first:  esctl local stop"
+                    f"the local target is already running on port {record.port}", "Stop it first:  esctl local stop"
                 )
             return self._status()
 
     def stop(self, *, force: bool = False) -> bool:
-        """Save everything, stop it and wait until nothing of it is left; False where it didn't run.
+        """Save all data, stop it and wait until its processes have ended; return False if it was not running.
 
         Parameters
         ----------
         force
-            Stop it where it can't save, too: what is not saved is lost.
+            Stop it even if it can't save; unsaved data is lost.
 
         Raises
         ------
@@ -109,15 +106,14 @@ class Emulator:
         return self._status()
 
     def reset(self) -> None:
-        """Remove everything that is stored; where it runs, it is stopped and comes back empty at the same address."""
+        """Delete all data; a running emulator is restarted empty at the same address."""
         with self._exclusively():
             ran = self._stop(force=True)
             try:
-                remove(paths.data(self._state))
+                process.remove(process.data_folder(self._state))
             except OSError as error:
-                raise EmulatorError(
-                    f"can't remove what is stored: {error.strerror or error}: {error.filename or paths.data(self._state)}"
-                ) from error
+                path = error.filename or process.data_folder(self._state)
+                raise EmulatorError(f"can't delete the data: {error.strerror or error}: {path}") from error
             if ran:
                 self._spawn(None)
 
@@ -130,15 +126,15 @@ class Emulator:
             process.end(self._state, record, force=force)
         elif process.is_alive(self._state, timeout_s=_LOCKED_S):
             raise EmulatorError(
-                f"the local target runs, but its process is not to be seen: it holds {paths.ALIVE_LOCK}",
-                f"Stop it where it was started (in a container?). Its files are in {paths.folder(self._state)}",
+                f"the local target is running, but its process is not visible: it holds {process.ALIVE_LOCK}",
+                f"Stop it where it was started (in a container?). Its files are in {process.folder(self._state)}",
             )
         process.end_remains(self._state)
-        remove(paths.temporary(self._state))
+        process.remove(process.temporary_folder(self._state))
         return record is not None
 
     def _answering(self) -> ProcessRecord | None:
-        """Return the record of the process where it lives and answers; one that does not answer is no use."""
+        """Return the record of the process if it answers in time."""
         if local_access_key(self._state) is None:  # the key file is damaged: it cannot be called
             return None
         deadline = self._environment.monotonic() + _HEALTH_TIMEOUT_S
@@ -157,31 +153,62 @@ class Emulator:
             running=health is not None,
             pid=None if record is None else record.pid,
             endpoint_url=process.last_endpoint(self._state),
-            log=paths.log(self._state),
-            data=paths.data(self._state),
+            log=process.log_path(self._state),
+            data=process.data_folder(self._state),
             unsaved=None if health is None else health.unsaved,
             started=started,
         )
 
     @contextlib.contextmanager
     def _exclusively(self) -> Iterator[None]:
-        with self._state.lock(paths.FOLDER, paths.START_LOCK):
+        with self._state.lock(process.FOLDER, process.START_LOCK):
             yield
 
 
-def catch_up(state: State, endpoint_url: str) -> None:
-    """Ask the reconciler of every local stack to compare heads with checkpoints now, not at its next minute.
+def emulator_variables(state: State, variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the whole environment of the emulator, which its functions see too; call it with the start lock held."""
+    access_key = ensure_local_access_key(state)
+    kept = {name: variables[name] for name in _PASSED_ON if name in variables}
+    return kept | {
+        "TMPDIR": str(process.temporary_folder(state)),
+        # The emulator's administrator, and the credentials of its functions (see `patches`).
+        "AWS_ACCESS_KEY_ID": access_key,
+        "AWS_SECRET_ACCESS_KEY": access_key,
+        # The user's own configuration must not reach the functions' clients.
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "BIND_HOST": "127.0.0.1",
+        "MINISTACK_HOST": "127.0.0.1",
+        "MINISTACK_REGION": LOCAL_REGION,
+        "MINISTACK_ACCOUNT_ID": LOCAL_ACCOUNT,
+        "IOT_MTLS_ENABLED": "0",
+        "SFTP_ENABLED": "0",
+        # Otherwise the emulator removes containers of other emulators when it starts and stops.
+        "DOCKER_HOST": f"unix://{process.folder(state)}/no-docker.sock",
+        "LOG_LEVEL": "WARNING",
+        "POWERTOOLS_LOG_LEVEL": "INFO",  # of the functions, which would take LOG_LEVEL otherwise
+        "PERSIST_STATE": "1",
+        "S3_PERSIST": "1",
+        "STATE_DIR": str(process.services_folder(state)),
+        "S3_DATA_DIR": str(process.objects_folder(state)),
+        # Enforcing the roles of functions costs time on every call.
+        "AUTH": "true" if variables.get("ESCTL_LOCAL_IAM", "").lower() in ("true", "1") else "false",
+    }
 
-    The records of the tables' streams are not saved, so what was stored just before the end may never have been
-    published. A stack that can't be asked is left to its schedule.
+
+def catch_up(state: State, endpoint_url: str) -> None:
+    """Invoke the reconciler of every local stack now instead of at its next minute.
+
+    Records of the tables' streams are not saved, so the last events before a stop may never have been published. A stack
+    that can't be invoked is left to its schedule.
     """
     from cli.client.aws import Clients
 
     access_key = local_access_key(state)
-    for target in Targets(state).all():
-        if target.is_local:
-            with contextlib.suppress(CliError):
-                _reconcile(Clients(target.with_endpoint(endpoint_url, access_key)), target.stack_name)
+    for target in Targets(state).local():
+        with contextlib.suppress(CliError):
+            _reconcile(Clients(target.with_endpoint(endpoint_url, access_key)), target.stack_name)
 
 
 def _reconcile(clients: Clients, stack_name: str) -> None:

@@ -1,4 +1,4 @@
-"""The emulator's process as its operator sees it: recorded, found, started, asked how it is, and ended."""
+"""The emulator's process and files: find it, start it, query its health, and end it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,37 +19,76 @@ from typing import TYPE_CHECKING, Any
 
 from cli.config.keys import local_access_key
 from cli.config.state import State
-from cli.emulator import paths
-from cli.emulator.paths import FOLDER
 from cli.errors import CliError, EmulatorError
 
 if TYPE_CHECKING:
     import psutil
 
+FOLDER = "emulator"  # all its files, below the state directory
+ALIVE_LOCK = "alive.lock"  # held by the emulator's process while it lives
+START_LOCK = "start.lock"  # held while it is started, stopped or reset
 HEALTH_PATH = "/_ministack/health"
 _RECORD = "process.json"
-# Names the state directory in the environment of the emulator and of its functions' workers, which inherit it.
+# Environment variable that names the emulator's folder; its functions' workers inherit it.
 _MARK = "ESCTL_EMULATOR"
-# A start time is a number of ticks since boot plus the time of boot, which moves by a second when the clock is adjusted.
+# A start time is ticks since boot plus the boot time, which moves by a second when the clock is adjusted.
 _CREATE_TIME_TOLERANCE_S = 2.0
-_START_TIMEOUT_S = 60.0  # half a second on an idle machine; much more when it first compiles its modules on a busy one
-_SILENCE_MAX_S = 30.0  # it answers while it saves, however long that takes
+_START_TIMEOUT_S = 60.0  # 0.5 s on an idle machine, much more if a busy one has to compile its modules first
+_SILENCE_MAX_S = 30.0  # it answers while it saves
 _KILL_TIMEOUT_S = 5.0
 _POLL_S = 0.02
 
 
+def folder(state: State) -> Path:
+    """Return the folder of all files of the emulator."""
+    return state.path(FOLDER)
+
+
+def data_folder(state: State) -> Path:
+    """Return the folder of all saved data, deleted by a reset."""
+    return folder(state) / "data"
+
+
+def services_folder(state: State) -> Path:
+    """Return the folder with one file per service."""
+    return data_folder(state) / "services"
+
+
+def objects_folder(state: State) -> Path:
+    """Return the folder of the objects in buckets."""
+    return data_folder(state) / "s3"
+
+
+def temporary_folder(state: State) -> Path:
+    """Return the folder of unpacked function code and the like, removed by a stop."""
+    return folder(state) / "tmp"
+
+
+def log_path(state: State) -> Path:
+    """Return the path of the log file."""
+    return folder(state) / "emulator.log"
+
+
+def remove(path: Path) -> None:
+    """Remove a file or folder if it exists."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 @dataclass(frozen=True, slots=True)
 class ProcessRecord:
-    """The background process; written by itself, and kept after its end.
+    """The background process, as recorded by itself; kept after it has ended.
 
     Attributes
     ----------
     pid
         Also the id of its session.
     create_time
-        When it was started, in seconds since 1970: another process with the same pid has another one.
+        Start time in seconds since 1970; it tells the process from a later one with the same pid.
     port
-        Where it listens on 127.0.0.1; 0 while it does not listen yet.
+        Port on 127.0.0.1; 0 until it listens.
     """
 
     pid: int
@@ -62,15 +102,7 @@ class ProcessRecord:
 
 @dataclass(frozen=True, slots=True)
 class Unsaved:
-    """Saving fails.
-
-    Attributes
-    ----------
-    since
-        RFC 3339: when what is saved was last complete.
-    why
-        One line.
-    """
+    """Saving fails for the reason ``why`` (one line); the last complete save was at ``since`` (RFC 3339)."""
 
     since: str
     why: str
@@ -81,13 +113,7 @@ class Unsaved:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What the process says about itself.
-
-    Attributes
-    ----------
-    refused_stops
-        How often it was asked to end and did not, because it could not save.
-    """
+    """Health as reported by the process; ``refused_stops`` counts stops refused because it could not save."""
 
     pid: int
     refused_stops: int
@@ -95,11 +121,13 @@ class Health:
 
 
 def read_record(state: State) -> ProcessRecord | None:
+    """Return the record of the process; None if it is missing or damaged."""
     document = state.read_json(FOLDER, _RECORD, valid=_is_record)
     return None if document is None else ProcessRecord(document["pid"], document["create_time"], document["port"])
 
 
 def write_record(state: State, record: ProcessRecord) -> None:
+    """Record the process."""
     state.write_json(asdict(record), FOLDER, _RECORD)
 
 
@@ -115,22 +143,22 @@ def _is_record(document: dict[str, Any]) -> bool:
 
 
 def last_endpoint(state: State) -> str | None:
-    """Return the address that the emulator has, or had when it last ran; whether it answers is not checked."""
+    """Return the current or last address of the emulator, without checking that it answers."""
     record = read_record(state) or find(state)
     return record.endpoint_url if record is not None and record.port else None
 
 
 def is_alive(state: State, *, timeout_s: float = 0) -> bool:
-    """Whether the process lives: it holds a lock that the system releases when it dies.
+    """Return whether the process exists: it holds a lock that the system releases when it dies.
 
     Parameters
     ----------
     timeout_s
-        How long the lock has to be held: whoever else looks at this moment holds it for an instant.
+        How long the lock must be held; a concurrent check holds it for an instant.
     """
     from filelock import FileLock, Timeout
 
-    path = state.path(FOLDER, paths.ALIVE_LOCK)
+    path = state.path(FOLDER, ALIVE_LOCK)
     if not path.exists():
         return False
     try:
@@ -143,10 +171,7 @@ def is_alive(state: State, *, timeout_s: float = 0) -> bool:
 
 
 def find(state: State) -> ProcessRecord | None:
-    """Return the living process: the recorded one, else the one that the process table shows.
-
-    The record may be damaged, or its pid may belong to another process by now.
-    """
+    """Return the running process: the recorded one, or the one in the process table if the record is damaged or stale."""
     record = read_record(state)
     if record is not None and _process(state, record) is not None:
         return record
@@ -156,7 +181,7 @@ def find(state: State) -> ProcessRecord | None:
 
     for process in _processes(state):
         with contextlib.suppress(psutil.Error, ProcessLookupError):
-            # Workers, and the copies of the process that write snapshots, are in its session.
+            # Workers and the forks that write snapshots belong to its session.
             if os.getsid(process.pid) == process.pid:
                 found = ProcessRecord(process.pid, process.create_time(), _port(process))
                 if found.port:
@@ -166,7 +191,7 @@ def find(state: State) -> ProcessRecord | None:
 
 
 def _process(state: State, record: ProcessRecord) -> psutil.Process | None:
-    """The recorded process; None if it has ended, also where another one has its pid."""
+    """Return the recorded process; None if it has ended, even if another one has its pid."""
     import psutil
 
     with contextlib.suppress(psutil.Error):
@@ -178,7 +203,7 @@ def _process(state: State, record: ProcessRecord) -> psutil.Process | None:
 
 
 def _runs(process: psutil.Process) -> bool:
-    """Whether it has not ended; a zombie that nobody collects (no init in a container) has."""
+    """Return whether it is running; a zombie (a container without init collects none) is not."""
     import psutil
 
     try:
@@ -188,7 +213,7 @@ def _runs(process: psutil.Process) -> bool:
 
 
 def _processes(state: State) -> list[psutil.Process]:
-    """Every process of this state directory's emulator."""
+    """Return all processes of this state directory's emulator, including workers."""
     import psutil
 
     found = []
@@ -204,7 +229,7 @@ def _is_marked(process: psutil.Process, state: State) -> bool:
 
 
 def _mark(state: State) -> str:
-    return os.path.realpath(paths.folder(state))
+    return os.path.realpath(folder(state))
 
 
 def _port(process: psutil.Process) -> int:
@@ -215,13 +240,13 @@ def _port(process: psutil.Process) -> int:
 
 
 def health_of(state: State, record: ProcessRecord) -> Health | None:
-    """Ask the process how it is; None if it does not answer."""
+    """Query the health of a process; None if it does not answer."""
     health = ask(state, record.endpoint_url)
     return health if health is not None and health.pid == record.pid else None
 
 
 def ask(state: State, endpoint_url: str) -> Health | None:
-    """Ask the emulator at an address how it is; None if the one of this state directory does not answer there."""
+    """Query the health of the emulator at an address; None if this state directory's does not answer there."""
     connection = http.client.HTTPConnection(endpoint_url.removeprefix("http://"), timeout=5)
     try:
         authorization = f"AWS4-HMAC-SHA256 Credential={local_access_key(state)}/health"
@@ -233,7 +258,7 @@ def ask(state: State, endpoint_url: str) -> Health | None:
             int(document["refusedStops"]),
             None if unsaved is None else Unsaved(str(unsaved["since"]), str(unsaved["why"])),
         )
-    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):  # something else listens there
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):  # another program listens there
         return None
     finally:
         connection.close()
@@ -245,36 +270,36 @@ def spawn(state: State, port: int | None, variables: Mapping[str, str]) -> None:
     Raises
     ------
     EmulatorError
-        It ended before that, or did not answer in time; nothing of it is left then.
+        It ended or timed out; none of its processes is left.
     """
-    folder, log = state.directory(FOLDER), paths.log(state)
+    log = log_path(state)
     state.directory(FOLDER, "tmp")
     reader, writer = os.pipe()
-    with os.fdopen(reader, "rb") as said:
+    with os.fdopen(reader, "rb") as pipe:
         try:
             with os.fdopen(writer, "wb"), open(log, "ab", opener=_owner_only) as output:
                 process = subprocess.Popen(
                     [sys.executable, "-m", "cli.emulator.launcher", str(state.root), str(port or 0), str(writer)],
-                    cwd=folder,
+                    cwd=state.directory(FOLDER),
                     env={**variables, _MARK: _mark(state)},
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
                     pass_fds=[writer],
-                    start_new_session=True,  # Ctrl-C at the terminal is not meant for it
+                    start_new_session=True,  # so that Ctrl-C in the terminal does not reach it
                 )
         except OSError as error:
             where = f" ({error.filename})" if error.filename else ""
             raise EmulatorError(f"can't start the local target: {error.strerror or error}{where}") from error
         try:
-            in_time = bool(select.select([said], [], [], _START_TIMEOUT_S)[0])
-            answer = said.read() if in_time else b""
+            in_time = bool(select.select([pipe], [], [], _START_TIMEOUT_S)[0])
+            answer = pipe.read() if in_time else b""
         except BaseException:
             end_remains(state)
             raise
     if answer == READY:
         return
-    if in_time:  # it has closed its end: it is ending
+    if in_time:  # it closed the pipe, so it is ending
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_KILL_TIMEOUT_S)
     end_remains(state)
@@ -282,11 +307,11 @@ def spawn(state: State, port: int | None, variables: Mapping[str, str]) -> None:
 
 
 READY = b"ready"
-"""What the process tells whoever started it, once it answers requests; else an error as JSON (see `told`)."""
+"""Sent to the parent once the process answers requests; on failure it sends an error instead (see `error_message`)."""
 
 
-def told(error: CliError) -> bytes:
-    """The message by which the process tells whoever started it why it ends."""
+def error_message(error: CliError) -> bytes:
+    """Return the message that tells the parent why the process ends."""
     return json.dumps({"message": error.message, "hint": error.hint, "faults": error.faults}).encode()
 
 
@@ -298,8 +323,8 @@ def _failure(answer: bytes, code: int | None, log: Path, *, in_time: bool) -> Em
         return EmulatorError(**json.loads(answer))
     with contextlib.suppress(OSError):
         lines = log.read_text(errors="replace").strip().splitlines()
-        return EmulatorError(f"the local target ended at once: {lines[-1].strip() if lines else code}", hint)
-    return EmulatorError("the local target ended at once", hint)
+        return EmulatorError(f"the local target ended during its start: {lines[-1].strip() if lines else code}", hint)
+    return EmulatorError("the local target ended during its start", hint)
 
 
 def end(state: State, record: ProcessRecord, *, force: bool = False) -> None:
@@ -308,12 +333,12 @@ def end(state: State, record: ProcessRecord, *, force: bool = False) -> None:
     Parameters
     ----------
     force
-        Return as well where it does not end; whoever calls kills it.
+        Return even if it does not end; the caller kills it.
 
     Raises
     ------
     EmulatorError
-        It can't save what is stored, or does not answer. It is left running.
+        It can't save its data, or does not answer; it keeps running.
     """
     process = _process(state, record)
     if process is None:
@@ -335,21 +360,21 @@ def end(state: State, record: ProcessRecord, *, force: bool = False) -> None:
                 return
             raise EmulatorError(
                 f"the local target (pid {record.pid}) has not answered for {_SILENCE_MAX_S:.0f} seconds",
-                "End it, and lose what it has not saved:  esctl local stop --force",
+                "To end it and lose unsaved data:  esctl local stop --force",
             )
         time.sleep(_POLL_S)
 
 
 def _not_saved(record: ProcessRecord, unsaved: Unsaved | None) -> EmulatorError:
-    what = "" if unsaved is None else f": {unsaved}"  # None: it has saved by now
+    what = "" if unsaved is None else f": {unsaved}"  # None: it has saved since
     return EmulatorError(
         f"the local target keeps running, because it can't save its data{what}",
-        "Correct that and stop it again, or lose those changes:  esctl local stop --force",
+        "Fix that and stop it again, or lose those changes:  esctl local stop --force",
     )
 
 
 def end_remains(state: State) -> None:
-    """Kill what is left of the emulator: its process, and workers of its functions that outlived it.
+    """Kill all remaining processes of the emulator, including workers of its functions that outlived it.
 
     Raises
     ------
@@ -369,7 +394,7 @@ def end_remains(state: State) -> None:
 
 
 def _signal(process: psutil.Process, number: signal.Signals) -> None:
-    """Send a signal; psutil compares start times first, so never to another process that got the pid."""
+    """Send a signal; psutil compares start times first, so a reused pid never receives it."""
     import psutil
 
     with contextlib.suppress(psutil.NoSuchProcess):

@@ -1,7 +1,7 @@
-"""Who may talk to the emulator: decided for each request, before the emulator sees it.
+"""Authorize each request before the emulator receives it.
 
-The emulator allows every origin, checks no signature of its administrator, and runs the code that it is given: without
-this, a web page open in a browser on this machine, or another user of it, could run programs as the user.
+The emulator allows every origin, checks no signature of its administrator, and runs any code it receives. Without this
+guard, a web page in a browser on this machine, or another user of it, could run programs as its owner.
 """
 
 from __future__ import annotations
@@ -15,28 +15,30 @@ from typing import Any
 from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
+from cli.config.targets import LOCAL_ACCOUNT
+
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = Sequence[tuple[bytes, bytes]]
-"""Names in lower case."""
+"""Names are in lower case."""
 
-# A subset of what the emulator's own routing (`ministack.app._parse_execute_api_url`) sends to an API, and nothing else
-# can claim first. `@connections` manages the WebSocket clients of an API: no route of it.
+# A subset of the paths that the emulator (`ministack.app._parse_execute_api_url`) routes to an API, and to nothing before
+# it. `@connections` manages an API's WebSocket clients and is no route.
 _API_ROUTE = re.compile(
     r"/restapis/[A-Za-z0-9]+/[\w$-]+/_user_request_(?!/@connections/)(?:/.*)?", re.DOTALL | re.ASCII
 )
-# Under other names the emulator serves other things: buckets, distributions, function URLs.
+# Other host names select buckets, distributions or function URLs.
 _API_HOST = re.compile(r"(?:127\.0\.0\.1|localhost)(?::\d{1,5})?", re.IGNORECASE | re.ASCII)
 _HOST = re.compile(
     r"(?:127\.0\.0\.1|(?:[\w-]+\.)*localhost|(?:[\w-]+\.)+amazonaws\.com)(?::\d{1,5})?", re.IGNORECASE | re.ASCII
 )
-# A custom resource answers, and a wait condition is signalled, at an address that is the secret itself (a random UUID, as
-# the presigned URL is on AWS), without credentials.
+# Custom resources and wait conditions call back without credentials: the address itself, with a random UUID, is the
+# secret, like the presigned URL on AWS.
 _CALLBACK = re.compile(r"/_ministack/cfn-(?:response|signal)/[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.ASCII)
 _AUTHORIZATION = re.compile(r"AWS4-HMAC-SHA256 +Credential=(\w+)/.+", re.ASCII)
-# They would leave behind what esctl knows about the stacks, and how it runs.
+# They would invalidate what esctl records about the stacks.
 _ADMIN_PATHS = ("/_ministack/reset", "/_ministack/config")
 _READ_PREFIXES = ("Get", "BatchGet", "TransactGet", "Query", "Scan", "Describe", "List", "Filter", "Tail")
 
@@ -44,20 +46,20 @@ _READ_PREFIXES = ("Get", "BatchGet", "TransactGet", "Query", "Scan", "Describe",
 def refusal(
     method: str, path: str, query: bytes, headers: Headers, *, access_key: str, is_issued: Callable[[str], bool]
 ) -> str | None:
-    """Return why a request may not reach the emulator; None where it may.
+    """Return why a request is refused; None if it is allowed.
 
-    Routes of the deployed API are open to everybody: the API has its key, and its signatures where it wants them. All
-    else needs a signed ``Authorization`` header of the local target's own access key. A browser sends such a header to
-    another origin only after a preflight, and preflights are refused.
+    Routes of the deployed API are open: the API checks its key, and with ``AUTH=iam`` signatures. Everything else needs an
+    ``Authorization`` header with the access key of this local target. A browser sends one to another origin only after a
+    preflight, and preflights are refused.
 
     Parameters
     ----------
     path
-        As the emulator gets it: decoded once.
+        Decoded once, as the emulator receives it.
     access_key
         The secret access key id of this local target.
     is_issued
-        Whether the emulator itself has issued an access key id: to one of its users, or with a role's session.
+        Returns whether the emulator issued an access key id.
     """
     fields = _fields(headers)
     host = fields.get("host", "")
@@ -77,14 +79,14 @@ def refusal(
     if named is not None:
         if hmac.compare_digest(named[1], access_key):
             return None
-        # Whether they signed is checked by the emulator, but not below the paths of its own (`/_ministack/`, `/_aws/`).
+        # The emulator checks their signature, but not on its own paths (`/_ministack/`, `/_aws/`).
         if not path.startswith("/_") and is_issued(named[1]):
             return None
     return 'Only for the credentials of this local target. Type: eval "$(esctl local env)"'
 
 
 def _fields(headers: Headers) -> dict[str, str]:
-    """Header fields; several of one name are joined, as the emulator does, so that both see the same."""
+    """Return the header fields; repeated ones are joined as in the emulator, so that both see the same."""
     fields: dict[str, str] = {}
     for raw_name, raw_value in headers:
         name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
@@ -96,15 +98,22 @@ def _parameters(query: bytes) -> list[tuple[str, str]]:
     return parse_qsl(query.decode("latin-1"), keep_blank_values=True)
 
 
+def is_issued(access_key: str) -> bool:
+    """Return whether the emulator of this process issued an access key id: to a user, or with a session still valid."""
+    from ministack.core.iam_evaluator import ResolvedCredential, resolve_credential
+
+    return isinstance(resolve_credential(access_key, LOCAL_ACCOUNT), ResolvedCredential)
+
+
 class RequestGuard:
-    """The ASGI application that is served: passes on to the emulator what `refusal` lets through.
+    """ASGI application that forwards requests without a `refusal` to the emulator.
 
     Parameters
     ----------
     app
         The emulator.
     started
-        Set when the emulator has restored what was saved and can answer.
+        Set once the emulator has restored its data and can answer.
     access_key, is_issued
         See `refusal`.
     """
@@ -153,7 +162,7 @@ async def _refuse(send: Send, headers: Headers, message: str) -> None:
 
 
 def _error_document(fields: Mapping[str, str], message: str) -> tuple[bytes, bytes]:
-    """Content type and body in the form that the caller's SDK reads: XML for the query protocol and S3, else JSON."""
+    """Return content type and body as the caller's SDK reads them: XML for the query protocol and S3, otherwise JSON."""
     is_query = fields.get("content-type", "").startswith("application/x-www-form-urlencoded")
     if is_query or ("x-amz-content-sha256" in fields and "x-amz-target" not in fields):
         error = f"<Error><Code>AccessDenied</Code><Message>{escape(message)}</Message></Error>"
@@ -162,7 +171,7 @@ def _error_document(fields: Mapping[str, str], message: str) -> tuple[bytes, byt
 
 
 class Activity:
-    """Counts what may have changed something that has to be saved."""
+    """Counts requests that may have changed data."""
 
     def __init__(self) -> None:
         self.changes = 0
@@ -173,12 +182,12 @@ class Activity:
 
 
 def is_read(target: str, method: str, path: str) -> bool:
-    """Whether a request surely changes nothing.
+    """Return whether a request is certain to change nothing.
 
     Parameters
     ----------
     target
-        The ``x-amz-target`` header: ``DynamoDB_20120810.GetItem``; empty for services without it.
+        The ``x-amz-target`` header; empty for services without it.
 
     Examples
     --------
@@ -188,5 +197,5 @@ def is_read(target: str, method: str, path: str) -> bool:
     operation = target.rpartition(".")[2]
     if operation:
         return operation.startswith(_READ_PREFIXES)
-    # A GET through the API runs a function, which logs; other GETs only look.
+    # A GET of the API runs a function, which logs.
     return method in ("GET", "HEAD") and "/_user_request_" not in path

@@ -1,7 +1,7 @@
-"""Saving what is stored, every couple of seconds, without holding the emulator up.
+"""Save the emulator's data every two seconds without blocking it; `restore` reads it.
 
-Each service has one JSON file, which ends with a seal: the port that the addresses in it have, and a checksum. The code
-of functions is in files named after their checksum. `restore` reads them.
+Each service has one JSON file that ends with a seal: the port in its addresses, and a checksum. Function code is in files
+named after their checksum.
 """
 
 from __future__ import annotations
@@ -25,38 +25,38 @@ from cli.emulator.process import Unsaved
 from cli.emulator.request_guard import Activity
 
 INTERVAL_S = 1.5
-SETTLING_S = 6.0  # queues and pollers go on changing things for a moment after the last request
+SETTLING_S = 6.0  # queues and pollers change data for a moment after the last request
 _CHILD_TIMEOUT_S = 120.0
-_REST = 2.0  # at most a third of the time is spent saving, however much there is
+_REST = 2.0  # times as long as a save: at most a third of the time is spent saving
 _DESCRIPTORS_MAX = 65_536
-_NICENESS = 10  # saving gives way to functions
+_NICENESS = 10  # functions come first
 _SAVED = b"saved"
 
 _logger = logging.getLogger("esctl.saving")
 
 
 class SaveError(Exception):
-    """Something could not be saved; one line."""
+    """Some data could not be saved; the message is one line."""
 
 
 class Saver:
     """Saves while the event loop runs.
 
     A forked child writes a snapshot of the memory, as Redis does
-    (https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/): the parent goes on at once, and as the
-    fork happens on the thread that runs the requests, the child never sees half a transaction.
+    (https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/). The parent continues at once; since the
+    fork happens on the thread that handles requests, the child never sees half a transaction.
 
     Parameters
     ----------
     save
-        Writes everything, or raises; called in a forked child.
+        Writes everything or raises; called in a forked child.
     activity
-        Tells whether anything happened since.
+        Counts changes.
 
     Attributes
     ----------
     unsaved
-        Why the last attempt failed; None where it did not.
+        Why the last attempt failed; None if it did not.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Saver:
         self.unsaved: Unsaved | None = None
 
     async def run(self) -> None:
-        """Save again and again until cancelled: changes soon, once more when all is quiet, and until it succeeds."""
+        """Save until cancelled: soon after changes, once more after a quiet period, and repeatedly after failures."""
         saved_changes, quiet_since = self._activity.changes, time.monotonic()
         settled = True
         pause = self._interval_s
@@ -97,7 +97,7 @@ class Saver:
             pause = max(self._interval_s, (time.monotonic() - started) * _REST)
 
     async def save(self) -> bool:
-        """Save everything now, after a snapshot that is under way; False (see `unsaved`) where it failed."""
+        """Save everything now, after any snapshot in progress; return False (see `unsaved`) if that failed."""
         async with self._one_at_a_time:
             began = self._now()
             why = await self._snapshot()
@@ -110,13 +110,13 @@ class Saver:
             return False
 
     async def _snapshot(self) -> str | None:
-        """Save in a child; why it failed, or None."""
+        """Save in a child; return why it failed, or None."""
         reader, writer = os.pipe()
         child = _fork(self._save, writer)
         os.close(writer)
-        with os.fdopen(reader, "rb") as said:
+        with os.fdopen(reader, "rb") as pipe:
             status = await _ended(child)
-            answer = said.read()
+            answer = pipe.read()
         if answer == _SAVED:
             return None
         if answer:
@@ -126,9 +126,9 @@ class Saver:
 
 
 async def _ended(child: int) -> int:
-    """Wait for the child, not for ever; its exit status."""
+    """Wait a limited time for the child; return its exit status."""
     deadline = time.monotonic() + _CHILD_TIMEOUT_S
-    with contextlib.suppress(ChildProcessError):  # collected by the subprocess module's own housekeeping
+    with contextlib.suppress(ChildProcessError):  # already reaped by the subprocess module
         while True:
             pid, status = os.waitpid(child, os.WNOHANG)
             if pid:
@@ -141,13 +141,13 @@ async def _ended(child: int) -> int:
 
 def _fork(save: Callable[[], None], writer: int) -> int:
     with warnings.catch_warnings():
-        # Python 3.12 warns of forks beside threads; the child takes no lock that another thread could hold.
+        # Python 3.12 warns about forks of threaded processes; the child takes no lock that another thread could hold.
         warnings.simplefilter("ignore", DeprecationWarning)
         pid = os.fork()
     if pid:
         return pid
     try:
-        # Connections and pipes of the parent must not stay open because we hold them.
+        # The child must not keep the parent's connections and pipes open.
         os.closerange(3, writer)
         os.closerange(writer + 1, _DESCRIPTORS_MAX)
         os.nice(_NICENESS)
@@ -163,18 +163,18 @@ def _why_not(save: Callable[[], None]) -> str | None:
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
         return f"{error.strerror or error}{where}"
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is shown to the operator, and tried again
+    except Exception as error:  # noqa: BLE001 - shown to the operator, and retried
         return " ".join(f"{type(error).__name__}: {error}".split()) if not isinstance(error, SaveError) else str(error)
     return None
 
 
 def save_services(services: Mapping[str, Callable[[], object]], folder: Path, port: int) -> None:
-    """Write the state of every service; where the disk is full, the files of the last time stay, all of them.
+    """Write the state of every service; on a full disk all files of the last save stay.
 
     Parameters
     ----------
     services
-        By name, what returns the state; None where there is none to save.
+        By name, functions that return the state, or None if there is none.
 
     Raises
     ------
@@ -192,7 +192,7 @@ def save_services(services: Mapping[str, Callable[[], object]], folder: Path, po
                 payload = json.dumps(state, default=_json_default)
             except OSError:
                 raise
-            except Exception as error:  # noqa: BLE001 - one service that can't be saved must not keep the others
+            except Exception as error:  # noqa: BLE001 - one failing service must not block the others
                 failed.append(f"{name} ({type(error).__name__}: {error})")
                 continue
             temporary = folder / f"{name}.tmp"
@@ -210,12 +210,12 @@ def save_services(services: Mapping[str, Callable[[], object]], folder: Path, po
 
 
 def _write_objects() -> list[str]:
-    """Write the objects that could not be written when they were stored; those that still can't be."""
+    """Write the objects that are only in memory because writing them failed; return those that still can't be written."""
     s3: Any = sys.modules.get("ministack.services.s3")
     failed = []
     for (_, bucket), described in s3._buckets._data.items() if s3 else ():
         for key, found in described["objects"].items():
-            if found.get("body") is not None:  # it is kept in memory only as long as it is nowhere else
+            if found.get("body") is not None:  # only in memory
                 s3._persist_object(bucket, key, found)
                 if found["body"] is not None:
                     failed.append(f"the object {key} of bucket {bucket}")
@@ -223,6 +223,6 @@ def _write_objects() -> list[str]:
 
 
 def sealed(payload: str, version: int, port: int) -> bytes:
-    """Return the content of a service's file: its state as the emulator itself writes it, and the seal."""
+    """Return the content of a service's file: its state in the emulator's format, and the seal."""
     content = f'{{"__ministack_format__": {version}, "payload": {payload}, "port": {port}'.encode()
     return content + f', "sha256": "{hashlib.sha256(content).hexdigest()}"}}'.encode()

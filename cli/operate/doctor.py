@@ -122,7 +122,7 @@ def versions() -> Iterator[Finding]:
 
 
 def _node() -> Finding:
-    from stack.jsii import node
+    from stack.app import node
 
     try:
         path = node()
@@ -213,7 +213,7 @@ def stack(target: Target, clients: Clients) -> Iterator[Finding]:
 
 def _differs(remembered: Target, deployed: Target, name: str) -> bool:
     """Return whether an output has changed; on the local target, its address may."""
-    now = deployed.with_endpoint(remembered.endpoint_url) if remembered.is_local else deployed
+    now = deployed.with_endpoint(remembered.endpoint_url)
     return name != "ApiUrl" and now.outputs.get(name) != remembered.outputs.get(name)
 
 

@@ -176,7 +176,7 @@ def _queues(target: Target, clients: Clients) -> list[QueueStatus]:
 
 
 def _ages(target: Target, clients: Clients, queues: list[Queue]) -> dict[str, float]:
-    if target.is_local:  # the emulator keeps no queue metrics
+    if not target.has_metrics:
         return {}
     return _known(lambda: oldest_messages(clients.client("cloudwatch"), queues))[0] or {}
 
@@ -186,7 +186,7 @@ def _functions(
 ) -> tuple[list[FunctionStatus] | None, CliError | None]:
     if resources is None:
         return None, None
-    if target.is_local:
+    if not target.has_metrics:
         logs = clients.client("logs")
         return _known(lambda: function_statuses_from_logs(logs, resources.functions, resources.log_groups))
     return _known(lambda: function_statuses(clients.client("cloudwatch"), resources.functions))

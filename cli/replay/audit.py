@@ -13,7 +13,7 @@ from cli.client.service import PAGE_MAX, Listing, Row, Service, StreamStatus
 from cli.errors import CliError, NotFoundError, UsageError
 from cli.terminal.text import shell_word, visible
 from handlers.core.clock import parse_rfc3339
-from handlers.core.errors import HandlerFailed
+from handlers.core.errors import HandlerFailedError
 from handlers.core.events import Event, EventId, StreamId
 from handlers.core.lossless_json import dumps
 from handlers.projection.definition import Projection
@@ -223,7 +223,7 @@ def _fold(projection: Projection, events: Iterator[Event], rows: Rows, stream: S
     """Fold events into rows as the stack does, skipping skipped events; returns the last eventId."""
     try:
         return fold_all(projection, events, rows, skipped={str(event_id) for event_id in stream.skipped})
-    except HandlerFailed as error:
+    except HandlerFailedError as error:
         raise CliError(
             f"history cannot be folded past event {error.event_id} ({error.event_type}): {error.error}",
             f"See the event:  esctl events {shell_word(stream.stream_id)} --from {error.event_id} --limit 1",

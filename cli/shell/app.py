@@ -1,4 +1,4 @@
-"""The Typer app. Listing the commands imports none of them: help and completion stay fast."""
+"""The Typer app. Listing the commands imports none of them, so help and completion stay fast."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 from cli.errors import EXIT_CODE_MEANINGS
 from cli.shell.registry import COMMANDS, Entry
 
-_HELP = "Event sourcing on AWS serverless: deploy it, to AWS or to this machine, and work with it."
+_HELP = "Event sourcing on AWS serverless: deploy it to AWS or to this machine, and work with it."
 
 _SETTINGS = "Settings, from the environment or a .env file: API_KEY, TRACING, STACK_NAME, AUTH, STRICT, ESCTL_TARGET."
 
@@ -24,7 +24,7 @@ def _epilog() -> str:
 
 
 class LazyGroup(TyperGroup):
-    """A group that knows its commands' names and help lines, and imports a command when it is called."""
+    """A group that lists its commands from the registry and imports a command when it is called."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return [entry.name for entry in COMMANDS]
@@ -33,7 +33,7 @@ class LazyGroup(TyperGroup):
         entry = _ENTRIES.get(cmd_name)
         if entry is None:
             return None
-        # Help and completion ask for every command; resolve_command asks for the one that was typed.
+        # Help and completion request every command; resolve_command requests the one that was typed.
         return _load(entry) if cmd_name == ctx.meta.get(_WANTED) else _stub(entry)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -64,7 +64,7 @@ def _load(entry: Entry) -> Any:
 
 
 def _tidy(command: Any) -> Any:
-    """Spare the reader the ``<bool>`` that Typer writes beside every flag that takes no value."""
+    """Remove the ``<bool>`` that Typer shows beside flags without a value."""
     for parameter in command.params:
         _without_metavar(parameter)
     make_help_option = command.get_help_option
@@ -100,7 +100,7 @@ def _version(value: bool) -> None:
 
 
 def make() -> Any:
-    """The command group that `cli.shell.main` runs."""
+    """Return the command group that `cli.shell.main` runs."""
     app = typer.Typer(
         name="esctl",
         cls=LazyGroup,
@@ -120,6 +120,6 @@ def make() -> Any:
         pass
 
     group: Any = typer.main.get_command(app)
-    # The names are what suggestions for a mistyped command are drawn from.
+    # Suggestions for a mistyped command come from these names.
     group.commands.update({entry.name: _stub(entry) for entry in COMMANDS if not entry.hidden})
     return _tidy(group)

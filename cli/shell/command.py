@@ -1,4 +1,4 @@
-"""The decorator that makes a function a command: it adds the options that every command has."""
+"""What makes a function a command, and a group of commands list by default."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import Annotated, Any, Concatenate, ParamSpec, TypeVar, get_type_hints
 
 import typer
+from typer.core import TyperGroup
 
-from cli.config.targets import Choice
+from cli.config.selection import Choice
 from cli.errors import UsageError
 from cli.shell.session import Session
 from cli.terminal.environment import Environment
@@ -46,12 +47,12 @@ _DEFAULTS: dict[str, Any] = {"local": False, "stack_name": None, "region": None,
 def command(
     *formats: Format,
 ) -> Callable[[Callable[Concatenate[Session, P], R]], Callable[..., R]]:
-    """Make a Typer callback of a function whose first parameter is a `Session`.
+    """Turn a function whose first parameter is a `Session` into a Typer callback with the common options.
 
     Parameters
     ----------
     formats
-        The forms that its output has; text and json where none are named.
+        The formats of its output; by default text and json.
 
     Examples
     --------
@@ -64,9 +65,9 @@ def command(
         @functools.wraps(function)
         def run(context: typer.Context, **options: Any) -> R:
             common = {name: options.pop(name) for name in _COMMON}
-            form = _format(common.pop("output"), allowed)
+            format_ = _format(common.pop("output"), allowed)
             environment: Environment = context.find_object(Environment) or Environment.of_process()
-            session = Session(environment, Output(environment, form), Choice(**common))
+            session = Session(environment, Output(environment, format_), Choice(**common))
             return function(session, **options)  # type: ignore[call-arg]
 
         _sign(run, function, allowed)
@@ -76,10 +77,9 @@ def command(
 
 
 def _format(text: str, allowed: tuple[Format, ...]) -> Format:
-    for form in allowed:
-        if form == text.lower():
-            return form
-    raise UsageError(f"--output can't be {text!r}", f"This command knows {' and '.join(allowed)}.")
+    if text.lower() not in allowed:
+        raise UsageError(f"--output can't be {text!r}", f"This command supports {' and '.join(allowed)}.")
+    return Format(text.lower())
 
 
 def _sign(run: Callable[..., Any], function: Callable[..., Any], allowed: tuple[Format, ...]) -> None:
@@ -101,4 +101,16 @@ def _sign(run: Callable[..., Any], function: Callable[..., Any], allowed: tuple[
     signature = inspect.Signature([context, *parameters])
     run.__signature__ = signature  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in [context, *parameters]}
-    del run.__wrapped__  # type: ignore[attr-defined] # else inspect would follow it to the bare function
+    del run.__wrapped__  # type: ignore[attr-defined] # otherwise inspect would follow it to the bare function
+
+
+class ListingGroup(TyperGroup):
+    """A group whose default subcommand is ``list``: ``esctl projections`` is ``esctl projections list``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        first = next((each for each in args if not each.startswith("-")), None)
+        completes = ctx.resilient_parsing and not args  # the shell's completion asks for the subcommands
+        if first not in self.commands and not completes and not {"--help", "-h"} & set(args):
+            args = ["list", *args]
+        parsed: list[str] = super().parse_args(ctx, args)
+        return parsed

@@ -1,4 +1,4 @@
-"""The outermost shell: runs the app, and turns whatever happens into plain lines and an exit code."""
+"""The outermost shell: runs the app, and turns every outcome into plain lines and an exit code."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def run(environment: Environment, arguments: Sequence[str]) -> int:
 
     Returns
     -------
-    The exit code; no exception leaves this function.
+    The exit code; no exception escapes.
     """
     try:
         code = _run(environment, arguments)
@@ -35,7 +35,7 @@ def run(environment: Environment, arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         _discard(environment.stdout)
         return ExitCode.DONE
-    except OSError as error:  # the last of the output could not be written: the disk is full, for example
+    except OSError as error:  # the rest of the output could not be written, for example because the disk is full
         _discard(environment.stdout)
         with contextlib.suppress(OSError, ValueError):
             Output(environment).error(CliError(f"can't write the output: {error.strerror or error}"))
@@ -58,11 +58,11 @@ def _run(environment: Environment, arguments: Sequence[str]) -> int:
             return code if isinstance(code, int) else ExitCode.DONE
         except (BrokenPipeError, KeyboardInterrupt):
             raise
-        except SystemExit as exit_:  # shell completion ends like this, and so does a broken pipe that Typer met
+        except SystemExit as exit_:  # shell completion ends like this, and so does a broken pipe in Typer
             if isinstance(exit_.__context__, BrokenPipeError):
                 raise exit_.__context__ from None
             return exit_.code if isinstance(exit_.code, int) else ExitCode.DONE
-        except Exception as error:  # noqa: BLE001 - the one place where no traceback may pass
+        except Exception as error:  # noqa: BLE001 - no traceback reaches the user
             found = _explain(environment, error)
             if found is None:
                 return ExitCode.USAGE
@@ -71,12 +71,7 @@ def _run(environment: Environment, arguments: Sequence[str]) -> int:
 
 
 def _check_encoding(arguments: Sequence[str]) -> None:
-    """Refuse arguments that are not text: they could not be stored, and hardly be shown.
-
-    Raises
-    ------
-    UsageError
-    """
+    """Refuse arguments that are not valid text, which can be neither stored nor shown."""
     for number, argument in enumerate(arguments, start=1):
         if not is_unicode(argument):
             encoding = sys.getfilesystemencoding().upper()
@@ -85,7 +80,7 @@ def _check_encoding(arguments: Sequence[str]) -> None:
 
 
 def _explain(environment: Environment, error: Exception) -> CliError | None:
-    """The error in an operator's words; None where everything was said already."""
+    """Return the error in an operator's words; None if it was reported already."""
     if isinstance(error, CliError):
         return error
     from typer import Abort
@@ -109,7 +104,7 @@ def _explain(environment: Environment, error: Exception) -> CliError | None:
 
 def _usage_error(error: Any) -> CliError | None:
     message = error.format_message()
-    if type(error).__name__ == "NoArgsIsHelpError":  # help was printed while the error was made
+    if type(error).__name__ == "NoArgsIsHelpError":  # creating the error has printed the help
         return None
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "esctl"
@@ -117,7 +112,7 @@ def _usage_error(error: Any) -> CliError | None:
 
 
 def _crash(environment: Environment, error: Exception) -> CliError:
-    """A fault of esctl itself: the details go to a file, one line to the reader."""
+    """Write the details of an internal error to a file, and return one line about it."""
     import traceback
 
     from cli.config.state import State
@@ -133,7 +128,7 @@ def _crash(environment: Environment, error: Exception) -> CliError:
 
 @contextlib.contextmanager
 def _streams(environment: Environment) -> Any:
-    """Let what Typer itself prints (help, version, completion) go to the environment's streams."""
+    """Redirect what Typer itself prints (help, version, completion) to the environment's streams."""
     if environment.stdout is sys.stdout and environment.stderr is sys.stderr:
         yield
         return
@@ -148,9 +143,6 @@ def _interrupted(environment: Environment) -> int:
 
 
 def _discard(stdout: TextIO) -> None:
-    """Spare the interpreter's own flush at exit, and its complaint.
-
-    A reader that has gone (``esctl list | head -1``) is not our failure, and nothing to speak of.
-    """
+    """Prevent the interpreter's flush at exit from failing: a closed pipe (``esctl list | head -1``) is no error."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stdout.fileno())

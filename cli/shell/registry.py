@@ -1,4 +1,4 @@
-"""The table of commands. A line here is all that a new command needs; its module is imported when it is called."""
+"""The table of commands: a new command needs one line here, and its module is imported when it is called."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 START = "Start here"
 WORK = "Events and read models"
-OPERATE = "The operator's day"
+OPERATE = "Operations"
 LOCAL = "Local target"
 
 
@@ -16,16 +16,14 @@ class Entry:
 
     Attributes
     ----------
-    name
-        What is typed.
     target
-        ``module:attribute``: a function made by `cli.shell.command.command`, or a `typer.Typer` with subcommands.
+        ``module:attribute`` of a function decorated with `cli.shell.command.command`, or of a `typer.Typer`.
     help
         One full sentence.
     panel
-        The heading it stands under in ``esctl --help``.
+        Its heading in ``esctl --help``.
     hidden
-        An alias: works, but is not listed.
+        Works, but is not listed: an alias.
     """
 
     name: str
@@ -36,26 +34,26 @@ class Entry:
 
 
 COMMANDS: tuple[Entry, ...] = (
-    Entry("deploy", "cli.commands.deploy:deploy", "Deploy the stack, to AWS or with --local to this machine.", START),
+    Entry("deploy", "cli.commands.deploy:deploy", "Deploy the stack to AWS, or with --local to this machine.", START),
     Entry("diff", "cli.commands.deploy:diff", "Show what a deployment would change.", START),
-    Entry("walkthrough", "cli.commands.walkthrough:walkthrough", "Show the whole system at work, step by step.", START),
+    Entry("walkthrough", "cli.commands.walkthrough:walkthrough", "Demonstrate the whole system, step by step.", START),
     Entry("outputs", "cli.commands.outputs:outputs", "Show the deployed stack's addresses and names.", START),
     Entry("destroy", "cli.commands.deploy:destroy", "Remove the stack.", START),
     Entry("add-event", "cli.commands.add_event:add_event", "Append an event to a stream.", WORK),
     Entry("list", "cli.commands.list_items:list_items", "List the items of the read model.", WORK),
-    Entry("list-items", "cli.commands.list_items:list_items", "The same as list.", WORK, hidden=True),
-    Entry("replay", "cli.commands.replay:replay", "Build the read model anew from history, without downtime.", WORK),
+    Entry("list-items", "cli.commands.list_items:list_items", "An alias of list.", WORK, hidden=True),
+    Entry("replay", "cli.commands.replay:replay", "Rebuild the read model from history, without downtime.", WORK),
     Entry("replays", "cli.commands.replay:replays", "List the recent replays and rollbacks.", WORK),
-    Entry("status", "cli.commands.status:status", "Show how the system is doing, on one screen.", OPERATE),
+    Entry("status", "cli.commands.status:status", "Show the health of the system on one screen.", OPERATE),
     Entry("tail-logs", "cli.commands.tail_logs:tail_logs", "Show the functions' logs, or one event's path.", OPERATE),
     Entry("projections", "cli.commands.projections:app", "Show projections; resume or skip halted streams.", OPERATE),
-    Entry("dead-letters", "cli.commands.dead_letters:app", "Show, redrive or purge messages that failed.", OPERATE),
+    Entry("dead-letters", "cli.commands.dead_letters:app", "Show, redrive or purge failed messages.", OPERATE),
     Entry("doctor", "cli.commands.doctor:doctor", "Check this machine and the deployed stack, end to end.", OPERATE),
-    Entry("cost", "cli.commands.cost:cost", "Show what a million events cost, as measured.", OPERATE),
+    Entry("cost", "cli.commands.cost:cost", "Estimate the cost of a million events from measurements.", OPERATE),
     Entry("streams", "cli.commands.streams:streams", "List the streams.", WORK),
     Entry("events", "cli.commands.events:events", "Show the events of a stream, or follow them.", WORK),
     Entry("schemas", "cli.commands.schemas:app", "Show the catalogue of known event types.", WORK),
     Entry("export", "cli.commands.transfer:export_events", "Write events to a file.", WORK),
     Entry("import", "cli.commands.transfer:import_events", "Append the events of a file, each exactly once.", WORK),
-    Entry("local", "cli.commands.local:app", "Start, stop, use and empty the emulator behind the local target.", LOCAL),
+    Entry("local", "cli.commands.local:app", "Start, stop, use and reset the emulator of the local target.", LOCAL),
 )

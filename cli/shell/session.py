@@ -1,13 +1,15 @@
-"""What a command is given: its surroundings, its output, and the target it talks to, each made when first needed."""
+"""What a command receives: environment, output, and the target it talks to, each created on first use."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from cli.config.selection import Choice, Targets
 from cli.config.settings import Settings, load
 from cli.config.state import State
-from cli.config.targets import Choice, Target, Targets
+from cli.config.targets import AwsTarget, LocalTarget, Target
 from cli.errors import EmulatorError
 from cli.terminal.environment import Environment
 from cli.terminal.output import Output
@@ -24,7 +26,7 @@ class Session:
     Attributes
     ----------
     environment, output
-        The surroundings, and what writes to them.
+        The process environment, and what writes to it.
     choice
         The flags that choose a target.
     """
@@ -61,9 +63,14 @@ class Session:
         NoTargetError, NotDeployedError, UsageError, AccessError
         """
         target = self.targets.resolve(self.choice, self.settings)
-        if target.is_local:
+        if isinstance(target, LocalTarget):
             target = self.on_emulator(target)
-        return target if target.outputs else self._looked_up(target)
+        if not target.outputs:  # it was not deployed from here, or its record is damaged
+            from cli.client.aws import look_up
+
+            target = look_up(target)
+            self.targets.remember(target, current=False)
+        return target
 
     @cached_property
     def clients(self) -> Clients:
@@ -77,9 +84,9 @@ class Session:
 
     def service_for(self, target: Target) -> Service:
         """Return the API of one stack."""
+        from cli.client.aws import key_for_calls
         from cli.client.http import HttpClient
         from cli.client.service import Service
-        from cli.config.keys import key_for_calls
 
         clients = self.clients_for(target)
         key = key_for_calls(target, self.settings, self.state, clients)
@@ -93,14 +100,14 @@ class Session:
         return Clients(target)
 
     def announce(self, doing: str) -> None:
-        """Say where something is about to change on AWS: ``Resuming items on stack esctl in 123456789012/eu-west-1``."""
+        """Announce a change on AWS: ``Resuming items on stack esctl in 123456789012/eu-west-1``."""
         target = self.target
-        if target.is_local:
+        if not isinstance(target, AwsTarget):
             return
         if target.account is None:
             from cli.client.aws import account_of
 
-            target = target.with_account(account_of(self.clients))
+            target = replace(target, account=account_of(self.clients))
         self.output.message(f"{doing} on {target.label}")
 
     def on_emulator(self, target: Target) -> Target:
@@ -123,21 +130,3 @@ class Session:
                     "Restart it with a new one; its data is kept:  esctl local start",
                 )
         return target.with_endpoint(last_endpoint(self.state), access_key)
-
-    def _looked_up(self, target: Target) -> Target:
-        """Ask the stack for its outputs once, and keep them.
-
-        It was not deployed from here, or the file that remembers it is damaged.
-        """
-        from dataclasses import replace
-
-        from cli.client.aws import account_of, region_of, stack_outputs
-
-        if not target.is_local:
-            target = replace(target, region=region_of(target))
-        clients = self.clients_for(target)
-        found = target.with_outputs(stack_outputs(clients, target.stack_name))
-        if not target.is_local:
-            found = found.with_account(account_of(clients))
-        self.targets.remember(found, current=False)
-        return found

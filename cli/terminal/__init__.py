@@ -1,1 +1,1 @@
-"""What a person sees and types: the environment, output, tables, text."""
+"""Terminal input and output: environment, output, tables, text."""

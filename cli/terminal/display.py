@@ -1,4 +1,4 @@
-"""The parts of the output that need rich: loaded only where there is a terminal."""
+"""The parts of the output that need rich, imported only for a terminal."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from cli.terminal.environment import Environment
 from cli.terminal.tables import Column, column
 from cli.terminal.text import one_line, visible, visible_lines
 
-_COLUMNS_MIN = 20  # below this a table is unreadable anyway, and rich would print cells of no width
+_COLUMNS_MIN = 20  # a narrower table is unreadable, and rich would print cells of no width
 
 
 class _SafeConsole(Console):
-    """Writes no text raw, whatever it is given; colours and movements of the cursor are rich's own."""
+    """A console that makes all text safe to show; colours and cursor movements are rich's own."""
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         for text, style, control in super().render(renderable, options):
@@ -31,6 +31,7 @@ class _SafeConsole(Console):
 
 
 def console(environment: Environment, stream: TextIO) -> Console:
+    """Return rich's console for one of the environment's streams."""
     terminal = environment.stdout_is_terminal if stream is environment.stdout else environment.stderr_is_terminal
     return _SafeConsole(
         file=stream,
@@ -44,16 +45,16 @@ def console(environment: Environment, stream: TextIO) -> Console:
 
 
 def styled(text: str, style: str) -> str:
-    """The text within the escape codes of a style."""
+    """Return the text within the escape codes of a style."""
     return Style.parse(style).render(text)
 
 
 def rich_table(columns: Sequence[Column | str], rows: Sequence[Sequence[object]], title: str) -> Table:
+    """Return a table with rounded borders; cells are folded, never truncated."""
     table = Table(
         title=Text(title, style="bold") if title else None, title_justify="left", box=box.ROUNDED, header_style="bold"
     )
     for head in map(column, columns):
-        # Folding, not cutting: what a table shows can be copied from it.
         table.add_column(head.title, justify=head.align, style=head.style or None, overflow="fold")
     for row in rows:
         table.add_row(*(cell if isinstance(cell, Text) else Text(visible(cell)) for cell in row))
@@ -74,6 +75,7 @@ class LiveProgress:
 
 @contextmanager
 def live_progress(target: Console, description: str, total: float | None) -> Iterator[LiveProgress]:
+    """Show a spinner, and a bar if the total is known, until the block ends."""
     counted = () if total is None else (BarColumn(), MofNCompleteColumn())
     display = RichProgress(
         SpinnerColumn(),

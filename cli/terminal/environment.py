@@ -1,4 +1,4 @@
-"""Everything that the commands read from the world, in one object, so that tests need no patching."""
+"""Everything that commands read from the outside world, in one object, so that tests need no patching."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """The surroundings of one run of ``esctl``.
+    """The process environment of one run of ``esctl``.
 
     Attributes
     ----------
@@ -27,13 +27,11 @@ class Environment:
     variables
         The environment variables.
     directory
-        The working directory; ``.env`` is looked for here.
-    stdin_is_terminal, stdout_is_terminal, stderr_is_terminal
-        Whether a person is at the other end.
+        The working directory, which may contain a ``.env``.
     width
-        Columns of the terminal, where it is known.
+        Columns of the terminal, if known.
     sleep, monotonic
-        The clock that waiting loops use, in seconds.
+        The clock of waiting loops, in seconds.
     """
 
     stdin: TextIO
@@ -50,10 +48,10 @@ class Environment:
 
     @classmethod
     def of_process(cls) -> Environment:
-        """The environment of this very process."""
+        """Return the environment of this process."""
         stdin = sys.stdin or _nothing("r")
         stdout, stderr = sys.stdout or _nothing("w"), sys.stderr or _nothing("w")
-        # What a terminal can't show is shown as its code; what was typed is either text or an error.
+        # Output that can't be encoded is escaped; input that can't be decoded is an error.
         for stream, errors in ((stdin, "strict"), (stdout, UNENCODABLE), (stderr, UNENCODABLE)):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors=errors)
@@ -78,18 +76,14 @@ class Environment:
         pause_s: float = 0.02,
         pause_max_s: float = 0.5,
     ) -> T:
-        """Ask until the answer is final or time is up, with growing pauses; returns the last answer.
+        """Ask at least once, with growing pauses, until the answer is ``done`` or time is up; return the last answer.
 
         Parameters
         ----------
-        ask
-            Returns the present answer; called at least once.
-        done
-            Whether an answer is final.
         timeout_s
-            None waits without end.
+            None for no limit.
         pause_s, pause_max_s
-            The first pause, and the longest.
+            The first and the longest pause.
         """
         deadline = None if timeout_s is None else self.monotonic() + timeout_s
         while not done(answer := ask()):
@@ -101,7 +95,7 @@ class Environment:
         return answer
 
     def variable(self, name: str) -> str | None:
-        """The variable's value without surrounding space; None where it is missing or blank."""
+        """Return a variable's value without surrounding whitespace; None if it is missing or blank."""
         return (self.variables.get(name) or "").strip() or None
 
     def read_stdin(self) -> str:
@@ -118,17 +112,17 @@ class Environment:
 
     @property
     def interactive(self) -> bool:
-        """Whether a question can be asked: somebody types, and sees the question on stderr."""
+        """Whether questions can be asked: both stdin and stderr are terminals."""
         return self.stdin_is_terminal and self.stderr_is_terminal
 
     @property
     def colour(self) -> bool:
-        """Whether colour is wanted: see https://no-color.org."""
+        """Whether colour is enabled (https://no-color.org)."""
         return not self.variables.get("NO_COLOR") and self.variables.get("TERM") != "dumb"
 
 
 def _nothing(mode: Literal["r", "w"]) -> TextIO:
-    """What stands for a stream that was closed for us (``>&-``): Python has None there."""
+    """Open a replacement for a stream that the caller closed (``>&-``), which Python sets to None."""
     return open(os.devnull, mode, encoding="utf-8")
 
 

@@ -1,6 +1,6 @@
-"""What the commands show: data on stdout, everything else on stderr.
+"""The commands' output: data on stdout, everything else on stderr.
 
-Without a terminal nothing of rich is imported and everything is plain text. Colour is never the only signal.
+Without a terminal, rich is not imported and everything is plain text. Colour is never the only signal.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from cli.terminal.text import UNENCODABLE, one_line, visible, visible_lines
 if TYPE_CHECKING:
     from rich.console import Console
 
-_PROGRESS_EVERY_S = 5.0  # how often a log without a terminal hears of progress
+_PROGRESS_EVERY_S = 5.0  # between two lines of progress without a terminal
 
 
 class Format(StrEnum):
-    """The forms of output."""
+    """The output formats."""
 
     TEXT = "text"
     JSON = "json"
@@ -33,7 +33,7 @@ class Format(StrEnum):
 
 
 class Progress(Protocol):
-    """A running display of how far something is."""
+    """A running progress display."""
 
     def update(
         self, *, done: float | None = None, total: float | None = None, description: str | None = None
@@ -42,15 +42,7 @@ class Progress(Protocol):
 
 @dataclass(slots=True)
 class Output:
-    """Writes one command's results and messages; nothing that it writes can steer the terminal or be invisible.
-
-    Parameters
-    ----------
-    environment
-        Where the streams and the terminal's properties come from.
-    format
-        The form that data takes on stdout.
-    """
+    """Writes one command's results and messages; no text that it writes controls the terminal or is invisible."""
 
     environment: Environment
     format: Format = Format.TEXT
@@ -64,56 +56,50 @@ class Output:
         return self.format is Format.TEXT
 
     def json(self, document: Any) -> None:
-        """One JSON document, with every digit of its decimals."""
+        """Write one JSON document; numbers keep every digit."""
         from handlers.core.lossless_json import dumps
 
         self.json_text(f"{dumps(document, indent=2)}\n")
 
     def json_line(self, document: Any) -> None:
-        """One line of JSON Lines, sent at once."""
+        """Write one line of JSON Lines, and flush."""
         from handlers.core.lossless_json import dumps
 
         self.json_text(f"{dumps(document)}\n")
         self.environment.stdout.flush()
 
     def json_text(self, text: str) -> None:
-        """JSON text, whole or in pieces: in UTF-8, or ASCII where standard output has another encoding (RFC 8259)."""
+        """Write JSON text, complete or in pieces: UTF-8, or ASCII if stdout has another encoding (RFC 8259)."""
         stdout = self.environment.stdout
         if isinstance(stdout, io.TextIOWrapper) and codecs.lookup(stdout.encoding).name not in ("utf-8", "ascii"):
             stdout.reconfigure(encoding="ascii", errors=UNENCODABLE)
         stdout.write(visible_lines(text))
 
     def text(self, text: str = "", *, mark: str = "", style: str = "") -> None:
-        """Data as text: a line, or several.
-
-        Parameters
-        ----------
-        mark, style
-            What stands before it, in a colour where the terminal has colours.
-        """
+        """Write data as one or more lines of text, after a mark that is coloured on a terminal."""
         mark = self._styled(mark, style, self.environment.stdout_is_terminal)
         self.environment.stdout.write(f"{mark}{visible_lines(text)}\n")
 
     def table(
         self, columns: Sequence[Column | str], rows: Sequence[Sequence[object]], *, title: str = "", empty: str = ""
     ) -> None:
-        """Rows as a table: drawn on a terminal, aligned plain text elsewhere.
+        """Write a table: with borders on a terminal, otherwise as aligned text.
 
         Parameters
         ----------
         empty
-            Said on stderr instead of a table without rows.
+            Written to stderr if there are no rows.
         """
         self._table(self.environment.stdout, columns, rows, title, empty)
 
     def message_table(
         self, columns: Sequence[Column | str], rows: Sequence[Sequence[object]], *, title: str = ""
     ) -> None:
-        """A table that is not the command's result (a plan, for example): on stderr."""
+        """Write a table that is not the command's result, such as a plan, to stderr."""
         self._table(self.environment.stderr, columns, rows, title, "")
 
     def pairs(self, values: Mapping[str, object]) -> None:
-        """Names and values below each other, as data; scripts may cut at the first run of two spaces."""
+        """Write one name and value per line; scripts may split at the first run of two spaces."""
         width = max((len(name) for name in values), default=0)
         for name, value in values.items():
             self.text(f"{one_line(name):<{width}}  {visible(value)}".rstrip())
@@ -121,7 +107,7 @@ class Output:
     # Messages ----------------------------------------------------------------------------------------------------
 
     def message(self, text: str = "") -> None:
-        """For the reader, on stderr: a line, or several."""
+        """Write one or more lines to stderr."""
         self._say(visible_lines(text))
 
     def success(self, text: str) -> None:
@@ -131,12 +117,12 @@ class Output:
         self._say(one_line(text), "warning: ", "yellow")
 
     def hint(self, text: str) -> None:
-        """What to do next."""
+        """Suggest what to do next."""
         for line in text.split("\n"):
             self._say(one_line(line), "→ ", "cyan")
 
     def error(self, error: CliError) -> None:
-        """An expected failure: one line, its single faults, and what to do next."""
+        """Write an expected failure: one line, its individual faults, and what to do next."""
         self._say(one_line(error.message), "error: ", "bold red")
         for fault in error.faults:
             self._say(one_line(fault), "  - ")
@@ -146,7 +132,7 @@ class Output:
     # Questions ---------------------------------------------------------------------------------------------------
 
     def ask(self, question: str, default: str = "", *, hint: str = "Give the value as an option.") -> str:
-        """Ask at the terminal; `UsageError` with the hint where there is none."""
+        """Ask at the terminal; without one raise a `UsageError` with the hint."""
         if not self.environment.interactive:
             raise UsageError(f"can't ask “{question}”: there is no terminal", hint)
         suffix = f" [{default}]" if default else ""
@@ -158,11 +144,11 @@ class Output:
             raise UsageError(f"can't read the answer: it is not {error.encoding.upper()} text") from error
         if not line:  # end of file: Ctrl-D
             self.environment.stderr.write("\n")
-            raise UsageError("no answer was given", "Run the command again when you have decided.")
+            raise UsageError("no answer was given", "Run the command again, and answer the question.")
         return line.strip() or default
 
     def confirm(self, question: str, *, yes: bool = False) -> bool:
-        """Ask for a yes; without a terminal only ``--yes`` is one."""
+        """Ask for confirmation; without a terminal ``--yes`` is required."""
         if yes:
             return True
         if not self.environment.interactive:
@@ -173,7 +159,7 @@ class Output:
 
     @contextmanager
     def progress(self, description: str, total: float | None = None) -> Iterator[Progress]:
-        """A live display on a terminal; a line now and then elsewhere. It is gone before anything else is written."""
+        """Show progress: a live display on a terminal, removed at the end; otherwise a line every few seconds."""
         if not self.environment.stderr_is_terminal:
             yield _PlainProgress(self, description, total)
             return
@@ -183,7 +169,7 @@ class Output:
             yield progress
 
     def console(self, stream: Literal["stdout", "stderr"]) -> Console:
-        """rich's console for one of the streams, for displays that need more than the methods above."""
+        """Return rich's console for a stream, for displays that need more than the methods above."""
         from cli.terminal.display import console
 
         if stream == "stdout":
@@ -218,8 +204,8 @@ class Output:
         self.console(name).print(rich_table(columns, rows, title))
 
     def _say(self, shown: str, mark: str = "", style: str = "") -> None:
-        # Where both streams end in one place (2>&1 | tee), the order must be that of the writing.
-        with suppress(OSError):  # it comes again at the last flush, where it is handled
+        # If both streams have the same destination (2>&1 | tee), lines must appear in the order of writing.
+        with suppress(OSError):  # raised again by the final flush, which handles it
             self.environment.stdout.flush()
         stream = self.environment.stderr
         stream.write(f"{self._styled(mark, style, self.environment.stderr_is_terminal)}{shown}\n")
@@ -234,7 +220,7 @@ class Output:
 
 
 class _PlainProgress:
-    """Progress for a log file: a line every few seconds, and one whenever the description changes."""
+    """Progress for a log file: a line every few seconds and on each change of the description."""
 
     def __init__(self, output: Output, description: str, total: float | None) -> None:
         self._output = output

@@ -16,11 +16,11 @@ from typing import Any
 
 from cli.transfer.files import BadLineError
 from handlers import catalogue
-from handlers.api.newevent import EventContext, read_event
+from handlers.api.new_event import EventContext, read_event
 from handlers.api.route import integer, record
 from handlers.core.clock import parse_rfc3339, rfc3339
-from handlers.core.errors import TooLarge
-from handlers.core.lossless_json import NotJson, dumps, loads
+from handlers.core.errors import TooLargeError
+from handlers.core.lossless_json import NotJsonError, dumps, loads
 from handlers.core.validation import Validator
 from handlers.store.limits import MAX_SAFE_INTEGER, check_sizes
 
@@ -74,7 +74,7 @@ def read_line(number: int, raw: bytes) -> Incoming:
         event_id = _pop_event_id(event)
     except UnicodeDecodeError as error:
         raise BadLineError(["it is not UTF-8 text"], number) from error
-    except NotJson as error:
+    except NotJsonError as error:
         raise BadLineError([f"it is not JSON: {str(error).replace('line 1, ', '')}"], number) from error
     except BadLineError as error:
         raise BadLineError(error.faults, number) from error
@@ -85,7 +85,7 @@ def read_line(number: int, raw: bytes) -> Incoming:
         raise BadLineError([f"{fault.pointer or 'the event'} {fault.detail}" for fault in faults], number)
     try:
         check_sizes([new])
-    except TooLarge as error:
+    except TooLargeError as error:
         raise BadLineError([error.detail], number) from error
     return Incoming(number, new.stream_id, event_id, dumps(event))
 

@@ -28,7 +28,7 @@ from cli.terminal.environment import Environment
 from cli.terminal.text import shell_word, visible
 from cli.transfer.batches import PARTITIONS, Batch, Batcher, Incoming, read_line, same_event
 from cli.transfer.files import BadLineError, Sink, lines
-from handlers.core.backoff import Backoff, attempts
+from handlers.core.clock import Backoff, attempts
 from handlers.core.lossless_json import dumps
 
 # The API client itself gives up after five attempts within two seconds; an import outlasts a minute of throttling.

@@ -1,0 +1,1 @@
+"""The API: routes, their declarations, requests and responses."""

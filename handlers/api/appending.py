@@ -1,4 +1,4 @@
-"""``POST /addEvent`` and ``POST /addEvents``: parse, append, answer."""
+"""``POST /addEvent`` and ``POST /addEvents``: parse, append, respond."""
 
 from __future__ import annotations
 
@@ -9,62 +9,54 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from handlers import runtime
 from handlers.api import http
-from handlers.api.newevent import EventContext, read_event
+from handlers.api.new_event import EventContext, read_event
 from handlers.api.request import Request
 from handlers.api.response import Response, json_response
 from handlers.api.route import Route
 from handlers.api.routes import ADD_EVENT, ADD_EVENTS, KEY_HEADER, REPLAYED_HEADER
 from handlers.core.clock import Clock
-from handlers.core.dynamodb_limits import TRANSACTION_ITEMS
-from handlers.core.errors import VersionConflict, pointer
+from handlers.core.dynamodb import TRANSACTION_ITEMS
+from handlers.core.errors import VersionConflictError, pointer
 from handlers.core.events import Event, NewEvent
 from handlers.store import EventStore
 from handlers.store.limits import check_sizes
 from handlers.store.port import Appended, IdempotencyKey
 
-# The record of the idempotency key is one of the items of the transaction (E4).
-MAX_GUARDED_EVENTS = TRANSACTION_ITEMS - 1
+# The idempotency record is one of the transaction's items (E4).
+MAX_EVENTS_WITH_KEY = TRANSACTION_ITEMS - 1
 
 
 @dataclass(frozen=True, slots=True)
 class EventRoutes:
-    """Append events.
-
-    Attributes
-    ----------
-    store
-        Gives the event store; asked at the first request, not at import.
-    strict
-        Whether event types outside the catalogue are refused.
-    """
+    """Append events; ``strict`` refuses event types outside the catalogue."""
 
     store: Callable[[], EventStore]
     clock: Clock
+    telemetry: http.Telemetry
     strict: bool = False
 
     def routes(self) -> http.Routes:
         return {ADD_EVENT: self.add_event, ADD_EVENTS: self.add_events}
 
     def add_event(self, request: Request) -> Response:
-        """Append the one event that the body is."""
+        """Append the event in the body."""
         events = self._parse(request, {"": request.body}, importing=False)
         appended = self._append(events, _idempotency_key(ADD_EVENT, request, [request.body]))
         return _created(_reference(appended.events[0]), appended)
 
     def add_events(self, request: Request) -> Response:
-        """Append 1 to 100 events, all or none."""
+        """Append 1 to 100 events atomically."""
         given = request.body.get("events", [])
-        if KEY_HEADER in request.headers and len(given) > MAX_GUARDED_EVENTS:
-            request.fault("/events", f"must be an array of 1 to {MAX_GUARDED_EVENTS} items with an {KEY_HEADER}")
+        if KEY_HEADER in request.headers and len(given) > MAX_EVENTS_WITH_KEY:
+            request.fault("/events", f"must be an array of 1 to {MAX_EVENTS_WITH_KEY} items with an {KEY_HEADER}")
         places = {pointer("events", index): value for index, value in enumerate(given)}
         events = self._parse(request, places, importing=True)
         appended = self._append(events, _idempotency_key(ADD_EVENTS, request, given))
         return _created({"events": [_reference(event) for event in appended.events]}, appended)
 
     def _parse(self, request: Request, values: Mapping[str, Any], *, importing: bool) -> list[NewEvent]:
-        """Read events, given by their places in the body; raises with every fault of the request."""
+        """Read events, keyed by their JSON pointers; raises with every fault of the request."""
         context = EventContext(
             request_id=request.request_id,
             caller=request.caller,
@@ -85,13 +77,13 @@ class EventRoutes:
     def _append(self, events: Sequence[NewEvent], key: IdempotencyKey | None) -> Appended:
         try:
             appended = self.store().append(events, key)
-        except VersionConflict:
-            runtime.count(AppendConflicts=1)
+        except VersionConflictError:
+            self.telemetry.count(AppendConflicts=1)
             raise
         stored = 0 if appended.replayed else len(appended.events)
-        runtime.count(EventsAppended=stored, AppendConflicts=appended.conflicts)
+        self.telemetry.count(EventsAppended=stored, AppendConflicts=appended.conflicts)
         for line in _log_lines(appended):
-            runtime.logger().info("replayed" if appended.replayed else "appended", extra=line)
+            self.telemetry.logger().info("replayed" if appended.replayed else "appended", extra=line)
         return appended
 
 
@@ -101,16 +93,16 @@ def _idempotency_key(route: Route, request: Request, events: Sequence[Any]) -> I
 
 
 def payload_hash(path: str, events: Sequence[Any]) -> str:
-    """Return a hash of what a request means: 64 hex digits.
+    """Return a SHA-256 of a request's meaning, in hex.
 
-    Blanks, the order of keys and the way a number is written (``1.0``, ``1``, ``10e-1``) make no difference.
+    Whitespace, the order of keys and the notation of numbers (``1.0``, ``1``, ``10e-1``) make no difference.
     """
     meaning = json.dumps([path, _canonical(list(events))], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(meaning.encode()).hexdigest()
 
 
 def _canonical(value: Any) -> Any:
-    # Texts and numbers are told apart by a first letter, so that "1" and 1 differ.
+    # A prefix tells strings and numbers apart, so that "1" and 1 differ.
     if isinstance(value, dict):
         return {key: _canonical(inner) for key, inner in value.items()}
     if isinstance(value, list):
@@ -128,12 +120,8 @@ def _canonical(value: Any) -> Any:
 
 
 def _reference(event: Event) -> dict[str, Any]:
-    return {
-        "streamId": event.stream_id,
-        "eventId": event.event_id,
-        "type": event.type,
-        "timeStamp": event.time_stamp,
-    }
+    reference = {"streamId": event.stream_id, "eventId": event.event_id, "type": event.type}
+    return {**reference, "timeStamp": event.time_stamp}
 
 
 def _created(value: object, appended: Appended) -> Response:
@@ -141,7 +129,7 @@ def _created(value: object, appended: Appended) -> Response:
 
 
 def _log_lines(appended: Appended) -> list[dict[str, Any]]:
-    """Return one log line's fields per stream: its events' positions, so that an event can be followed from here on."""
+    """Return the fields of one log line per stream: the positions by which `tail-logs` traces an event."""
     lines: dict[str, dict[str, Any]] = {}
     for event in appended.events:
         first = {"streamId": event.stream_id, "eventId": event.event_id, "type": event.type, "conflicts": 0}

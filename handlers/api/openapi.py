@@ -16,26 +16,29 @@ from handlers.api.routes import GET_CONTRACT, TAGS, Listed, all_routes
 from handlers.api.schemas import PROBLEM as PROBLEM_SCHEMA
 from handlers.core.validation import Schema
 
-# What every route may answer with; 403, 429, 502 and 504 are API Gateway's own.
+# Of every route; 403, 429, 502 and 504 are API Gateway's own.
 _COMMON_PROBLEMS = (400, 403, 429, 500, 502, 503, 504)
 
 _PROBLEMS = {
     400: ("InvalidInput", "The request is invalid: every fault is listed, and nothing was written."),
-    403: ("Forbidden", "The API key is missing or wrong, or the signature is (API Gateway's own answer)."),
+    403: ("Forbidden", "The API key or the signature is missing or wrong (from API Gateway)."),
     404: ("NotFound", "There is no such stream, replay or projection."),
     409: (
         "Conflict",
-        "The request does not fit the current state: expectedVersion is not the head (the answer has the head), or the "
+        "The request conflicts with the current state: expectedVersion is not the head (given in the response), or the "
         "event is not the halted one.",
     ),
-    410: ("Gone", "The page token belongs to rows that have been replaced; start the list again."),
-    413: ("TooLarge", "The event or the request is over a limit; the answer has its size and the limit."),
-    422: ("IdempotencyMismatch", "The Idempotency-Key was used for another request."),
-    429: ("Throttled", "The API key's rate is exceeded (API Gateway's own answer)."),
-    500: ("InternalError", "An unexpected error; the log has it under the request's id."),
-    502: ("BadGateway", "The function's answer did not reach API Gateway."),
+    410: ("Gone", "The page token belongs to rows that have been replaced; restart the list."),
+    413: ("TooLarge", "The event or the request exceeds a limit; the response has its size and the limit."),
+    422: ("IdempotencyMismatch", "The Idempotency-Key was used for a different request."),
+    429: ("Throttled", "The API key's rate limit is exceeded (from API Gateway)."),
+    500: ("InternalError", "An unexpected error, logged with the request's id."),
+    502: ("BadGateway", "API Gateway got no valid response from the function."),
     503: ("Unavailable", "Too many concurrent writers, or a service is busy. The request itself is fine; retry it."),
-    504: ("GatewayTimeout", "The function did not answer in time; with an Idempotency-Key the request can be retried."),
+    504: (
+        "GatewayTimeout",
+        "The function did not respond in time; with an Idempotency-Key the request can be retried.",
+    ),
 }
 
 _INFO = {
@@ -53,7 +56,7 @@ _SECURITY = {
         "type": "apiKey",
         "in": "header",
         "name": "Authorization",
-        "description": "AWS Signature Version 4 (service execute-api); required where the stack is deployed with AUTH=iam.",
+        "description": "AWS Signature Version 4 (service execute-api); required if the stack is deployed with AUTH=iam.",
         "x-amazon-apigateway-authtype": "awsSigv4",
     },
 }
@@ -61,7 +64,7 @@ _SECURITY = {
 
 @dataclass(frozen=True)
 class ContractRoutes:
-    """Serve the document of an API with these projections; it is generated at the first request."""
+    """Serve the document of an API with these projections, generated at the first request."""
 
     projections: Callable[[], Mapping[str, Listed]]
 
@@ -69,7 +72,7 @@ class ContractRoutes:
         return {GET_CONTRACT: self.get_contract}
 
     def get_contract(self, request: Request) -> Response:
-        """Answer with the document."""
+        """Return the document."""
         request.check()
         return Response(200, self._text)
 
@@ -126,7 +129,7 @@ def _parameter(name: str, place: str, schema: Schema) -> dict[str, Any]:
 
 
 def _path_parameter(name: str, schema: Schema) -> dict[str, Any]:
-    """Describe a path parameter; as a segment (see `path_segment`) a value may be longer than its schema says."""
+    """Describe a path parameter; encoded by `path_segment`, a value may be longer than its schema allows."""
     return _parameter(name, "path", {"type": "string", "minLength": 1, "description": schema["description"]})
 
 
@@ -158,7 +161,7 @@ def _header(schema: Schema) -> dict[str, Any]:
 
 
 def _without_names(value: Any, components: dict[str, Any]) -> Any:
-    """Replace components by references, and collect them."""
+    """Replace components by references and collect them."""
     if isinstance(value, Component):
         if value.name not in components:
             components[value.name] = _without_names(dict(value), components)

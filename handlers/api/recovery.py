@@ -1,4 +1,4 @@
-"""``POST /projections/{name}/resume`` and ``…/skip``: recovering halted streams (P5)."""
+"""``POST /projections/{name}/resume`` and ``…/skip``: recover halted streams (P5)."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from handlers.api.request import Request, named_projection
 from handlers.api.response import Response, json_response
 from handlers.api.routes import RESUME, SKIP
 from handlers.core.clock import Clock, rfc3339
-from handlers.core.errors import Conflict, Contended, NotFound
+from handlers.core.errors import ConflictError, ContendedError, NotFoundError
 from handlers.core.events import StreamId
 from handlers.projection import Projection, transitions
-from handlers.projection.port import Outdated, ReadModel
+from handlers.projection.port import OutdatedError, ReadModel
 from handlers.projection.state import StreamState
 from handlers.projection.transitions import StateChange
 from handlers.store import EventStore
 
-# A halted stream's state hardly ever changes: losing this often means that something else is wrong.
-MAX_LOST_RACES = 10
+# A halted stream's state rarely changes: ten lost races mean that something else is wrong.
+MAX_ATTEMPTS = 10
 
 Change = Callable[[StreamState], StateChange]
 
@@ -29,10 +29,7 @@ Change = Callable[[StreamState], StateChange]
 class RecoveryRoutes:
     """Resume halted streams, or skip the event that a stream is halted at.
 
-    Attributes
-    ----------
-    trigger
-        Makes a projection look at a stream again, by a message to its queue: the projection's name, the stream, its head.
+    ``trigger`` sends a hint to a projection's queue: the projection's name, the stream, its head.
     """
 
     store: Callable[[], EventStore]
@@ -45,7 +42,7 @@ class RecoveryRoutes:
         return {RESUME: self.resume, SKIP: self.skip}
 
     def resume(self, request: Request) -> Response:
-        """Retry the event that a stream is halted at: of one stream, or of every halted one of the projection."""
+        """Retry the events that one stream, or every halted stream of the projection, is halted at."""
         projection = named_projection(request, self.projections())
         resumed = []
         for stream_id in self._halted(projection, request.body.get("streamId")):
@@ -64,7 +61,7 @@ class RecoveryRoutes:
         return json_response(200, {**answer, "eventId": skipped, "checkpoint": skipped})
 
     def _halted(self, projection: Projection, only: StreamId | None) -> list[StreamId]:
-        """Return the streams to resume: the one that was asked for, halted or not, or all that are halted."""
+        """Return the streams to resume: the requested one, halted or not, or all that are halted."""
         if only is not None:
             self._must_follow(projection, only)
             return [only]
@@ -77,31 +74,30 @@ class RecoveryRoutes:
 
     def _must_follow(self, projection: Projection, stream_id: StreamId) -> None:
         if not projection.follows(stream_id):
-            raise NotFound(f"the projection {projection.name} does not follow stream {stream_id!r}")
+            raise NotFoundError(f"the projection {projection.name} does not follow stream {stream_id!r}")
 
     def _change(self, projection: Projection, stream_id: StreamId, event_id: int | None, change: Change) -> int:
-        """Change the state of a halted stream and trigger its projection; returns the event that it was halted at."""
+        """Change the state of a halted stream and trigger its projection; returns the event it was halted at."""
         read_model = self.read_model(projection.name)
         halted_at = -1
-        for _ in range(MAX_LOST_RACES):
+        for _ in range(MAX_ATTEMPTS):
             state = read_model.load(stream_id).state
             if state.halted is None or not state.is_halted:
-                # boto3 repeats a call whose answer was lost: the change that came first may be this call's own.
+                # boto3 retries a call whose response was lost: the change that won may be this call's own.
                 ours = halted_at >= 0 and (event_id is None or str(event_id) in state.skipped)
                 if not ours:
-                    raise Conflict(f"stream {stream_id!r} is not halted in the projection {projection.name}")
+                    raise ConflictError(f"stream {stream_id!r} is not halted in the projection {projection.name}")
                 break
             halted_at = state.halted.event_id
             if event_id not in (None, halted_at):
-                raise Conflict(
-                    f"stream {stream_id!r} is halted at event {halted_at}, not {event_id}", eventId=halted_at
-                )
+                detail = f"stream {stream_id!r} is halted at event {halted_at}, not {event_id}"
+                raise ConflictError(detail, eventId=halted_at)
             try:
                 read_model.commit(change(state))
-            except Outdated:
+            except OutdatedError:
                 continue
             break
         else:
-            raise Contended(f"the state of stream {stream_id!r} is contended; try again")
+            raise ContendedError(f"the state of stream {stream_id!r} is contended; try again")
         self.trigger(projection.name, stream_id, self.store().head(stream_id))
         return halted_at

@@ -1,4 +1,4 @@
-"""Replays and rollbacks: starting them and reporting their progress (docs/rules.md)."""
+"""Start replays and rollbacks, and report their progress (docs/rules.md)."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from handlers.api import http
 from handlers.api.request import Request, named_projection
 from handlers.api.response import Response, json_response
 from handlers.api.routes import GET_REPLAY, LIST_REPLAYS, ROLLBACK, TRIGGER_REPLAY
-from handlers.core.errors import NotFound
+from handlers.core.errors import NotFoundError
 from handlers.projection import Projection
-from handlers.replay.jobs import Part, ReplayJobs
-from handlers.replay.progress import Progress
+from handlers.replay.jobs import Progress, ReplayJobs, StreamTask
 from handlers.replay.requests import Replays
 
 MAX_ID_CHARACTERS = 256
@@ -23,12 +22,7 @@ MAX_ID_CHARACTERS = 256
 class ReplayRoutes:
     """Start replays and rollbacks, and report their progress.
 
-    Jobs outlive their projection: those of one that was removed from the code are not shown.
-
-    Attributes
-    ----------
-    replays
-        Gives what starts the replays of a projection and knows their progress, by its name.
+    Jobs of a projection that was removed from the code are not shown.
     """
 
     projections: Callable[[], Mapping[str, Projection]]
@@ -44,7 +38,7 @@ class ReplayRoutes:
         }
 
     def trigger(self, request: Request) -> Response:
-        """Start a replay, or answer with the running one."""
+        """Start a replay, or return the running one."""
         name = self._projection(request)
         request.check()
         replays = self.replays(name)
@@ -52,13 +46,13 @@ class ReplayRoutes:
         return json_response(202, progress_json(replays.describe(job)))
 
     def rollback(self, request: Request) -> Response:
-        """Start to return to the previous generation."""
+        """Start a rollback to the previous generation."""
         replays = self.replays(named_projection(request, self.projections()).name)
         job = replays.rollback(request.body.get("streamId"))
         return json_response(202, progress_json(replays.describe(job)))
 
     def list_replays(self, request: Request) -> Response:
-        """List the replays that were started last, the newest first, without their streams."""
+        """List the newest replays, newest first, without their streams."""
         request.check()
         listed = []
         for job in self.jobs().recent(request.query["limit"]):
@@ -66,7 +60,7 @@ class ReplayRoutes:
                 continue
             try:
                 document = progress_json(self.replays(job.projection).progress(job.replay_id))
-            except NotFound:  # it has expired since the list was read
+            except NotFoundError:  # it has expired since the list was read
                 continue
             listed.append({name: value for name, value in document.items() if name != "streams"})
         return json_response(200, {"replays": listed})
@@ -78,11 +72,11 @@ class ReplayRoutes:
         # An id of ours has 36 characters; a key of DynamoDB may not be empty, nor over 2,048 bytes.
         job = self.jobs().find(replay_id) if 1 <= len(replay_id) <= MAX_ID_CHARACTERS else None
         if job is None or job.projection not in self.projections():
-            raise NotFound(f"there is no replay {replay_id[:MAX_ID_CHARACTERS]!r}")
+            raise NotFoundError(f"there is no replay {replay_id[:MAX_ID_CHARACTERS]!r}")
         return json_response(200, progress_json(self.replays(job.projection).progress(replay_id)))
 
     def _projection(self, request: Request) -> str:
-        """Return the name of the projection that a body means: the only one unless it says."""
+        """Return the projection that the body names; it may be omitted if there is only one."""
         names = tuple(self.projections())
         name = request.body.get("projection", names[0] if len(names) == 1 else None)
         if name is None:
@@ -103,26 +97,26 @@ def progress_json(progress: Progress) -> dict[str, Any]:
         "fromEventId": job.from_event_id,
         "eventsDone": progress.events_done,
         "head": progress.head,
-        # A float: the rate is for people, and its digits are not data.
+        # A float: the rate is for people, so its digits may be rounded.
         "eventsPerSecond": progress.rate,
         "startedAt": job.started_at,
         "finishedAt": progress.finished_at,
         "error": _error(progress.error_event_id, progress.error),
-        "streams": [_part_json(part) for part in job.parts],
+        "streams": [_task_json(task) for task in job.tasks],
     }
     return {name: value for name, value in document.items() if value is not None}
 
 
-def _part_json(part: Part) -> dict[str, Any]:
+def _task_json(task: StreamTask) -> dict[str, Any]:
     document: dict[str, Any] = {
-        "streamId": part.stream_id,
-        "state": part.state,
-        "firstEventId": part.first,
-        "eventsDone": part.events_done,
-        "head": part.head,
-        "startedAt": part.started_at,
-        "finishedAt": part.finished_at,
-        "error": _error(part.error_event_id, part.error),
+        "streamId": task.stream_id,
+        "state": task.state,
+        "firstEventId": task.first,
+        "eventsDone": task.events_done,
+        "head": task.head,
+        "startedAt": task.started_at,
+        "finishedAt": task.finished_at,
+        "error": _error(task.error_event_id, task.error),
     }
     return {name: value for name, value in document.items() if value is not None}
 

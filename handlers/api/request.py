@@ -1,4 +1,4 @@
-"""An API Gateway proxy event (REST API, payload version 1.0), read as its route declares it."""
+"""Read an API Gateway proxy event (REST API, payload version 1.0) as its route declares it."""
 
 from __future__ import annotations
 
@@ -9,36 +9,32 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from handlers.api.page_tokens import read_page_token
+from handlers.api.response import TokenKind, read_page_token
 from handlers.api.route import Body, Route, is_unicode, path_value
 from handlers.core import lossless_json
-from handlers.core.errors import Fault, InvalidInput, NotFound, TooLarge
+from handlers.core.errors import Fault, InvalidInputError, NotFoundError, TooLargeError
 from handlers.core.validation import distinct
 from handlers.projection import Projection
 
-# ASCII digits only (int() also takes blanks, underscores and other scripts); 16 are enough for 2^53.
+# ASCII digits only (int() also accepts spaces, underscores and other scripts); 2^53 has 16.
 _INTEGER = re.compile(r"-?[0-9]{1,16}")
 
 
 @dataclass(slots=True)
 class Request:
-    """A request to a route, with the values that are valid.
+    """The valid values of a request, and the faults of the others.
 
-    A handler adds to ``faults`` what it finds itself and calls `check` before it acts, so that a client learns all that
-    is wrong at once.
+    A handler adds the faults that it finds itself and calls `check` before it acts, so that a client gets all of them
+    at once.
 
     Attributes
     ----------
     path, query, headers
-        Values by name; where the schema has a default, it stands for a missing value. Those with faults are left out.
+        Valid values by name; missing ones have their schema's default, if any.
     body
-        The JSON value. Of an object, fields with faults are left out; with a fault of the whole it is ``{}``.
-    request_id
-        The API request's id.
+        The JSON value without its invalid fields; ``{}`` if it is invalid as a whole.
     caller
-        ARN of the IAM identity that signed the request, where API Gateway checked one.
-    faults
-        What is wrong with the rest.
+        ARN of the IAM identity that signed the request, if API Gateway verified one.
     """
 
     path: Mapping[str, str] = field(default_factory=dict)
@@ -50,16 +46,15 @@ class Request:
     faults: list[Fault] = field(default_factory=list)
 
     def fault(self, place: str, detail: str) -> None:
-        """Record a fault: ``query:limit`` or ``/streamId``, and what is wrong as a sentence without its subject."""
+        """Record a fault at a place (``query:limit``, ``/streamId``); the detail is a sentence without its subject."""
         self.faults.append(Fault(place, detail))
 
-    def page_token(self, kind: str, *types: type[str] | type[int], valid: Callable[..., bool]) -> list[Any] | None:
-        """Return the parts of the page token ``nextToken``; None where it is missing or, with a fault, invalid.
+    def page_token(
+        self, kind: TokenKind, *types: type[str] | type[int], valid: Callable[..., bool]
+    ) -> list[Any] | None:
+        """Return the parts of ``nextToken``; None if it is missing or, with a fault, invalid.
 
-        Parameters
-        ----------
-        valid
-            Tells whether the parts are a position that this list could have issued.
+        ``valid`` tells whether this list could have issued a token of these parts.
         """
         given = self.query.get("nextToken")
         if given is None:
@@ -71,19 +66,19 @@ class Request:
         return parts
 
     def check(self) -> None:
-        """Raise `InvalidInput` where there are faults."""
+        """Raise `InvalidInputError` if there are faults."""
         if self.faults:
-            raise InvalidInput(distinct(self.faults))
+            raise InvalidInputError(distinct(self.faults))
 
 
 def read_request(route: Route, event: Mapping[str, Any]) -> Request:
-    """Read a proxy event; whatever is missing or ``null`` in it counts as empty.
+    """Read a proxy event; missing and ``null`` members count as empty.
 
     Raises
     ------
-    TooLarge
+    TooLargeError
         The body is over the route's limit.
-    InvalidInput
+    InvalidInputError
         The body is not JSON.
     """
     faults: list[Fault] = []
@@ -94,7 +89,7 @@ def read_request(route: Route, event: Mapping[str, Any]) -> Request:
     }
     if route.body is not None:
         given["body"] = _body(route.body, event)
-    faults += [_taken_out(given, fault) for fault in route.validate(given)]
+    faults += [_extract(given, fault) for fault in route.validate(given)]
     defaults = {name: schema["default"] for name, schema in route.query.items() if "default" in schema}
     context = event.get("requestContext") or {}
     return Request(
@@ -109,18 +104,18 @@ def read_request(route: Route, event: Mapping[str, Any]) -> Request:
 
 
 def named_projection(request: Request, projections: Mapping[str, Projection]) -> Projection:
-    """Return the projection that the path names; the request has no faults then.
+    """Return the projection that the path names, after checking the request.
 
     Raises
     ------
-    NotFound
-        There is none of that name.
-    InvalidInput
+    NotFoundError
+        No projection has that name.
+    InvalidInputError
         The request has faults.
     """
     name = request.path.get("name")
     if name is not None and name not in projections:
-        raise NotFound(f"there is no projection {name[:64]!r}; projections: {', '.join(projections)}")
+        raise NotFoundError(f"there is no projection {name[:64]!r}; projections: {', '.join(projections)}")
     request.check()
     return projections[request.path["name"]]
 
@@ -152,7 +147,7 @@ def _query_values(route: Route, event: Mapping[str, Any], faults: list[Fault]) -
 
 
 def _headers(route: Route, event: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield the declared headers that are there; of several values the last one counts."""
+    """Yield the declared headers that are present; of several values, the last one counts."""
     values = {name: all_[-1] for name, all_ in (event.get("multiValueHeaders") or {}).items() if all_}
     values |= event.get("headers") or {}
     lowered = {name.lower(): str(value) for name, value in values.items()}
@@ -167,24 +162,24 @@ def _body(body: Body, event: Mapping[str, Any]) -> Any:
         return {} if body.optional else None
     try:
         return lossless_json.loads(text)
-    except lossless_json.NotJson as error:
-        raise InvalidInput([Fault("", f"is not valid JSON: {error}")]) from error
+    except lossless_json.NotJsonError as error:
+        raise InvalidInputError([Fault("", f"is not valid JSON: {error}")]) from error
 
 
 def _text(body: str, is_base64: bool, max_bytes: int) -> str:
     try:
         raw = base64.b64decode(body) if is_base64 else body.encode(errors="surrogatepass")
         if len(raw) > max_bytes:
-            raise TooLarge("the request body", len(raw), max_bytes)
+            raise TooLargeError("the request body", len(raw), max_bytes)
         return raw.decode()
     except (binascii.Error, UnicodeDecodeError) as error:
-        raise InvalidInput([Fault("", "is not UTF-8 text")]) from error
+        raise InvalidInputError([Fault("", "is not UTF-8 text")]) from error
 
 
-def _taken_out(given: dict[str, Any], fault: Fault) -> Fault:
-    """Remove the field that a fault is in, or the whole part where it is in none; returns the fault at the client's place.
+def _extract(given: dict[str, Any], fault: Fault) -> Fault:
+    """Remove the field, or else the part, that has the fault; returns the fault with its place as clients know it.
 
-    Places in the request (``/query/limit``, ``/body/streamId``) become ``query:limit`` and ``/streamId``.
+    ``/query/limit`` and ``/body/streamId`` become ``query:limit`` and ``/streamId``.
     """
     _, part, *rest = fault.pointer.split("/", 2)
     if not rest:

@@ -1,41 +1,64 @@
-"""Answers: JSON documents and problem documents (RFC 9457)."""
+"""Responses: JSON documents, pages with their tokens, and problem documents (RFC 9457)."""
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from handlers.core import lossless_json
-from handlers.core.errors import EsError, Fault, InvalidInput
+from handlers.core.errors import EsError, Fault, InvalidInputError
+from handlers.projection.definition import MAX_NAME_CHARACTERS
+from handlers.projection.rows import MAX_KEY_BYTES
+from handlers.store.limits import MAX_SAFE_INTEGER, MAX_STREAM_ID_BYTES
 
 JSON = "application/json"
 PROBLEM = "application/problem+json"
 PROBLEM_TYPES = "urn:esctl:problem:"
 
-# What a synchronous invocation may answer: the JSON text of the whole proxy response, in which the body is one string
-# ("Response payload size exceeded maximum allowed payload size (6291556 bytes)").
+# Lambda's limit for the JSON text of the whole proxy response, in which the body is one string ("Response payload size
+# exceeded maximum allowed payload size (6291556 bytes)").
 MAX_LAMBDA_RESPONSE_BYTES = 6_291_556
-# For status and headers, and for the fields of a page beside its list: the page token is the largest, under 3 KB.
+# For status, headers and the fields of a page next to its list: the page token is the largest, under 3 KB.
 RESERVED_BYTES = 16 * 1024
 
-# A body of a megabyte can hold as many faults; the first hundred are enough to fix it.
+# A body of a megabyte can have a million faults; the first hundred are enough to fix it.
 MAX_FAULTS = 100
-# A key of the client's own making may be as long as the body; a pointer need not repeat all of it a hundred times.
+# A client's key may be as long as the body: a response must not repeat it a hundred times.
 MAX_POINTER_CHARACTERS = 512
+
+
+class TokenKind(StrEnum):
+    """The list that a page token belongs to; the other lists refuse it."""
+
+    STREAMS = "streams"
+    EVENTS = "events"
+    ROWS = "rows"
+
+
+_SEPARATOR = b"\xff"  # UTF-8 never contains it, so nothing is escaped, and a token's length is bounded by its parts'
+
+# The longest position is a row's: the kind, the projection, the stream, the generation and the key, and 4 separators.
+MAX_TOKEN_BYTES = (
+    len(TokenKind.ROWS) + MAX_NAME_CHARACTERS + MAX_STREAM_ID_BYTES + len(str(MAX_SAFE_INTEGER)) + MAX_KEY_BYTES + 4
+)
+# 2,816 characters. API Gateway takes 10,240 bytes of request line and headers together ("Amazon API Gateway quotas").
+MAX_TOKEN_CHARACTERS = -(-MAX_TOKEN_BYTES * 4 // 3)
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer: status, text of the body, headers."""
+    """Status, text of the body, headers."""
 
     status: int
     body: str
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def to_gateway(self) -> dict[str, Any]:
-        """Return it in the form that API Gateway's proxy integration expects."""
+        """Return the response of API Gateway's proxy integration."""
         return {
             "statusCode": self.status,
             "headers": {"Content-Type": JSON, **self.headers},
@@ -45,26 +68,26 @@ class Response:
 
 
 def json_response(status: int, value: object, headers: Mapping[str, str] | None = None) -> Response:
-    """Answer with a JSON value; numbers keep every digit."""
+    """Return a JSON response; numbers keep every digit."""
     return Response(status, lossless_json.dumps(value), headers or {})
 
 
 def page_response(name: str, texts: Sequence[str], rest: Mapping[str, Any]) -> Response:
-    """Answer with a page: a list of values that are JSON text already, and the fields beside it."""
+    """Return a page: a list of JSON texts, and further fields."""
     return Response(200, f'{{"{name}":[{",".join(texts)}],{lossless_json.dumps(rest)[1:]}')
 
 
 def fitting(texts: Iterable[str]) -> list[str]:
-    """Return the JSON texts that one page holds: the first, and more while they fit a response of Lambda.
+    r"""Return the JSON texts that fit one page: the first, and more up to Lambda's limit.
 
     One event or row always fits: it has 400 KB at most, and a control character, the worst case, grows sevenfold
-    (to ``\\\\u0001``).
+    (to ``\u0001``).
     """
     held: list[str] = []
     left = MAX_LAMBDA_RESPONSE_BYTES - RESERVED_BYTES
     for text in texts:
-        # The runtime escapes quotes and backslashes, and in some versions all that is not ASCII. The quotes that
-        # `dumps` adds make up for the comma.
+        # The runtime escapes quotes and backslashes, some versions all non-ASCII too. The quotes of `dumps` allow for
+        # the comma.
         left -= len(json.dumps(text))
         if held and left < 0:
             break
@@ -72,8 +95,35 @@ def fitting(texts: Iterable[str]) -> list[str]:
     return held
 
 
+def page_token(kind: TokenKind, *parts: str | int) -> str:
+    """Return the token of a position in a list: the unpadded base64url of its parts.
+
+    Raises
+    ------
+    ValueError
+        The position is longer than the limits of the store and of the read models allow.
+    """
+    raw = _SEPARATOR.join(str(part).encode() for part in (kind, *parts))
+    if len(raw) > MAX_TOKEN_BYTES:
+        raise ValueError(f"a position of {len(raw):,} bytes; the limit is {MAX_TOKEN_BYTES:,}")
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+def read_page_token(token: str, kind: TokenKind, *types: type[str] | type[int]) -> list[Any] | None:
+    """Return the parts of a token; None unless `page_token` would return exactly this token for them."""
+    if len(token) > MAX_TOKEN_CHARACTERS:
+        return None
+    try:
+        raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+        texts = [part.decode() for part in raw.split(_SEPARATOR)]
+        parts = [wanted(text) for wanted, text in zip(types, texts[1:], strict=True)]
+        return parts if page_token(kind, *parts) == token else None
+    except ValueError:  # not base64, not UTF-8, not a number, or another number of parts
+        return None
+
+
 def problem(error: EsError, request_id: str) -> Response:
-    """Answer with the problem document of an error: every fault, each with its place."""
+    """Return the problem document of an error: every fault, each with its place."""
     document: dict[str, object] = {
         "type": PROBLEM_TYPES + error.type,
         "title": error.title,
@@ -81,7 +131,7 @@ def problem(error: EsError, request_id: str) -> Response:
         "detail": error.detail,
         "instance": request_id,
     }
-    if isinstance(error, InvalidInput):
+    if isinstance(error, InvalidInputError):
         document["detail"] = _summary(error.faults)
         document["errors"] = [_fault(each) for each in error.faults[:MAX_FAULTS]]
         if len(error.faults) > MAX_FAULTS:

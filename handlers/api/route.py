@@ -1,6 +1,6 @@
-"""What a route of the API is: the one declaration that dispatch, gateway, document, validation and clients follow.
+"""The declaration of a route, from which dispatch, gateway, OpenAPI document, validation and clients follow.
 
-This module and `handlers.api.routes` are pure data: they import nothing that answers requests, and no boto3.
+This module and `handlers.api.routes` are pure data: clients import them without boto3 or anything that serves requests.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import base64
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import cached_property
 from typing import Any
 from urllib.parse import unquote
@@ -17,8 +18,17 @@ from handlers.core.validation import Schema, Validator
 
 _PLAIN_SEGMENT = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 
-# A stream id, a name and a number: 64 KB is far more than most bodies need.
+# Ample for a stream id, a name and a number.
 MAX_SMALL_BODY_BYTES = 64 * 1024
+
+
+class ProjectionState(StrEnum):
+    """The condition of a stream in a projection."""
+
+    LIVE = "live"
+    BEHIND = "behind"
+    HALTED = "halted"
+    REPLAYING = "replaying"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +38,12 @@ class Body:
     Attributes
     ----------
     schema
-        What the document says about it.
+        Its schema in the OpenAPI document.
     checked
-        What is validated before the handler is called; by default the whole schema. A handler that validates events
-        itself, each together with its type's schema, leaves them out here.
+        The schema to validate before the handler is called, if not all of ``schema``: some handlers validate events
+        themselves, together with the schemas of their types.
     optional
-        Whether an empty body stands for ``{}``; otherwise it is invalid.
+        Whether an empty body counts as ``{}``; otherwise it is invalid.
     """
 
     schema: Schema
@@ -45,7 +55,7 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Success:
-    """The answer to a request that succeeds."""
+    """A successful response."""
 
     status: int
     description: str
@@ -65,16 +75,11 @@ class Route:
         Its operationId, unique in the API.
     function
         Logical id of the Lambda function that serves it.
-    success
-        The answer to a request that succeeds.
     problems
-        Statuses of the problem documents that it may answer with, besides those of every route.
+        Statuses of its problem documents, apart from those of every route.
     path_parameters, query, headers
-        Schemas by name; a schema's ``description`` describes the parameter. Path parameters are validated as decoded by
-        `path_value`. A query's values are text, converted where the schema wants an integer. Unknown query parameters
-        are refused, unknown headers ignored.
-    body
-        None where the route takes none.
+        Schemas by name. Path parameters are validated as decoded by `path_value`; query values become integers if the
+        schema requires it. Unknown query parameters are refused, unknown headers ignored.
     """
 
     method: str
@@ -93,16 +98,16 @@ class Route:
 
     @property
     def key(self) -> str:
-        """Method and path, as API Gateway names them: ``GET /streams/{streamId}/events``."""
+        """Method and path, as in API Gateway: ``GET /streams/{streamId}/events``."""
         return f"{self.method} {self.path}"
 
     def url_path(self, **parameters: str) -> str:
-        """Return the path with its parameters filled in, ready to be sent."""
+        """Return the path with its parameters filled in and encoded."""
         return self.path.format_map({name: path_segment(value) for name, value in parameters.items()})
 
     @cached_property
     def validate(self) -> Validator:
-        """Validates a request as one value: ``{"path": {}, "query": {}, "header": {}, "body": …}``."""
+        """Return the validator of a request as one value: ``{"path": {}, "query": {}, "header": {}, "body": …}``."""
         parts: dict[str, Schema] = {
             "path": {"properties": self.path_parameters, "required": list(self.path_parameters)},
             "query": record(optional=self.query),
@@ -114,7 +119,7 @@ class Route:
 
 
 class Component(dict[str, Any]):
-    """A schema with a name: where it is used, the document refers to ``#/components/schemas/NAME``."""
+    """A named schema, which the OpenAPI document puts under ``#/components/schemas/NAME``."""
 
     def __init__(self, name: str, schema: Schema) -> None:
         super().__init__(schema)
@@ -135,23 +140,22 @@ def array(items: Schema, **more: Any) -> dict[str, Any]:
 
 
 def integer(low: int | None = None, high: int | None = None, **more: Any) -> dict[str, Any]:
-    """Return the schema of a whole number between two bounds, both included."""
+    """Return the schema of a whole number between two inclusive bounds."""
     bounds = {"minimum": low, "maximum": high}
     return {"type": "integer", **{name: bound for name, bound in bounds.items() if bound is not None}, **more}
 
 
 def text(low: int | None = None, high: int | None = None, **more: Any) -> dict[str, Any]:
-    """Return the schema of a string whose length in characters is between two bounds, both included."""
+    """Return the schema of a string with inclusive bounds of its length in characters."""
     bounds = {"minLength": low, "maxLength": high}
     return {"type": "string", **{name: bound for name, bound in bounds.items() if bound is not None}, **more}
 
 
 def path_segment(value: str) -> str:
-    """Write a value as a path segment that every client, gateway and emulator delivers unchanged.
+    """Write a value as a path segment that every client and proxy delivers unchanged.
 
-    API Gateway delivers path parameters percent-encoded, the embedded emulator delivers them decoded. A value that a
-    second decoding would change, or that a URL cannot carry (a slash, ``..``), is therefore sent as ``~`` and the
-    unpadded base64url of its UTF-8 text.
+    Proxies may decode a path or not, and normalize it. A value that a second decoding would change, or that a URL cannot
+    carry (a slash, ``..``), is therefore sent as ``~`` and the unpadded base64url of its UTF-8 text.
     """
     if _PLAIN_SEGMENT.fullmatch(value):
         return value
@@ -159,7 +163,7 @@ def path_segment(value: str) -> str:
 
 
 def path_value(segment: str) -> str:
-    """Read a path segment, percent-encoded or in the form of `path_segment`.
+    """Decode a path segment, percent-encoded or as written by `path_segment`.
 
     Raises
     ------
@@ -176,7 +180,7 @@ def path_value(segment: str) -> str:
 
 
 def is_unicode(text: str) -> bool:
-    """Tell whether a text can be stored: it has no unpaired surrogate."""
+    """Tell whether a text can be stored, having no unpaired surrogate."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -1,8 +1,7 @@
-"""The routes of the API: what each takes, answers and is served by. Everything else about them follows from here.
+"""The routes of the API: each with its request, its responses and the function that serves it.
 
-The functions dispatch by these declarations (`handlers.api.http`) and validate requests with them
-(`handlers.api.request`), the stack makes API Gateway's resources of them (`stack.api`), `handlers.api.openapi` the
-document, and clients fill in their paths.
+From these declarations follow dispatch (`handlers.api.http`), validation (`handlers.api.request`), API Gateway's
+resources (`stack.api`), the document (`handlers.api.openapi`) and the paths of clients.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import Protocol
 from handlers.api import schemas
 from handlers.api.route import Body, Route, Success, array, integer, record, text
 from handlers.api.schemas import EVENT_ID, NEXT_TOKEN, PAGE_TOKEN, STREAM_ID
-from handlers.core.dynamodb_limits import TRANSACTION_ITEMS
+from handlers.core.dynamodb import TRANSACTION_ITEMS
 from handlers.core.validation import PRINTABLE_ASCII
 from handlers.projection.definition import MAX_NAME_CHARACTERS
 from handlers.store.limits import (
@@ -26,9 +25,9 @@ from handlers.store.limits import (
 
 EVENTS, PROJECTIONS, REPLAYS, CONTRACT = "events", "projections", "replays", "contract"
 TAGS = {
-    EVENTS: "Appending to streams, and reading them.",
-    PROJECTIONS: "Read models: reading and recovering them.",
-    REPLAYS: "Rebuilding a read model while the old one is served.",
+    EVENTS: "Append to streams and read them.",
+    PROJECTIONS: "Read and recover read models.",
+    REPLAYS: "Rebuild a read model while the old one is served.",
     CONTRACT: "The API itself.",
 }
 
@@ -38,7 +37,7 @@ class Function(StrEnum):
 
     ADD_EVENT = "AddEvent"
     BROWSE = "Browse"
-    MEND = "Mend"
+    RECOVER = "Recover"
     TRIGGER_REPLAY = "TriggerReplay"
 
 
@@ -46,8 +45,8 @@ IDEMPOTENCY_KEY = text(
     1,
     MAX_IDEMPOTENCY_KEY_CHARACTERS,
     pattern=PRINTABLE_ASCII,
-    description="Makes retries safe: for 30 days, the same request with the same key gets the first one's answer, and "
-    "another request is refused (422).",
+    description="Makes retries safe: for 30 days, the same request with the same key gets the first response, and a "
+    "different request is refused (422).",
 )
 KEY_HEADER, REPLAYED_HEADER = "Idempotency-Key", "Idempotent-Replayed"
 _IDEMPOTENT = {KEY_HEADER: IDEMPOTENCY_KEY}
@@ -55,7 +54,7 @@ _REPLAYED = {
     REPLAYED_HEADER: {
         "type": "string",
         "const": "true",
-        "description": f"Present, and true, where this repeats the first answer to the same {KEY_HEADER}.",
+        "description": f"Present, and true, if this repeats the first response to the same {KEY_HEADER}.",
     }
 }
 _NAME = {"name": {"type": "string", "description": "The projection's name, for example test-items."}}
@@ -101,9 +100,9 @@ ADD_EVENTS = Route(
     operation="addEvents",
     function=Function.ADD_EVENT,
     tag=EVENTS,
-    summary="Append up to 100 events, all or none",
+    summary="Append up to 100 events atomically",
     description="To one stream or several. With an Idempotency-Key at most 99: a DynamoDB transaction holds 100 items, and "
-    "the record of the key is one of them.",
+    "the idempotency record is one of them.",
     headers=_IDEMPOTENT,
     body=Body(
         record({"events": array(schemas.IMPORTED_EVENT, **_EVENT_COUNT)}),
@@ -172,7 +171,7 @@ LIST_EVENTS = Route(
 
 
 class Listed(Protocol):
-    """What the route that lists a projection's rows depends on."""
+    """The properties of a projection that its route depends on."""
 
     @property
     def name(self) -> str: ...
@@ -183,7 +182,7 @@ class Listed(Protocol):
 
 
 def list_rows(projection: Listed) -> Route:
-    """Return the route that lists the rows of a projection; rows have their key and any other fields."""
+    """Return the route that lists the rows of a projection; a row has its key and any other fields."""
     row = {"type": "object", "required": [projection.key], "properties": {projection.key: text()}}
     return Route(
         "GET",
@@ -192,15 +191,15 @@ def list_rows(projection: Listed) -> Route:
         function=f"List{projection.pascal_name}",
         tag=PROJECTIONS,
         summary=f"List the rows of the projection {projection.name}",
-        description="In the order of their keys, as they were at one instant. Every projection has such a path: /list and "
-        "its name in PascalCase.",
+        description="In the order of their keys, as of one instant. Every projection has such a path: /list and its name in "
+        "PascalCase.",
         query={
-            # A page of rows is at most 1 MB, some thousands of small rows; 1,000 stay quick to read and to send.
+            # A page has at most 1 MB, some thousands of small rows; 1,000 are still quick to read and send.
             "limit": _limit(1000, 1000, "The largest number to return; a page may hold fewer (1 MB)."),
             "nextToken": PAGE_TOKEN,
             "streamId": {
                 **STREAM_ID,
-                "description": "The stream whose rows to list; required only where the projection follows several.",
+                "description": "The stream whose rows to list; required only if the projection follows several.",
             },
         },
         success=Success(
@@ -209,16 +208,14 @@ def list_rows(projection: Listed) -> Route:
             record(
                 {
                     "items": array(row),
-                    "checkpoint": integer(
-                        -1, description="The last event applied to the items; -1 where there is none."
-                    ),
+                    "checkpoint": integer(-1, description="The last event applied to the items; -1 if there is none."),
                     "nextToken": NEXT_TOKEN,
                 },
                 {
                     "settled": {
                         "const": False,
-                        "description": "Present, and false, where events were applied while the rows were read: repeat the "
-                        "request for the state at one instant.",
+                        "description": "Present, and false, if events were applied while the rows were read: repeat the "
+                        "request for the rows as of one instant.",
                     }
                 },
             ),
@@ -246,7 +243,7 @@ RESUME = Route(
     "POST",
     "/projections/{name}/resume",
     operation="resumeProjection",
-    function=Function.MEND,
+    function=Function.RECOVER,
     tag=PROJECTIONS,
     summary="Retry the events that streams are halted at",
     description="One stream, or every halted stream of the projection.",
@@ -259,7 +256,7 @@ SKIP = Route(
     "POST",
     "/projections/{name}/skip",
     operation="skipEvent",
-    function=Function.MEND,
+    function=Function.RECOVER,
     tag=PROJECTIONS,
     summary="Skip the event that a stream is halted at",
     path_parameters=_NAME,
@@ -277,14 +274,13 @@ TRIGGER_REPLAY = Route(
     function=Function.TRIGGER_REPLAY,
     tag=REPLAYS,
     summary="Rebuild a read model from its events",
-    description="Answers with the running replay where there is one. Readers see the old rows until the new ones are "
-    "complete. With fromEventId above 0, the events from there on are applied again in place, where the projection "
-    "allows it.",
+    description="Returns the running replay if there is one. Readers see the old rows until the new ones are complete. "
+    "With fromEventId above 0, reapplies the events from there on in place, if the projection allows it.",
     body=Body(
         record(
             optional={
                 "projection": text(
-                    1, MAX_NAME_CHARACTERS, description="Required only where there are several projections."
+                    1, MAX_NAME_CHARACTERS, description="Required only if there are several projections."
                 ),
                 "streamId": STREAM_ID,
                 "fromEventId": {**_EVENT_NUMBER, "default": 0},
@@ -302,7 +298,7 @@ ROLLBACK = Route(
     function=Function.TRIGGER_REPLAY,
     tag=REPLAYS,
     summary="Return to the previous generation",
-    description="A replay that continues the previous generation from its checkpoint, and switches like any other.",
+    description="A replay that continues the previous generation from its checkpoint, then switches to it.",
     path_parameters=_NAME,
     body=Body(_ONE_STREAM),
     success=Success(202, "Started, or already running.", schemas.REPLAY),
@@ -314,10 +310,10 @@ LIST_REPLAYS = Route(
     operation="listReplays",
     function=Function.BROWSE,
     tag=REPLAYS,
-    summary="List the replays that were started last",
-    # Each costs a few reads: the job, and the state of every stream that still runs.
+    summary="List the newest replays",
+    # Each costs a few reads: the job, and the state of every running stream.
     query={"limit": _limit(100, 20)},
-    success=Success(200, "The newest first.", record({"replays": array(schemas.REPLAY_SUMMARY)})),
+    success=Success(200, "Newest first.", record({"replays": array(schemas.REPLAY_SUMMARY)})),
 )
 GET_REPLAY = Route(
     "GET",
@@ -326,7 +322,9 @@ GET_REPLAY = Route(
     function=Function.BROWSE,
     tag=REPLAYS,
     summary="Show the progress of a replay",
-    path_parameters={"replayId": {"type": "string", "description": "As the request that started it was answered."}},
+    path_parameters={
+        "replayId": {"type": "string", "description": "From the response to the request that started it."}
+    },
     success=Success(200, "Progress.", schemas.REPLAY),
     problems=(404,),
 )

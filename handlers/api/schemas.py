@@ -1,9 +1,9 @@
-"""What requests and answers consist of, as JSON Schema fragments with the names that the OpenAPI document gives them."""
+"""JSON Schema fragments of requests and responses, with their names in the OpenAPI document."""
 
 from __future__ import annotations
 
-from handlers.api.page_tokens import MAX_TOKEN_CHARACTERS
-from handlers.api.route import Component, array, integer, record, text
+from handlers.api.response import MAX_TOKEN_CHARACTERS
+from handlers.api.route import Component, ProjectionState, array, integer, record, text
 from handlers.core.validation import BASE64URL, NOT_BLANK, VISIBLE_ASCII, Validator
 from handlers.store.limits import (
     MAX_ACTOR_CHARACTERS,
@@ -55,7 +55,7 @@ METADATA = Component(
     {
         "type": "object",
         "description": "At most 16 KB. correlationId is the request's id unless given, except in events with a timeStamp. "
-        "actor is the identity that signed the request, where one did; an actor given to POST /addEvents is then kept as "
+        "actor is the identity that signed the request, if any; an actor given to POST /addEvents is then kept as "
         "originalActor.",
         "properties": {
             "correlationId": text(1, MAX_METADATA_ID_CHARACTERS),
@@ -64,7 +64,7 @@ METADATA = Component(
             "originalActor": text(
                 1,
                 MAX_ACTOR_CHARACTERS,
-                description="Of an imported event: the actor where it was first recorded, according to the importer.",
+                description="Of an imported event: its original actor, according to the importer.",
             ),
         },
     },
@@ -86,7 +86,7 @@ _OPTIONAL = {
         -1,
         MAX_SAFE_INTEGER,
         description="The head that the stream must have (-1: the stream must not exist); otherwise the request is refused "
-        "(409). Where several events of a request go to one stream, the version of the first one counts for all.",
+        "(409). Of several events to one stream, the first one's version applies to all.",
     ),
     "metadata": METADATA,
 }
@@ -100,7 +100,7 @@ _IMPORTED = {
     "schemaVersion": integer(
         1,
         MAX_SAFE_INTEGER,
-        description="For imports: the version of the type's schema that the data has; the newest by default.",
+        description="For imports: the schema version of the data; the newest by default.",
     ),
 }
 NEW_EVENT = Component("NewEvent", record(_REQUIRED, _OPTIONAL))
@@ -118,7 +118,7 @@ EVENT = Component(
             "type": EVENT_TYPE,
             "data": EVENT_DATA,
             "timeStamp": TIME_STAMP,
-            "schemaVersion": integer(1, description="The version of the type's schema that the data has."),
+            "schemaVersion": integer(1, description="The schema version of the data."),
         },
         {"metadata": METADATA},
     ),
@@ -127,21 +127,21 @@ EVENT = Component(
 # -- pages ---------------------------------------------------------------------------------------------------------------
 
 PAGE_TOKEN = text(
-    1, MAX_TOKEN_CHARACTERS, pattern=BASE64URL, description="Continues a list: the nextToken of the page before."
+    1, MAX_TOKEN_CHARACTERS, pattern=BASE64URL, description="Continues a list: the nextToken of the previous page."
 )
 NEXT_TOKEN = Component(
     "NextToken",
     {
         "type": ["string", "null"],
         "maxLength": MAX_TOKEN_CHARACTERS,
-        "description": "Opaque; null at the end. A page ends at the limit, or earlier where more would not fit one answer.",
+        "description": "Opaque; null at the end. A page ends at the limit, or earlier if more would not fit one response.",
     },
 )
 
 # -- projections ---------------------------------------------------------------------------------------------------------
 
-_HEAD = integer(-1, description="The last event in the store; -1 where there is none.")
-_CHECKPOINT = integer(-1, description="The last event applied; -1 where there is none.")
+_HEAD = integer(-1, description="The last event in the store; -1 if there is none.")
+_CHECKPOINT = integer(-1, description="The last event applied; -1 if there is none.")
 _GENERATION = integer(0)
 
 HALT = Component("Halt", record({"eventId": EVENT_ID, "error": text(), "at": TIME_STAMP}))
@@ -150,14 +150,14 @@ PROJECTED_STREAM = Component(
     record(
         {
             "streamId": STREAM_ID,
-            "state": {"type": "string", "enum": ["live", "behind", "halted", "replaying"]},
+            "state": {"type": "string", "enum": list(ProjectionState)},
             "head": _HEAD,
             "checkpoint": _CHECKPOINT,
-            "lag": integer(0, description="Number of events not applied yet."),
+            "lag": integer(0, description="Number of events not yet applied."),
             "generation": _GENERATION,
         },
         {
-            "fingerprint": text(description="Of the code that the rows were built with."),
+            "fingerprint": text(description="Of the code that built the rows."),
             "halted": HALT,
             "replay": record(
                 {"replayId": text(), "kind": text(), "generation": _GENERATION, "checkpoint": _CHECKPOINT}
@@ -175,7 +175,7 @@ PROJECTION = Component(
             "listPath": text(description="The path that lists its rows."),
             "follows": {"type": ["array", "null"], "items": STREAM_ID, "description": "null: every stream."},
             "eventTypes": array(text()),
-            "fingerprint": text(description="Of the projection's code as deployed."),
+            "fingerprint": text(description="Of the deployed projection's code."),
             "streams": array(PROJECTED_STREAM),
             "more": {"type": "boolean", "description": "Whether it follows more streams than the limit."},
         }
@@ -187,7 +187,7 @@ RESUMED = Component(
         {
             "projection": text(),
             "streams": array(
-                record({"streamId": STREAM_ID, "eventId": EVENT_ID}), description="Empty where nothing was halted."
+                record({"streamId": STREAM_ID, "eventId": EVENT_ID}), description="Empty if none was halted."
             ),
         }
     ),
@@ -206,7 +206,7 @@ REPLAY_ERROR = Component(
     record(
         {"error": text()},
         {"eventId": EVENT_ID},
-        description="What the projection's handler raised, and at which event.",
+        description="The error of the projection's handler, and the event that raised it.",
     ),
 )
 _ENDED = {"finishedAt": TIME_STAMP, "error": REPLAY_ERROR}
@@ -218,7 +218,7 @@ REPLAYED_STREAM = Component(
             "state": _JOB_STATE,
             "firstEventId": integer(
                 0,
-                description="The event that the replay of this stream begins with: 0, except for a rollback or a rewind.",
+                description="The first event of this stream's replay: 0, except for a rollback or a rewind.",
             ),
             "eventsDone": integer(0),
             "head": _HEAD,
@@ -233,7 +233,7 @@ _REPLAY = {
     "kind": {
         "type": "string",
         "enum": ["replay", "rollback", "rewind"],
-        "description": "rewind: from an event in the middle, in place.",
+        "description": "rewind: reapplies events from one in the middle, in place.",
     },
     "state": _JOB_STATE,
     "fromEventId": integer(0),
@@ -268,7 +268,7 @@ PROBLEM = Component(
             "title": text(),
             "status": integer(400, 599),
             "detail": text(),
-            "instance": text(description="The API request's id, which the logs have too."),
+            "instance": text(description="The API request's id, also in the logs."),
             "errors": array(FAULT, description="Every fault of the request, up to 100."),
             "errorsOmitted": integer(1),
         },

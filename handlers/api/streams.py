@@ -6,13 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from handlers.api import http
-from handlers.api.page_tokens import EVENTS, STREAMS, page_token
 from handlers.api.request import Request
-from handlers.api.response import Response, fitting, json_response, page_response
+from handlers.api.response import Response, TokenKind, fitting, json_response, page_response, page_token
 from handlers.api.routes import BACKWARD, FORWARD, LIST_EVENTS, LIST_STREAMS
 from handlers.api.schemas import stream_id_faults
 from handlers.core import lossless_json
-from handlers.core.errors import NotFound
+from handlers.core.errors import NotFoundError
 from handlers.core.events import NO_EVENTS, Event, EventId, StreamId
 from handlers.store import EventStore
 from handlers.store.limits import MAX_SAFE_INTEGER
@@ -20,7 +19,7 @@ from handlers.store.limits import MAX_SAFE_INTEGER
 
 @dataclass(frozen=True, slots=True)
 class StreamRoutes:
-    """Read the event store, which is asked for at the first request."""
+    """List streams and their events."""
 
     store: Callable[[], EventStore]
 
@@ -28,27 +27,24 @@ class StreamRoutes:
         return {LIST_STREAMS: self.list_streams, LIST_EVENTS: self.list_events}
 
     def list_streams(self, request: Request) -> Response:
-        """List the streams; a new one shows up within about a second."""
-        token = request.page_token(STREAMS, str, valid=lambda last: not stream_id_faults(last))
+        """List the streams; a new one appears within about a second."""
+        token = request.page_token(TokenKind.STREAMS, str, valid=lambda last: not stream_id_faults(last))
         request.check()
         page = self.store().streams(limit=request.query["limit"], after=token[0] if token else None)
-        return json_response(
-            200,
-            {
-                "streams": [{"streamId": stream_id} for stream_id in page.stream_ids],
-                "nextToken": page.next_position and page_token(STREAMS, page.next_position),
-            },
-        )
+        streams = [{"streamId": stream_id} for stream_id in page.stream_ids]
+        following = page.next_position and page_token(TokenKind.STREAMS, page.next_position)
+        return json_response(200, {"streams": streams, "nextToken": following})
 
     def list_events(self, request: Request) -> Response:
-        """List events of one stream in the order asked for."""
+        """List the events of one stream in the requested direction."""
         first, direction = request.query.get("from"), request.query.get("direction")
 
-        def is_issued(stream: str, position: int, way: str) -> bool:
-            goes_on = way == direction or (direction is None and way in (FORWARD, BACKWARD))
-            return stream == request.path.get("streamId") and goes_on and 0 <= position <= MAX_SAFE_INTEGER
+        def is_issued(stream: str, position: int, token_direction: str) -> bool:
+            allowed = (FORWARD, BACKWARD) if direction is None else (direction,)
+            continues = stream == request.path.get("streamId") and token_direction in allowed
+            return continues and 0 <= position <= MAX_SAFE_INTEGER
 
-        token = request.page_token(EVENTS, str, int, str, valid=is_issued)
+        token = request.page_token(TokenKind.EVENTS, str, int, str, valid=is_issued)
         if token:
             _, first, direction = token
         request.check()
@@ -68,20 +64,20 @@ class StreamRoutes:
         if page.more or len(texts) < len(page.events):
             last = page.events[len(texts) - 1].event_id
             if not backwards:
-                following = page_token(EVENTS, stream_id, last + 1, FORWARD)
+                following = page_token(TokenKind.EVENTS, stream_id, last + 1, FORWARD)
             elif last > 0:
-                following = page_token(EVENTS, stream_id, last - 1, BACKWARD)
+                following = page_token(TokenKind.EVENTS, stream_id, last - 1, BACKWARD)
         return page_response("events", texts, {"nextToken": following})
 
     def _known_head(self, stream_id: StreamId) -> EventId:
         head = self.store().head(stream_id)
         if head == NO_EVENTS:
-            raise NotFound(f"there is no stream {stream_id!r}")
+            raise NotFoundError(f"there is no stream {stream_id!r}")
         return head
 
 
 def event_json(event: Event) -> str:
-    """Return an event in the contract's form; data and metadata are the stored texts, digit for digit."""
+    """Return an event as the contract describes it; data and metadata are the stored texts, unmodified."""
     head = {"streamId": event.stream_id, "eventId": event.event_id, "type": event.type}
     tail = {"timeStamp": event.time_stamp, "schemaVersion": event.schema_version}
     metadata = "" if event.metadata is None else f',"metadata":{event.metadata}'

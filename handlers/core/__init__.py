@@ -1,1 +1,1 @@
-"""What every other package of handlers may import; it imports none of them."""
+"""Primitives that every other package of handlers may import."""

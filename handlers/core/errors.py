@@ -1,6 +1,6 @@
-"""The one tree of errors: a subclass for each decision that a client or an operator takes.
+"""The error hierarchy: one subclass per decision that a client or an operator makes.
 
-Every class knows the HTTP status it becomes and the title of its problem document (RFC 9457).
+Each class has its HTTP status and the title of its problem document (RFC 9457).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that is wrong with a request, and where.
+    """A fault of a request.
 
     Attributes
     ----------
@@ -19,7 +19,7 @@ class Fault:
         Where: a JSON pointer into the body (``/data/amount``), or ``query:limit``, ``header:Idempotency-Key``,
         ``path:streamId``. The empty string is the whole body.
     detail
-        What is wrong, as a sentence without its full stop.
+        What is wrong: a predicate without its full stop (``must not be blank``).
     """
 
     pointer: str
@@ -27,12 +27,12 @@ class Fault:
 
 
 def pointer(*parts: object) -> str:
-    """Return the JSON pointer (RFC 6901) of a place given by keys and indexes."""
+    """Return the JSON pointer (RFC 6901) made of keys and indexes."""
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
 
 
 class EsError(Exception):
-    """Root of every error that this project raises on purpose."""
+    """Base of all errors that this project raises deliberately."""
 
     status = 500
     type = "internal"
@@ -44,8 +44,8 @@ class EsError(Exception):
         self.extra: Mapping[str, object] = extra
 
 
-class InvalidInput(EsError):
-    """The request is wrong; nothing was written. Carries every fault that was found."""
+class InvalidInputError(EsError):
+    """The request is invalid and nothing was written; lists every fault."""
 
     status = 400
     type = "invalid-input"
@@ -56,7 +56,7 @@ class InvalidInput(EsError):
         self.faults = tuple(faults)
 
 
-class NotFound(EsError):
+class NotFoundError(EsError):
     """The stream, replay, projection or route does not exist."""
 
     status = 404
@@ -64,8 +64,8 @@ class NotFound(EsError):
     title = "Not found"
 
 
-class VersionConflict(EsError):
-    """The head of a stream is not the expected version (E2)."""
+class VersionConflictError(EsError):
+    """A stream is not at the expected version (E2)."""
 
     status = 409
     type = "version-conflict"
@@ -81,32 +81,32 @@ class VersionConflict(EsError):
         self.stream_id, self.expected, self.head = stream_id, expected, head
 
 
-class Contended(EsError):
-    """Other writers were in the way again and again; the request may be repeated."""
+class ContendedError(EsError):
+    """Concurrent writers kept winning; the request may be retried."""
 
     status = 503
     type = "contended"
     title = "Too many concurrent writers"
 
 
-class Conflict(EsError):
-    """The request does not fit the present state, for example skipping an event that is not the halted one."""
+class ConflictError(EsError):
+    """The request conflicts with the current state, for example skipping an event at which the stream is not halted."""
 
     status = 409
     type = "conflict"
     title = "Conflict"
 
 
-class Gone(EsError):
-    """A page token whose generation has been swept; begin the list again."""
+class GoneError(EsError):
+    """The page token's generation was deleted; restart the list."""
 
     status = 410
     type = "gone"
     title = "Gone"
 
 
-class TooLarge(EsError):
-    """An event or a request is over a documented limit (E8)."""
+class TooLargeError(EsError):
+    """An event or a request exceeds a documented limit (E8)."""
 
     status = 413
     type = "too-large"
@@ -119,16 +119,16 @@ class TooLarge(EsError):
         self.size_bytes, self.limit_bytes = size_bytes, limit_bytes
 
 
-class IdempotencyMismatch(EsError):
-    """The same Idempotency-Key came with another payload (E4)."""
+class IdempotencyMismatchError(EsError):
+    """The Idempotency-Key was used with a different payload (E4)."""
 
     status = 422
     type = "idempotency-mismatch"
     title = "Idempotency key reused"
 
 
-class HandlerFailed(EsError):
-    """A projection's handler raised: deterministic until its code changes (P5, R4)."""
+class HandlerFailedError(EsError):
+    """A projection's handler raised: repeatable until its code changes (P5, R4)."""
 
     status = 500
     type = "handler-failed"
@@ -139,5 +139,5 @@ class HandlerFailed(EsError):
         self.event_id, self.event_type, self.error = event_id, event_type, error
 
 
-class Unpublished(EsError):
-    """Some entries of a publish batch failed; the whole batch is to be tried again (P8)."""
+class PublishError(EsError):
+    """Some entries of a publish batch failed; the whole batch is retried (P8)."""

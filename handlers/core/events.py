@@ -1,4 +1,4 @@
-"""The records that everything else speaks of: streams and their events."""
+"""Streams and their events."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ NO_EVENTS = EventId(-1)
 
 @dataclass(frozen=True, slots=True)
 class NewEvent:
-    """An event that somebody wants to append.
+    """An event to append.
 
     Attributes
     ----------
     data
         A JSON object as text, exactly as validated, so that numbers and key order survive.
     expected_version
-        The head that the stream must have (-1: the stream must not exist yet), or None for any.
+        The required head of the stream (-1: the stream must not exist), or None for any.
     metadata
         A JSON object as text (correlationId, causationId, actor, ...), or None.
     time_stamp
-        Only for an import: the time the event happened, RFC 3339; else the store's own clock decides.
+        The time of an imported event, RFC 3339; None for the store's clock.
     schema_version
-        The version of its type's schema that the data has the form of.
+        The schema version of the data.
     """
 
     stream_id: StreamId
@@ -43,7 +43,7 @@ class NewEvent:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An event as stored: immutable, at position ``event_id`` (from 0, without gaps) of its stream."""
+    """A stored event: immutable, at position ``event_id`` (from 0, without gaps) of its stream."""
 
     stream_id: StreamId
     event_id: EventId
@@ -58,13 +58,13 @@ class Event:
         return lossless_json.loads_stored(self.data)
 
     def meta(self) -> dict[str, Any]:
-        """Return the metadata as Python values; empty when there is none."""
+        """Return the metadata as Python values; empty if there is none."""
         return lossless_json.loads_stored(self.metadata) if self.metadata else {}
 
     def correlation_id(self) -> str | None:
-        """Return the correlationId of the metadata for log lines; None where there is none that can be read."""
+        """Return the correlationId of the metadata for log lines; None if it is missing or unreadable."""
         try:
             found = self.meta().get("correlationId")
-        except (ValueError, AttributeError):  # written past the API: logging must not be what fails over it
+        except (ValueError, AttributeError):  # not written by the API; logging must not fail because of it
             return None
         return found if isinstance(found, str) and found else None

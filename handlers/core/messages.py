@@ -1,7 +1,7 @@
-"""The message on its way from the table's stream to a projection (P1, P7, P8).
+"""Messages from the event table's stream to the projections (P1, P7, P8).
 
-A message is a hint, ``{"streamId": …, "eventId": …}``; the event itself rides along while it is small. The text is
-ASCII JSON: stream ids and data may hold any Unicode, SQS and SNS bodies may not (they refuse most control characters).
+A message is a hint, ``{"streamId": …, "eventId": …}``, and includes the event itself if it is small. Messages are ASCII
+JSON: stream ids and data may contain any Unicode, but SQS and SNS reject most control characters.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from dataclasses import dataclass
 from handlers.core import lossless_json
 from handlers.core.events import Event, EventId, StreamId
 
-# SNS and SQS take 256 KB a message and 256 KB a batch of ten; 64 KB leaves room for several large ones in a batch (P8).
+# SNS and SQS accept 256 KB per message and per batch of ten; 64 KB lets several large messages share a batch (P8).
 MAX_MESSAGE_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """ "Stream S has event n."
+    """A notification that a stream has an event.
 
     Attributes
     ----------
     event
-        The event itself where it was small enough to ride along.
+        The event itself if it is small enough.
     fresh
-        True for a nudge: the projector must look at the store's state rather than trust its warm copy.
+        True if the projector must read the state again instead of using its warm copy.
     """
 
     stream_id: StreamId
@@ -35,23 +35,22 @@ class Hint:
 
 
 def stream_hash(stream_id: str) -> str:
-    """Return the hash that stands for a stream in group ids and filter policies: 64 hex digits."""
+    """Return the hash of a stream id for group ids and filter policies: 64 hex digits."""
     return hashlib.sha256(stream_id.encode()).hexdigest()
 
 
 def deduplication_id(stream_id: str, event_id: int, salt: str = "") -> str:
-    """Return the deduplication id of "event n of stream S": 64 hex digits.
+    """Return the deduplication id of an event's message: 64 hex digits.
 
-    A nudge adds a ``salt``, else the five-minute deduplication would swallow it.
+    A trigger message adds a ``salt``; otherwise the five-minute deduplication would drop it.
     """
     return hashlib.sha256(f"{event_id}#{salt}#{stream_id}".encode()).hexdigest()
 
 
 def trigger_entry(stream_id: StreamId, head: int, salt: str) -> dict[str, str]:
-    """Return the SQS entry that makes a projector look at a stream again.
+    """Return the SQS entry that triggers a projector to catch up a stream; the ``salt`` must be unique.
 
-    Its group is the stream's, as for live messages (P7). Without a ``salt`` that differs each time, SQS would drop it as a
-    duplicate of one sent in the last five minutes.
+    It has the message group of the stream's live messages (P7).
     """
     return {
         "MessageBody": encode(Hint(stream_id, EventId(head), fresh=True)),
@@ -61,7 +60,7 @@ def trigger_entry(stream_id: StreamId, head: int, salt: str) -> dict[str, str]:
 
 
 def encode(hint: Hint) -> str:
-    """Write a hint as ASCII JSON; the event is left out when the text would be over 64 KB."""
+    """Serialize a hint as ASCII JSON; omits the event if the text would exceed 64 KB."""
     message: dict[str, object] = {"streamId": hint.stream_id, "eventId": hint.event_id}
     if hint.fresh:
         message["fresh"] = True
@@ -73,7 +72,7 @@ def encode(hint: Hint) -> str:
         inner["schemaVersion"] = event.schema_version
     if event.metadata is not None:
         inner["metadata"] = event.metadata
-    # Escaping makes at most six bytes of one; an event that is too large even unescaped is not worth the attempt.
+    # Escaping only adds bytes: data that is too large unescaped need not be tried.
     if len(event.data) < MAX_MESSAGE_BYTES:
         text = lossless_json.dumps({**message, "event": inner}, ascii_only=True)
         if len(text) <= MAX_MESSAGE_BYTES:
@@ -82,12 +81,12 @@ def encode(hint: Hint) -> str:
 
 
 def decode(text: str) -> Hint:
-    """Read a message body.
+    """Parse a message body.
 
     Raises
     ------
-    lossless_json.NotJson, KeyError, TypeError, ValueError
-        When it is no message of ours.
+    lossless_json.NotJsonError, KeyError, TypeError, ValueError
+        The text is not one of our messages.
     """
     message = lossless_json.loads(text)
     stream_id, event_id = StreamId(str(message["streamId"])), EventId(int(message["eventId"]))

@@ -1,4 +1,4 @@
-"""Validation against JSON Schema (draft-07): every fault with its place, in plain English.
+"""Validation against JSON Schema (draft-07) that reports every fault with its pointer in plain English.
 
 Examples
 --------
@@ -39,7 +39,10 @@ _TYPES = {
     "array": "an array",
     "null": "null",
 }
-# Keyword of the lower bound, of the upper bound, and what they count.
+# Longer names are not searched for keys with dots and brackets: responses shorten them anyway.
+_MAX_WALKED_CHARACTERS = 512
+
+# The keywords of the lower and the upper bound, and their unit.
 _BOUNDS = {
     "string": ("minLength", "maxLength", " characters"),
     "array": ("minItems", "maxItems", " items"),
@@ -50,15 +53,10 @@ _BOUNDS = {
 
 
 class Validator:
-    """Validate values against one schema.
+    """Validate values against one schema: draft-07, without references.
 
-    The schema is compiled at the first use, which takes some milliseconds: a function compiles only what it is asked
-    for. Nothing is written into the values: defaults are not filled in.
-
-    Parameters
-    ----------
-    schema
-        Draft-07, without references.
+    The schema is compiled on first use, which takes a few milliseconds. Values are not modified: defaults are not
+    filled in.
     """
 
     def __init__(self, schema: Schema) -> None:
@@ -66,12 +64,9 @@ class Validator:
         self._compiled: Callable[[Any], Any] | None = None
 
     def __call__(self, value: Any, place: str = "") -> list[Fault]:
-        """Return every fault of a value, with places that begin with ``place``; empty when it is valid.
+        """Return every fault of a value, with pointers that start with ``place``; empty if it is valid.
 
-        Parameters
-        ----------
-        value
-            As `lossless_json.loads` returns it; int and Decimal are both numbers, bool is not.
+        The value is as `lossless_json.loads` returns it; int and Decimal are both numbers, bool is not.
         """
         import fastjsonschema
 
@@ -80,24 +75,23 @@ class Validator:
         try:
             self._compiled(value)
         except fastjsonschema.JsonSchemaValuesException as error:
-            return distinct(fault for each in error.errors for fault in _faults(each, place))
-        except fastjsonschema.JsonSchemaValueException as error:  # inside anyOf and the like it stops at the first
-            return list(_faults(error, place))
+            return distinct(fault for each in error.errors for fault in _faults(each, value, place))
+        except fastjsonschema.JsonSchemaValueException as error:  # anyOf and the like stop at the first
+            return list(_faults(error, value, place))
         return []
 
 
 def distinct(faults: Iterable[Fault]) -> list[Fault]:
-    """Return the first fault of each place, in order: what two rules find at one place is one fault."""
+    """Return the first fault of each pointer, in order."""
     first: dict[str, Fault] = {}
     for each in faults:
         first.setdefault(each.pointer, each)
     return list(first.values())
 
 
-def _faults(error: Any, place: str) -> Iterator[Fault]:
-    """Translate one error of fastjsonschema; a missing or an unknown field is a fault at that field's place."""
-    # The path begins with the library's name for the whole value, "data".
-    place += pointer(*error.path[1:])
+def _faults(error: Any, value: Any, place: str) -> Iterator[Fault]:
+    """Translate one error of fastjsonschema; a missing or unknown field is a fault with that field's pointer."""
+    place += pointer(*_path(error, value))
     definition = error.definition or {}
     if error.rule == "required" and isinstance(error.value, dict):
         for name in definition["required"]:
@@ -113,8 +107,34 @@ def _faults(error: Any, place: str) -> Iterator[Fault]:
         yield Fault(place, _requirement(definition, error.rule) or str(error.message).removeprefix(f"{error.name} "))
 
 
+def _path(error: Any, value: Any) -> list[str]:
+    """Return the keys and indexes that lead to an error; the library's own path splits keys at dots and brackets."""
+    name = error.name.removeprefix("data")  # the library's name for the whole value
+    found = _walk(value, name, error.value) if len(name) <= _MAX_WALKED_CHARACTERS else None
+    return list(error.path[1:]) if found is None else found
+
+
+def _walk(value: Any, name: str, wanted: Any) -> list[str] | None:
+    """Find the value that a name such as ``.events[1].a.b`` means, in which ``a.b`` may be one key."""
+    if not name:
+        return [] if value is wanted else None
+    for match in re.finditer(r"(?=[.\[])|$", name):
+        key, rest = name[1 : match.start()], name[match.start() :]
+        inner: Any = None
+        if isinstance(value, Mapping) and name[0] == "." and match.start() and key in value:
+            inner = value[key]
+        elif isinstance(value, list) and re.fullmatch(r"[0-9]+\]", key) and int(key[:-1]) < len(value):
+            key, inner = key[:-1], value[int(key[:-1])]
+        else:
+            continue
+        path = _walk(inner, rest, wanted)
+        if path is not None:
+            return [key, *path]
+    return None
+
+
 def _requirement(definition: Schema, rule: str) -> str | None:
-    """Say what a rule of a schema demands; None where only the library has words for it."""
+    """Describe what a rule of a schema requires; None if only the library can."""
     if rule == "pattern":
         return _PATTERNS.get(definition["pattern"], f"must match the pattern {definition['pattern']}")
     if rule == "format":

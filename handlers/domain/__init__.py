@@ -1,4 +1,7 @@
-"""The sample domain: one small file per projection. A new file here is a new projection; nothing else needs editing."""
+"""The sample domain: projections, event schemas (``events/<TYPE>.json``) and upcasters.
+
+Every module that defines a `Projection` is found here; nothing else needs editing.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,12 @@ from handlers.projection.definition import Projection
 
 @cache
 def registry() -> Mapping[str, Projection]:
-    """Return every projection by name, in the order of the names.
+    """Return all projections, sorted by name.
 
     Raises
     ------
     ValueError
-        When two files define projections of the same name.
+        Two projections have the same name.
     """
     found: dict[str, Projection] = {}
     for info in pkgutil.iter_modules(__path__):

@@ -1,4 +1,4 @@
-"""The read model of the walkthrough: test items and their amounts."""
+"""The read model of the walkthrough: test items with their amounts."""
 
 from handlers.projection.definition import Projection
 

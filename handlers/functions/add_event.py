@@ -6,4 +6,5 @@ from handlers.api.appending import EventRoutes
 from handlers.api.routes import Function
 from handlers.core.clock import SystemClock
 
-handler = http.serve(Function.ADD_EVENT, EventRoutes(runtime.event_store, SystemClock(), strict=runtime.flag("STRICT")))
+events = EventRoutes(runtime.event_store, SystemClock(), runtime, strict=runtime.flag("STRICT"))
+handler = http.serve(Function.ADD_EVENT, events, telemetry=runtime)

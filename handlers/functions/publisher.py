@@ -1,4 +1,4 @@
-"""The table's stream to the topic: a hint for every new event (P7, P8)."""
+"""The function ``Publisher``: publishes a hint for every new event of the table's stream (P7, P8)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from handlers import runtime
 from handlers.core import messages
-from handlers.core.errors import Unpublished
+from handlers.core.errors import PublishError
 from handlers.core.events import Event
 from handlers.core.messages import Hint
 from handlers.store.items import event_from_item
@@ -38,7 +38,7 @@ class Entry:
 
 
 def entry(hint: Hint) -> Entry:
-    """Return the message for a hint; group, deduplication and filter use hashes, for ids may hold any Unicode (P7)."""
+    """Return the message for a hint; group, deduplication and filter use hashes, since ids may hold any Unicode (P7)."""
     return Entry(
         messages.stream_hash(hint.stream_id),
         messages.deduplication_id(hint.stream_id, hint.event_id),
@@ -61,18 +61,17 @@ def batches(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
 
 
 def inserted(records: Iterable[Mapping[str, Any]]) -> list[Event]:
-    """Return the events that a stream batch says were inserted."""
+    """Return the events that a stream batch reports as inserted."""
     return [event_from_item(record["dynamodb"]["NewImage"]) for record in records if record["eventName"] == "INSERT"]
 
 
 def publish(events: Iterable[Event], sns: Any, topic_arn: str) -> int:
-    """Publish a hint for every event of a stream batch; returns how many.
+    """Publish a hint for every event of a stream batch; returns their number.
 
     Raises
     ------
-    Unpublished
-        At least one entry was refused. The stream's batch comes again; what was published is deduplicated, and harmless
-        even where it is not (P1).
+    PublishError
+        An entry was refused. Lambda retries the stream's batch; duplicates are removed, and harmless if not (P1).
     """
     entries = [entry(Hint(event.stream_id, event.event_id, event)) for event in events]
     for batch in batches(entries):
@@ -82,7 +81,7 @@ def publish(events: Iterable[Event], sns: Any, topic_arn: str) -> int:
         failed = answer.get("Failed", [])
         if failed:
             codes = sorted({str(failure.get("Code")) for failure in failed})
-            raise Unpublished(f"{len(failed)} of {len(batch)} messages were refused: {', '.join(codes)}")
+            raise PublishError(f"{len(failed)} of {len(batch)} messages were refused: {', '.join(codes)}")
     return len(entries)
 
 
@@ -98,7 +97,7 @@ def handler(event: Mapping[str, Any], context: object) -> None:
 
 
 def log_lines(events: Iterable[Event]) -> list[dict[str, Any]]:
-    """Return one log line's fields per stream, like the projector's, so that an event can be followed through both."""
+    """Return the fields of one log line per stream; like the projector's, so that an event can be traced through both."""
     lines: dict[str, dict[str, Any]] = {}
     for event in events:
         line = lines.setdefault(event.stream_id, {"streamId": event.stream_id, "eventIds": [], "correlationIds": []})

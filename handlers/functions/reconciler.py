@@ -1,4 +1,4 @@
-"""Every minute: heads against checkpoints, and a nudge for what lags or stands still (P6)."""
+"""The function ``Reconciler``: compares heads with checkpoints every minute and triggers stale streams (P6)."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from handlers.core import messages
 from handlers.core.clock import Clock, SystemClock
 from handlers.projection.reconcile import Lag, lags, retire, unfinished_replay, worst
 
-# SQS takes ten messages a batch.
+# SQS accepts ten messages per batch.
 MAX_BATCH_ENTRIES = 10
-# What is left of the function's time when it stops looking; the next run, a minute later, begins at another stream.
+# It stops when this is left of the function's time; the next run, a minute later, starts at another stream.
 RESERVE_MS = 10_000
 
 
 def send_batches(entries: Sequence[Mapping[str, str]], sqs: Any, queue_url: str) -> int:
-    """Send queue entries, ten at a time; returns how many were refused (the next run sends those again)."""
+    """Send queue entries in batches; returns how many were refused (the next run resends them)."""
     refused = 0
     for start in range(0, len(entries), MAX_BATCH_ENTRIES):
         batch = [{"Id": str(index), **entry} for index, entry in enumerate(entries[start : start + MAX_BATCH_ENTRIES])]
@@ -27,13 +27,13 @@ def send_batches(entries: Sequence[Mapping[str, str]], sqs: Any, queue_url: str)
 
 
 def reconcile(name: str, clock: Clock, has_time: Callable[[], bool]) -> dict[str, int]:
-    """Compare, nudge and retire for one projection; returns what was found."""
+    """Trigger stale streams and retire old generations of one projection; returns counts for the log."""
     read_model = runtime.read_model(name)
     found: list[Lag] = []
     replays = retired = 0
-    start = random.random()  # noqa: S311 - any place will do
-    looked_at = lags(runtime.projection(name), runtime.event_store(), read_model, start=start)
-    for lag in _while_time(looked_at, has_time):
+    start = random.random()  # noqa: S311 - not for security
+    examined = lags(runtime.projection(name), runtime.event_store(), read_model, start=start)
+    for lag in _while_time(examined, has_time):
         found.append(lag)
         retired += retire(lag.state, read_model, clock)
         replay_id = unfinished_replay(lag.state, clock.now())
@@ -41,7 +41,7 @@ def reconcile(name: str, clock: Clock, has_time: Callable[[], bool]) -> dict[str
             replays += 1
             runtime.send_replay(name, replay_id, lag.stream_id)
     salt = clock.now().isoformat()
-    entries = [messages.trigger_entry(lag.stream_id, lag.head, salt) for lag in found if lag.needs_nudge]
+    entries = [messages.trigger_entry(lag.stream_id, lag.head, salt) for lag in found if lag.needs_trigger]
     refused = send_batches(entries, runtime.client("sqs"), runtime.resources()[name].queue)
     return {
         "streams": len(found),
@@ -58,7 +58,7 @@ def _while_time(found: Iterator[Lag], has_time: Callable[[], bool]) -> Iterator[
     for lag in found:
         yield lag
         if not has_time():
-            runtime.logger().warning("time is up; the streams not looked at wait for the next run")
+            runtime.logger().warning("out of time; the next run examines the remaining streams")
             return
 
 

@@ -1,4 +1,4 @@
-"""The function ``Mend``: recovers halted streams."""
+"""The function ``Recover``: recovers halted streams."""
 
 from handlers import runtime
 from handlers.api import http
@@ -8,6 +8,7 @@ from handlers.core.clock import SystemClock
 from handlers.domain import registry
 
 handler = http.serve(
-    Function.MEND,
+    Function.RECOVER,
     RecoveryRoutes(runtime.event_store, registry, runtime.read_model, SystemClock(), runtime.trigger_projection),
+    telemetry=runtime,
 )

@@ -1,4 +1,4 @@
-"""The replay queue to a new generation: one slice of one stream's replay per message (docs/rules.md)."""
+"""The function ``ReplayWorker``: does one task of one stream's replay per message (docs/rules.md)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from handlers.core.clock import SystemClock
 from handlers.core.events import StreamId
 from handlers.replay.jobs import REWIND
 from handlers.replay.requests import Replays
-from handlers.replay.rewind import finish_rewind
-from handlers.replay.worker import ReplayWorker
+from handlers.replay.worker import ReplayWorker, finish_rewind
 
-# A step (a page of history and its rows) takes seconds at most; the rest is for the message to the next slice.
+# A step (a page of history and its rows) takes seconds at most; the rest is for sending the next task's message.
 RESERVE_MS = 30_000
 
 
@@ -28,7 +27,7 @@ def _worker(name: str) -> ReplayWorker:
         runtime.read_model(name),
         runtime.replay_jobs(),
         SystemClock(),
-        go_on=lambda stream_id, replay_id: runtime.send_replay(name, replay_id, stream_id),
+        send_next=lambda stream_id, replay_id: runtime.send_replay(name, replay_id, stream_id),
     )
 
 
@@ -38,12 +37,12 @@ def _replays(name: str) -> Replays:
 
 
 def _events_done() -> int:
-    """Return how many events the workers of this container have folded."""
+    """Return the number of events that the workers of this container have folded."""
     return sum(_worker(name).events_done for name in runtime.resources()) if _worker.cache_info().currsize else 0
 
 
 def work(message: Mapping[str, Any], has_time: Callable[[], bool]) -> bool:
-    """Do one slice of what a message asks for; True when there is nothing left to do."""
+    """Do one task of the replay that a message names; True if nothing is left to do."""
     name, replay_id = message["projection"], message["replayId"]
     stream_id = message.get("streamId")
     if stream_id is None:
@@ -71,13 +70,13 @@ def handler(event: Mapping[str, Any], context: Any) -> Mapping[str, Any]:
         started, before = time.perf_counter(), _events_done()
         try:
             done = work(message, lambda: context.get_remaining_time_in_millis() > RESERVE_MS)
-        except Exception:  # noqa: BLE001 - the outermost shell: whatever it is, the message comes again
-            runtime.logger().exception("replay slice failed, its message comes again", extra=dict(message))
+        except Exception:  # noqa: BLE001 - the outermost shell: SQS redelivers the message
+            runtime.logger().exception("replay task failed; its message will be redelivered", extra=dict(message))
             failed.append(record["messageId"])
             continue
         seconds, events = time.perf_counter() - started, _events_done() - before
         measured = {"ended": done, "seconds": round(seconds, 3), "events": events}
-        runtime.logger().info("replay slice", extra={**message, **measured})
+        runtime.logger().info("replay task", extra={**message, **measured})
         if events:
             runtime.rate("ReplayRate", events / seconds)
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}

@@ -6,4 +6,6 @@ from handlers.api.replays import ReplayRoutes
 from handlers.api.routes import Function
 from handlers.domain import registry
 
-handler = http.serve(Function.TRIGGER_REPLAY, ReplayRoutes(registry, runtime.replay_jobs, runtime.replays))
+handler = http.serve(
+    Function.TRIGGER_REPLAY, ReplayRoutes(registry, runtime.replay_jobs, runtime.replays), telemetry=runtime
+)

@@ -1,7 +1,7 @@
-"""A projection's storage on DynamoDB: a state table and a rows table.
+"""The read model on DynamoDB: a state table and a rows table.
 
-Needs dynamodb:GetItem, dynamodb:PutItem, dynamodb:UpdateItem, dynamodb:DeleteItem, dynamodb:Query, dynamodb:Scan (states)
-and dynamodb:BatchWriteItem (sweep), as far as the function that uses it calls for them.
+Requires, depending on the function, dynamodb:GetItem, dynamodb:PutItem, dynamodb:UpdateItem, dynamodb:DeleteItem,
+dynamodb:Query, dynamodb:Scan (states) and dynamodb:BatchWriteItem (sweep).
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Any
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
 
-from handlers.core.dynamodb_limits import BATCH_WRITE_ITEMS, NUMBER_DIGITS
+from handlers.core.dynamodb import BATCH_WRITE_ITEMS, NUMBER_DIGITS
 from handlers.core.events import StreamId
 from handlers.projection.definition import PARTITION_ATTRIBUTE, Row
-from handlers.projection.port import MAX_COMMIT_ROWS, Outdated, RowPage, Snapshot
+from handlers.projection.port import MAX_COMMIT_ROWS, OutdatedError, RowPage, Snapshot
 from handlers.projection.rows import check_number
 from handlers.projection.state import DEFAULTS, Document, StreamState
 from handlers.projection.transitions import StateChange
@@ -27,17 +27,17 @@ _PLAIN_INTEGER = re.compile(r"-?\d+")
 
 
 class _Deserializer(TypeDeserializer):
-    """Whole numbers come back as ``int``, as they do from JSON; others as ``Decimal``."""
+    """Reads whole numbers as ``int``, like JSON, and others as ``Decimal``."""
 
     def _deserialize_n(self, value: str) -> int | Decimal:
         return int(value) if _PLAIN_INTEGER.fullmatch(value) else Decimal(value)
 
 
 class _Serializer(TypeSerializer):
-    """Every number that `rows.check_number` lets through.
+    """Writes every number that `rows.check_number` accepts.
 
-    boto3's own context refuses some of them: with trailing zeros beyond 38 digits, which are no digits to DynamoDB (10^40
-    has one), 38 digits close to 1e-130, a zero with an exponent.
+    boto3's context rejects some of them: trailing zeros beyond 38 digits, which DynamoDB does not count (10^40 has one
+    digit), 38 digits close to 1e-130, a zero with an exponent.
     """
 
     def _serialize_n(self, value: int | Decimal) -> str:
@@ -48,7 +48,7 @@ class _Serializer(TypeSerializer):
         return str(exact.normalize(_WIDE) if len(exact.as_tuple().digits) > NUMBER_DIGITS else exact)
 
 
-# Wide enough for any number that `rows.check_number` lets through, so that normalizing takes zeros away and nothing else.
+# Wide enough for any number that `rows.check_number` accepts, so that normalizing only removes zeros.
 _WIDE = Context(prec=5000)
 
 serialize = _Serializer().serialize
@@ -56,15 +56,7 @@ deserialize = _Deserializer().deserialize
 
 
 class DynamoDbReadModel:
-    """A `ReadModel` on two tables.
-
-    Parameters
-    ----------
-    client
-        A boto3 DynamoDB client.
-    key
-        The name of the rows table's sort key: the projection's key.
-    """
+    """A `ReadModel` on two tables; ``key``, the projection's key, is the rows table's sort key."""
 
     def __init__(self, client: Any, *, state_table: str, rows_table: str, key: str) -> None:
         self._client = client
@@ -78,8 +70,8 @@ class DynamoDbReadModel:
                 TableName=self._states, Key={"streamId": {"S": stream_id}}, ConsistentRead=True
             )
             return Snapshot(self._state(stream_id, answer.get("Item")), {}, generation)
-        # One transaction, not one batch: a batch reads each item at an instant of its own, and a row older than the
-        # state it came with would pass the condition on that state.
+        # A transaction, not a batch: a batch reads each item at a different instant, and a row older than its state would
+        # pass the condition on that state.
         gets = [{"Get": {"TableName": self._states, "Key": {"streamId": {"S": stream_id}}}}]
         gets += [{"Get": {"TableName": self._rows, "Key": self._row_key(stream_id, generation, key)}} for key in keys]
         try:
@@ -92,14 +84,14 @@ class DynamoDbReadModel:
         return Snapshot(self._state(stream_id, responses[0].get("Item")), rows, generation)
 
     def _load_halves(self, stream_id: StreamId, keys: Sequence[str], generation: int) -> Snapshot:
-        """Read rows that together have more than the 4 MB of a transaction.
+        """Read rows that together exceed the 4 MB of a transaction.
 
-        No row changes without the state item: read beside the same state, they are of the same instant.
+        Rows change only with the state item: rows read with the same state are of the same instant.
         """
         middle = len(keys) // 2
         one, other = (self.load(stream_id, half, generation) for half in (keys[:middle], keys[middle:]))
         if one.state != other.state:
-            raise Outdated("the state was changed between two reads")
+            raise OutdatedError("the state changed between two reads")
         return Snapshot(other.state, {**one.rows, **other.rows}, generation)
 
     def commit(self, change: StateChange, rows: Mapping[str, Row | None] | None = None, generation: int = 0) -> None:
@@ -155,7 +147,7 @@ class DynamoDbReadModel:
             requests = [{"DeleteRequest": {"Key": item}} for item in items[start : start + BATCH_WRITE_ITEMS]]
             answer = self._client.batch_write_item(RequestItems={self._rows: requests})
             if answer.get("UnprocessedItems"):
-                return False  # throttled: the next call finds them again
+                return False  # throttled: the next call deletes them
         return "LastEvaluatedKey" not in found
 
     def states(self) -> Iterator[StreamState]:
@@ -197,7 +189,7 @@ class DynamoDbReadModel:
 
     @staticmethod
     def _outdated(error: ClientError) -> Exception:
-        """Tell a lost race from everything else."""
+        """Return an `OutdatedError` for a lost race; other errors unchanged."""
         code = error.response["Error"]["Code"]
         lost = code in {
             "ConditionalCheckFailedException",
@@ -207,11 +199,11 @@ class DynamoDbReadModel:
         if code == "TransactionCanceledException":
             reasons: Any = error.response.get("CancellationReasons", [])
             lost = {reason.get("Code") for reason in reasons} - {"None", None} <= _CONFLICTS
-        return Outdated("the state was changed by somebody else") if lost else error
+        return OutdatedError("the state was changed by another writer") if lost else error
 
 
 def _is_invalid(error: ClientError) -> bool:
-    """Tell whether DynamoDB refuses to read a transaction as it is; of ours, that is one of too many bytes."""
+    """Tell whether DynamoDB rejects a read transaction; ours can only have too many bytes."""
     reasons: Any = error.response.get("CancellationReasons", [])
     return error.response["Error"]["Code"] == "ValidationException" or any(
         reason.get("Code") == "ValidationError" for reason in reasons
@@ -223,7 +215,7 @@ def _partition(stream_id: StreamId, generation: int) -> str:
 
 
 def _update(table: str, change: StateChange) -> dict[str, Any]:
-    """Write a change as the arguments of an UpdateItem."""
+    """Return a change as the arguments of an UpdateItem."""
     names: dict[str, str] = {}
     values: dict[str, Any] = {}
 

@@ -1,7 +1,6 @@
-"""Bringing a stream's rows to its head (P1 to P5).
+"""The projector: catches a stream's rows up to its head (P1 to P5).
 
-A message only says that there is something to do; what to do follows from the state, and where the messages leave a gap,
-from the event store.
+A message only says that there is work; the state determines which, and the event store fills gaps between messages.
 """
 
 from __future__ import annotations
@@ -11,42 +10,42 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from handlers.core.clock import Clock, rfc3339
-from handlers.core.errors import Contended, HandlerFailed
+from handlers.core.errors import ContendedError, HandlerFailedError
 from handlers.core.events import StreamId
 from handlers.core.messages import Hint
 from handlers.projection import transitions
 from handlers.projection.definition import Projection, Row
 from handlers.projection.fold import Folded, Prepared, fold, keys_of
-from handlers.projection.port import Outdated, ReadModel, Snapshot
-from handlers.projection.rows import Unstorable, check_row
+from handlers.projection.port import OutdatedError, ReadModel, Snapshot
+from handlers.projection.rows import UnstorableError, check_row
 from handlers.projection.state import StreamState
 from handlers.store import EventStore
 
-# Who loses a race reads again. Losing this often in one call means that something else is wrong; the message comes back.
+# The loser of a race re-reads. Losing more often in one call means that something else is wrong; the message is retried.
 MAX_LOST_RACES = 20
-# Warm copies of this many streams, and of this many rows each, are kept between invocations.
+# Streams, and rows of each, that stay warm between invocations.
 MAX_WARM_STREAMS = 256
 MAX_WARM_ROWS = 500
-# An integer per stream that was ever replayed: 10,000 are a megabyte.
+# One integer per replayed stream: 10,000 take a megabyte.
 MAX_GENERATIONS = 10_000
-# A warm row is kept only while it is small, so that 256 streams of 500 rows stay below 128 MB in the worst case.
+# Only small rows stay warm, so that 256 streams of 500 rows take at most 128 MB.
 MAX_WARM_ROW_BYTES = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What bringing a stream up did.
+class CatchUp:
+    """The result of catching up a stream.
 
     Attributes
     ----------
     applied
-        Events that came to be in the read model by this call, handled by the projection or not.
+        Number of events by which this call advanced the checkpoint, handled by the projection or not.
     checkpoint
-        Where the stream now stands.
+        The last applied event.
     halted
-        True when the stream stands before an event whose handler raised.
+        True if the stream is halted at an event whose handler raised.
     finished
-        False when time was up before the stream was at its head; the reconciler goes on (P6).
+        False if time ran out before the target; the reconciler continues (P6).
     """
 
     applied: int
@@ -56,12 +55,12 @@ class Outcome:
 
 
 class Projector:
-    """Brings streams of one projection to their heads.
+    """Catches up streams of one projection.
 
     Parameters
     ----------
     pause
-        Called before another try after a lost race, with the number of races lost; injectable for tests.
+        Called before a retry with the number of races lost before.
     """
 
     def __init__(
@@ -82,29 +81,29 @@ class Projector:
         self._warm: OrderedDict[StreamId, Snapshot] = OrderedDict()
         self._generations: dict[StreamId, int] = {}
 
-    def bring_up(
+    def catch_up(
         self,
         stream_id: StreamId,
         hints: Iterable[Hint],
         *,
         retry_halted: bool = False,
         has_time: Callable[[], bool] = lambda: True,
-    ) -> Outcome:
-        """Apply everything up to the highest event that the hints name, and whatever else is found on the way.
+    ) -> CatchUp:
+        """Apply at least all events up to the highest one in the hints.
 
         Parameters
         ----------
         retry_halted
-            Try the event that the stream is halted at again: the code may have been mended since.
+            Retry the event at which the stream is halted: the code may have been fixed since.
         has_time
-            Asked after each commit; False: stop there.
+            Checked after each commit; stops if False.
 
         Raises
         ------
-        HandlerFailed
-            A handler raised now. Everything before its event is applied, and the halt is recorded.
-        Contended
-            Others won the race again and again.
+        HandlerFailedError
+            A handler raised. All events before are applied, and the halt is recorded.
+        ContendedError
+            Other writers kept winning.
         """
         hints = list(hints)
         offered: dict[int, Prepared] = {
@@ -123,37 +122,37 @@ class Projector:
                     snapshot = snapshot or self._look(stream_id, offered.values())
                     state = snapshot.state
                     if state.is_halted and not retry_halted:
-                        return Outcome(applied, state.checkpoint, halted=True)
+                        return CatchUp(applied, state.checkpoint, halted=True)
                     if state.checkpoint >= target:
-                        return Outcome(applied, state.checkpoint)
+                        return CatchUp(applied, state.checkpoint)
                     events = _from(events, state.checkpoint + 1) or self._following(state, target, offered)
-                    if not events:  # a hint beyond the head: nothing is there (yet)
-                        return Outcome(applied, state.checkpoint)
+                    if not events:  # a hint beyond the head
+                        return CatchUp(applied, state.checkpoint)
                     after = self._apply(snapshot, events)
                     applied += after.state.checkpoint - state.checkpoint
                     snapshot = after
                     self._keep(snapshot)
                     if not has_time():
                         checkpoint = snapshot.state.checkpoint
-                        return Outcome(applied, checkpoint, finished=checkpoint >= target)
-            except Outdated:
+                        return CatchUp(applied, checkpoint, finished=checkpoint >= target)
+            except OutdatedError:
                 self._warm.pop(stream_id, None)
                 snapshot = None
                 self._pause(lost)
-        raise Contended(f"projection {self._projection.name}: stream {stream_id!r} is contended")
+        raise ContendedError(f"projection {self._projection.name}: stream {stream_id!r} is contended")
 
     def _refreshed(self, stream_id: StreamId, warm: Snapshot | None) -> Snapshot:
-        """Read the state anew; warm rows are as good as before where it says that nobody else has written."""
+        """Re-read the state; warm rows stay valid if nobody else has written."""
         state = self._read_model.load(stream_id).state
         if warm and transitions.same_live_rows(warm.state, state):
             return replace(warm, state=state)
         return Snapshot(state, {}, state.active_generation)
 
     def _look(self, stream_id: StreamId, offered: Iterable[Prepared]) -> Snapshot:
-        """Read the state, and in the same call the rows that the offered events are about (P4).
+        """Read the state, and in the same call the rows of the offered events (P4).
 
-        Their generation is known only from the state; the one seen last, else 0, is right until the next replay, and
-        costs one call more where it is wrong.
+        Only the state has their generation: the last known one, or 0, is right until the next replay, and a wrong guess
+        costs one more call.
         """
         generation = self._generations.get(stream_id, 0)
         snapshot = self._read_model.load(stream_id, keys_of(offered), generation)
@@ -164,7 +163,7 @@ class Projector:
         return snapshot
 
     def _following(self, state: StreamState, target: int, offered: Mapping[int, Prepared]) -> Sequence[Prepared]:
-        """Return events from the one after the checkpoint on, without gaps: as offered, or else from the store (P1)."""
+        """Return the events after the checkpoint without gaps, as offered or from the store (P1)."""
         wanted = range(state.checkpoint + 1, target + 1)
         if all(event_id in offered for event_id in wanted):
             return [offered[event_id] for event_id in wanted]
@@ -172,14 +171,14 @@ class Projector:
         return [offered.get(event.event_id) or Prepared(self._projection, event) for event in page.events]
 
     def _apply(self, snapshot: Snapshot, events: Sequence[Prepared]) -> Snapshot:
-        """Fold events and commit what comes out: one transaction (P2, P3)."""
+        """Fold events and commit the rows in one transaction (P2, P3)."""
         state = snapshot.state
         keys = keys_of(events)
         known = snapshot.rows if snapshot.generation == state.active_generation else {}
         if any(key not in known for key in keys):
             loaded = self._read_model.load(state.stream_id, keys, state.active_generation)
             if not transitions.same_live_rows(loaded.state, state):
-                raise Outdated("the state has moved on")
+                raise OutdatedError("the state has moved on")
             known = {**known, **loaded.rows}
         rows: dict[str, Row | None] = {key: known[key] for key in keys}
         folded = fold(self._projection, events, rows, state.checkpoint, skipped=state.skipped)
@@ -191,15 +190,15 @@ class Projector:
             self._halt(state, folded.failure)
         return Snapshot(state, _warm_rows(known, folded), state.active_generation)
 
-    def _halt(self, state: StreamState, failure: HandlerFailed) -> None:
+    def _halt(self, state: StreamState, failure: HandlerFailedError) -> None:
         self._warm.pop(state.stream_id, None)
         at = rfc3339(self._clock.now())
         try:
             self._read_model.commit(transitions.halt(state, failure.event_id, failure.error, at))
-        except Outdated:
-            # boto3 repeats a call whose answer was lost: then it is our own record that stands there.
-            standing = self._read_model.load(state.stream_id).state.halted
-            if standing is None or (standing.event_id, standing.at) != (failure.event_id, at):
+        except OutdatedError:
+            # boto3 retries a call whose response was lost: the record may be our own.
+            recorded = self._read_model.load(state.stream_id).state.halted
+            if recorded is None or (recorded.event_id, recorded.at) != (failure.event_id, at):
                 raise
         raise failure
 
@@ -211,29 +210,26 @@ class Projector:
 
 
 def _from(events: Sequence[Prepared], first: int) -> Sequence[Prepared]:
-    """Return a page's events from ``first`` on: a page is read once, however many commits it takes."""
+    """Return a page's events from ``first`` on: a page that takes several commits is read once."""
     if not events or not events[0].event.event_id <= first <= events[-1].event.event_id:
         return ()
     return events[first - events[0].event.event_id :]
 
 
 def _changes(folded: Folded, before: Mapping[str, Row | None]) -> dict[str, Row | None]:
-    """Return the rows that need a write: a row that comes out as it went in does not.
-
-    Compared by their text: to Python, ``True == 1``.
-    """
+    """Return the rows that differ, compared by their repr because ``True == 1``."""
     return {key: row for key, row in folded.changed.items() if repr(row) != repr(before[key])}
 
 
 def _is_small(row: Row | None) -> bool:
     try:
         return row is None or check_row(row) <= MAX_WARM_ROW_BYTES
-    except Unstorable:  # written by somebody else: of a type that no handler returns
+    except UnstorableError:  # written by other code: a type that no handler may return
         return False
 
 
 def _warm_rows(known: Mapping[str, Row | None], folded: Folded) -> dict[str, Row | None]:
-    """Return the rows worth keeping, the ones changed last at the end; rows at an older checkpoint stay right."""
+    """Return the rows to keep warm, most recently changed last; rows of an older checkpoint stay valid."""
     rows = {key: row for key, row in known.items() if key not in folded.changed and _is_small(row)}
     rows |= {key: row for key, row in folded.changed.items() if folded.sizes[key] <= MAX_WARM_ROW_BYTES}
     return dict(list(rows.items())[-MAX_WARM_ROWS:])

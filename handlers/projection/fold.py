@@ -1,4 +1,4 @@
-"""Folding events into rows: pure, and the same for live events, replay, time travel and dry runs."""
+"""Folding events into rows: pure, and the same for live events, replays, time travel and dry runs."""
 
 from __future__ import annotations
 
@@ -8,44 +8,43 @@ from types import MappingProxyType
 from typing import Any
 
 from handlers import catalogue
-from handlers.core.errors import HandlerFailed
+from handlers.core.errors import HandlerFailedError
 from handlers.core.events import Event
 from handlers.projection.definition import PARTITION_ATTRIBUTE, Projection, Row
 from handlers.projection.port import MAX_COMMIT_BYTES, MAX_COMMIT_ROWS
-from handlers.projection.rows import Unstorable, check_key, check_row
+from handlers.projection.rows import UnstorableError, check_key, check_row
 
-# An exception may quote the event's data, up to 400 KB of it; a halt is recorded in the state item, which has 400 KB in
-# all, and stays there after a skip.
+# An exception may quote the event's data (up to 400 KB), but the state item, which records halts and skips, holds 400 KB.
 MAX_ERROR_CHARACTERS = 500
 
 
 @dataclass(slots=True)
 class Folded:
-    """What a fold leads to.
+    """The result of a fold.
 
     Attributes
     ----------
     checkpoint
-        The last event that is in it.
+        The last folded event.
     changed
-        Key to row for every row that an event was about; None where the row is gone.
+        The rows of the events, by key; None for a deleted row.
     sizes
-        Key to bytes for the changed rows that are there.
+        The size of each changed row in bytes, by key.
     applied
-        How many events a handler took.
+        Number of events passed to a handler.
     failure
-        The event whose handler raised, right after ``checkpoint``; None when none did.
+        The error of the event after ``checkpoint`` if its handler raised.
     """
 
     checkpoint: int
     changed: dict[str, Row | None] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
     applied: int = 0
-    failure: HandlerFailed | None = None
+    failure: HandlerFailedError | None = None
 
 
 class Prepared:
-    """An event for a fold: parsed and upcast once, when its key or its data is first asked for."""
+    """An event for a fold: parsed and upcast once, when its key or data is first needed."""
 
     __slots__ = ("_data", "_key", "_parsed", "_projection", "event")
 
@@ -58,19 +57,19 @@ class Prepared:
 
     @property
     def key(self) -> str | None:
-        """The key of the row that the event is about; None where the projection does not handle it, or it has none."""
+        """The key of the event's row; None if the projection does not handle the event or it has no valid key."""
         if not self._parsed:
             self._parsed = True
             if self._projection.handles(self.event.type):
                 try:
                     data = _data(self.event)
                     self._key, self._data = _key(self._projection, data), data
-                except Exception:  # noqa: BLE001 - no JSON, an upcaster that raises, no key: applying the event says so (P5)
+                except Exception:  # noqa: BLE001 - no JSON, a failing upcaster, no key: applying the event reports it (P5)
                     return None
         return self._key
 
     def take(self) -> Any:
-        """Return the data for one call of a handler, which may change it; parses again when asked again."""
+        """Return the data for one call of a handler, which may modify it; a second call parses again."""
         data, self._data = self._data, None
         return _data(self.event) if data is None else data
 
@@ -81,7 +80,7 @@ def prepare(projection: Projection, events: Iterable[Event]) -> list[Prepared]:
 
 
 def keys_of(events: Iterable[Prepared], limit: int = MAX_COMMIT_ROWS) -> list[str]:
-    """Return the keys of the first ``limit`` different rows that events are about, in order of first appearance."""
+    """Return the keys of the events' first ``limit`` different rows, in order of first appearance."""
     keys: dict[str, None] = {}
     for event in events:
         key = event.key
@@ -101,19 +100,19 @@ def fold(
     skipped: Collection[str] = (),
     max_bytes: int = MAX_COMMIT_BYTES,
 ) -> Folded:
-    """Apply events, in order, to the rows they are about.
+    """Apply events, in order, to their rows.
 
-    Stops before an event whose row is not in ``rows`` (so that the caller decides how many rows a commit has), before
-    one that would make the changed rows larger than ``max_bytes``, and before one whose handler raises.
+    Stops before an event whose row is not in ``rows`` (the caller decides how many rows a commit has), before one that
+    would make the changed rows larger than ``max_bytes``, and before one whose handler raises.
 
     Parameters
     ----------
     events
-        Contiguous, the first being ``checkpoint + 1``.
+        Contiguous, starting at ``checkpoint + 1``.
     rows
-        The rows as they are; None where there is none. Not changed.
+        The current rows; None for those that do not exist. Not modified.
     skipped
-        eventIds (as text) that an operator stepped over: where their handler still raises, they change nothing.
+        eventIds (as text) that an operator skipped: if their handler still raises, they change nothing.
     """
     folded = Folded(checkpoint)
     total = 0
@@ -122,11 +121,11 @@ def fold(
         if projection.handles(event.type):
             try:
                 key, row, size = _apply(projection, prepared, rows, folded.changed)
-            except HandlerFailed as failure:
+            except HandlerFailedError as failure:
                 if str(event.event_id) not in skipped:
                     folded.failure = failure
                     return folded
-            except _NotLoaded:
+            except _NotLoadedError:
                 return folded
             else:
                 grown = total + size - folded.sizes.get(key, 0)
@@ -143,12 +142,12 @@ def fold(
 def fold_all(
     projection: Projection, events: Iterable[Event], rows: MutableMapping[str, Row], *, skipped: Collection[str] = ()
 ) -> int:
-    """Apply every event to rows in memory, for time travel and dry runs; returns the last eventId (-1: no events).
+    """Apply all events to rows in memory, for time travel and dry runs; returns the last eventId (-1 if none).
 
     Raises
     ------
-    HandlerFailed
-        A handler raised; ``rows`` hold the events before.
+    HandlerFailedError
+        A handler raised; ``rows`` reflect the events before.
     """
     checkpoint = -1
     everything = _Everything(rows)
@@ -156,7 +155,7 @@ def fold_all(
         if projection.handles(event.type):
             try:
                 key, row, _ = _apply(projection, Prepared(projection, event), everything, {})
-            except HandlerFailed:
+            except HandlerFailedError:
                 if str(event.event_id) not in skipped:
                     raise
             else:
@@ -168,12 +167,12 @@ def fold_all(
     return checkpoint
 
 
-class _NotLoaded(Exception):
+class _NotLoadedError(Exception):
     """The event's row was not loaded."""
 
 
 class _Everything(Mapping[str, Any]):
-    """Rows of which those that are missing are known not to exist."""
+    """All rows: a missing one does not exist."""
 
     def __init__(self, rows: Mapping[str, Row]) -> None:
         self._rows = rows
@@ -196,17 +195,17 @@ def _apply(
 ) -> tuple[str, Row | None, int]:
     event, key = prepared.event, prepared.key
     if key is not None and key not in changed and key not in rows:
-        raise _NotLoaded
+        raise _NotLoadedError
     try:
         data = prepared.take()
         if key is None:
-            key = _key(projection, data)  # raises, and says why there is none
+            key = _key(projection, data)  # raises with the reason
         before = changed[key] if key in changed else rows[key]
-        # Read-only, so that a handler which changes its row in place fails here instead of spoiling a warm copy.
+        # Read-only: a handler that modifies its row in place fails here instead of corrupting a warm copy.
         row = projection.handlers[event.type](None if before is None else MappingProxyType(before), data)
         size = check_row(row, (PARTITION_ATTRIBUTE, projection.key)) if row is not None else 0
     except Exception as error:
-        raise HandlerFailed(event.event_id, event.type, _describe(error)) from error
+        raise HandlerFailedError(event.event_id, event.type, _describe(error)) from error
     return key, None if row is None else dict(row), size
 
 
@@ -219,5 +218,5 @@ def _key(projection: Projection, data: Any) -> str:
 
 
 def _describe(error: Exception) -> str:
-    text = str(error) if isinstance(error, Unstorable) else f"{type(error).__name__}: {error}"
+    text = str(error) if isinstance(error, UnstorableError) else f"{type(error).__name__}: {error}"
     return text if len(text) <= MAX_ERROR_CHARACTERS else text[: MAX_ERROR_CHARACTERS - 1] + "…"

@@ -1,4 +1,4 @@
-"""Reading the read model at one instant (L1)."""
+"""Consistent pages of the read model (L1)."""
 
 from __future__ import annotations
 
@@ -6,31 +6,31 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from handlers.core.errors import Gone
+from handlers.core.errors import GoneError
 from handlers.core.events import StreamId
 from handlers.projection.port import ReadModel
-from handlers.projection.state import Chunk, StreamState
+from handlers.projection.state import ROLLBACK, Chunk, StreamState
 
-# A commit takes milliseconds; only a stream that is written all the time needs more than two tries.
+# A commit takes milliseconds; only a stream with continuous writes needs more than two tries.
 MAX_TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
 class ListPage:
-    """Some rows of a read model.
+    """A page of rows.
 
     Attributes
     ----------
     rows
-        Each with its key attribute, in the order of the keys.
+        Each with its key attribute, ordered by key.
     checkpoint
-        The last event that is in the rows.
+        The last event that the rows reflect.
     generation
-        The generation they are of; a next page must be asked for in the same one.
+        The generation of the rows; request the next page in the same one.
     next_after
-        The key to go on after; None at the end.
+        The key to continue after; None at the end.
     settled
-        True: the rows are exactly the state at ``checkpoint``. False: events were applied while they were read.
+        True if the rows are exactly the state at ``checkpoint``; False if events were applied during the read.
     """
 
     rows: tuple[Mapping[str, Any], ...]
@@ -49,41 +49,41 @@ def read_page(
     after: str | None = None,
     generation: int | None = None,
 ) -> ListPage:
-    """Read rows of the active generation, or go on in the one that an earlier page was of.
+    """Read rows of the active generation, or of the generation of an earlier page.
 
-    State, rows, state again: if the state has not changed, the rows are exactly what it says (a query alone is not
-    isolated from transactions). If it has, read again, a few times, then answer unsettled rather than fail.
+    A query is not isolated from transactions, so this reads the state, the rows, and the state again: if the state has not
+    changed, the rows match it. Otherwise it retries a few times, then returns an unsettled page rather than fail.
 
     Raises
     ------
-    Gone
-        The generation of the earlier page has been given up since: begin again.
+    GoneError
+        The generation of the earlier page was deleted: restart the list.
     """
     state = read_model.load(stream_id).state
     for attempt in range(1, MAX_TRIES + 1):
         chosen = state.active_generation if generation is None else generation
-        before = _standing(state, chosen)
+        before = _position(state, chosen)
         if before is None:
             break
         page = read_model.page(stream_id, chosen, after=after, limit=limit)
         state = read_model.load(stream_id).state
-        now = _standing(state, chosen)
-        # Without a token it does not matter that the generation was given up in the meantime: there is another one.
+        now = _position(state, chosen)
+        # The first page may return a generation that was deleted meanwhile; a later page may not.
         if now == before or (attempt == MAX_TRIES and (now or generation is None)):
             rows = tuple({key: row_key, **row} for row_key, row in page.rows)
             settled = now == before and before.complete
             return ListPage(rows, before.checkpoint, chosen, page.next_after, settled)
-    raise Gone("the page token belongs to a read model that has been replaced since; begin the list again")
+    raise GoneError("the page token is for rows that have been replaced since; restart the list")
 
 
 @dataclass(frozen=True, slots=True)
-class _Standing:
+class _Position:
     """What must not change while rows of a generation are read.
 
     Attributes
     ----------
     complete
-        False while the rows are ahead of the checkpoint: in a rewind's catch-up, and in the middle of a rollback's chunk.
+        False while the rows are ahead of the checkpoint: during a rewind's catch-up, or within a page of a rollback.
     """
 
     checkpoint: int
@@ -92,13 +92,13 @@ class _Standing:
     chunk: Chunk | None = None
 
 
-def _standing(state: StreamState, generation: int) -> _Standing | None:
-    """Return where the rows of a generation stand; None when it has been given up."""
+def _position(state: StreamState, generation: int) -> _Position | None:
+    """Return the position of a generation's rows; None if the generation was deleted."""
     if generation == state.active_generation:
-        return _Standing(state.checkpoint, state.is_settled, state.rewinds)
+        return _Position(state.checkpoint, state.is_settled, state.rewinds)
     if state.previous and generation == state.previous.generation:
-        return _Standing(state.previous.checkpoint, complete=True)
+        return _Position(state.previous.checkpoint, complete=True)
     replay = state.replay
-    if replay and replay.kind == "rollback" and generation == replay.generation:
-        return _Standing(replay.checkpoint, replay.chunk is None, chunk=replay.chunk)
+    if replay and replay.kind == ROLLBACK and generation == replay.generation:
+        return _Position(replay.checkpoint, replay.chunk is None, chunk=replay.chunk)
     return None

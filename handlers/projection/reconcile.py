@@ -1,4 +1,4 @@
-"""Finding what stands still though no message is on its way any more (P6), and what has been kept for long enough."""
+"""Finding stalled work for which no message is in flight (P6), and previous generations to delete."""
 
 from __future__ import annotations
 
@@ -10,25 +10,19 @@ from handlers.core.clock import Clock, parse_rfc3339
 from handlers.core.events import NO_EVENTS, StreamId
 from handlers.projection import transitions
 from handlers.projection.definition import Projection
-from handlers.projection.port import Outdated, ReadModel
+from handlers.projection.port import OutdatedError, ReadModel
 from handlers.projection.state import StreamState
 from handlers.store import EventStore
 
-# A worker notes the time with every lot of rows, several times a second; one that wrote nothing for so long is dead.
-STANDSTILL = timedelta(minutes=2)
-# How long the generation before the active one is kept for a rollback (docs/rules.md, "Replay", step 5).
+# A worker records the time with every batch of rows, several times per second; after this long it must be dead.
+STALLED = timedelta(minutes=2)
+# How long the previous generation is kept for a rollback (docs/rules.md, "Replay", step 5).
 KEEP_PREVIOUS = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Lag:
-    """How far a stream of a projection is behind.
-
-    Attributes
-    ----------
-    events
-        Head minus checkpoint.
-    """
+    """A stream's head and its state in a projection."""
 
     stream_id: StreamId
     head: int
@@ -36,22 +30,23 @@ class Lag:
 
     @property
     def events(self) -> int:
+        """Head minus checkpoint."""
         return max(0, self.head - self.state.checkpoint)
 
     @property
-    def needs_nudge(self) -> bool:
-        """True where a message would help: it lags and is not halted."""
+    def needs_trigger(self) -> bool:
+        """True if a message would help: the stream lags and is not halted."""
         return self.events > 0 and not self.state.is_halted
 
 
 def lags(projection: Projection, store: EventStore, read_model: ReadModel, *, start: float = 0.0) -> Iterator[Lag]:
-    """Compare the head of every stream that a projection follows with its checkpoint.
+    """Yield the lag of every stream that a projection follows.
 
     Parameters
     ----------
     start
-        Where among the streams of a projection that follows all to begin, from 0 to 1: where time is up before the end,
-        another place each time leaves no stream out for ever.
+        For a projection that follows all streams, where to start among them, from 0 to 1: if time runs out before the end,
+        varying it reaches every stream eventually.
     """
     if projection.streams is not None:
         for stream_id in projection.streams:
@@ -66,28 +61,25 @@ def lags(projection: Projection, store: EventStore, read_model: ReadModel, *, st
 
 
 def unfinished_replay(state: StreamState, now: datetime) -> str | None:
-    """Return the id of a replay of this stream that wants a message; None where there is none.
-
-    That is one that stands still, or one that has ended and left rows to sweep.
-    """
+    """Return the id of a stalled replay of this stream, or of an ended one with rows to sweep; otherwise None."""
     if state.replay:
-        standing = now - parse_rfc3339(state.replay.at)
-        return state.replay.replay_id if standing >= STANDSTILL else None
+        idle = now - parse_rfc3339(state.replay.at)
+        return state.replay.replay_id if idle >= STALLED else None
     if state.sweep and state.last_replay:
-        left = now - parse_rfc3339(state.last_replay.at)
-        return state.last_replay.replay_id if left >= STANDSTILL else None
+        idle = now - parse_rfc3339(state.last_replay.at)
+        return state.last_replay.replay_id if idle >= STALLED else None
     return None
 
 
 def retire(state: StreamState, read_model: ReadModel, clock: Clock) -> bool:
-    """Give up a previous generation that has been kept for a day; its rows are swept by the next message."""
+    """Retire a previous generation after a day; the next message sweeps its rows."""
     if state.previous is None or state.replay is not None:
         return False
     if clock.now() - parse_rfc3339(state.previous.at) < KEEP_PREVIOUS:
         return False
     try:
         read_model.commit(transitions.retire_previous(state))
-    except Outdated:
+    except OutdatedError:
         return False  # a replay or a rollback came first
     return True
 
@@ -103,5 +95,5 @@ def _all_streams(store: EventStore) -> Iterator[StreamId]:
 
 
 def worst(found: Sequence[Lag]) -> int:
-    """Return the largest lag in events; 0 where nothing lags."""
+    """Return the largest lag in events; 0 if nothing lags."""
     return max((lag.events for lag in found if lag.head != NO_EVENTS), default=0)

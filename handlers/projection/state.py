@@ -1,4 +1,4 @@
-"""The state of one stream in one projection: an immutable record, and the document that its state item holds.
+"""The state of one stream in one projection: an immutable record, and the document in its state item.
 
 A document has the record's fields in camel case, without those that are None or empty.
 """
@@ -16,12 +16,18 @@ if TYPE_CHECKING:
 
 Document = dict[str, Any]
 
+REPLAY, ROLLBACK = "replay", "rollback"
+"""Kinds of a `Replay`: building a new generation, or returning to the previous one."""
+
+DONE, FAILED = "done", "failed"
+"""States of a `LastReplay`."""
+
 _R = TypeVar("_R", bound="DataclassInstance")
 
 
 @dataclass(frozen=True, slots=True)
 class Halted:
-    """Where and why a stream stands (P5)."""
+    """The event at which a stream is halted, and why (P5)."""
 
     event_id: int
     error: str
@@ -30,7 +36,7 @@ class Halted:
 
 @dataclass(frozen=True, slots=True)
 class Previous:
-    """The generation before the active one: complete up to its checkpoint, kept for a rollback."""
+    """The previous generation: complete up to its checkpoint, kept for a rollback."""
 
     generation: int
     checkpoint: int
@@ -40,10 +46,10 @@ class Previous:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A stretch of history that is being written: events up to ``to``, of which ``keys_done`` rows are written.
+    """The page of history being written: events up to ``to``, of which ``keys_done`` rows are written.
 
-    Rows are independent of each other, and no reader sees a generation before the switch, so a chunk may be written row
-    by row; the keys' order (of first appearance in the chunk) is the same in every attempt.
+    Rows are independent and no reader sees a generation before the switch, so a page may be written row by row. The order
+    of its keys (first appearance) is the same in every attempt.
     """
 
     to: int
@@ -52,7 +58,7 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """A running replay or rollback: the generation that it builds, and how far it is."""
+    """A running replay or rollback: the generation that it builds, and its progress."""
 
     replay_id: str
     generation: int
@@ -65,7 +71,7 @@ class Replay:
 
 @dataclass(frozen=True, slots=True)
 class LastReplay:
-    """How the last replay ended; written with its end, so that the job's record can be made good after a crash."""
+    """How the last replay ended; recorded with its end, so that its job can be updated after a crash."""
 
     replay_id: str
     state: str
@@ -77,21 +83,21 @@ class LastReplay:
 
 @dataclass(frozen=True, slots=True)
 class StreamState:
-    """The state item of a stream: where it stands in one projection (docs/rules.md).
+    """The state item of a stream in one projection (docs/rules.md).
 
     Attributes
     ----------
     rewinds
-        How often the live checkpoint was set back (R3). Part of every condition on the checkpoint, else a warm copy from
-        before a rewind could be taken for the present state once the checkpoint has come round again.
+        Number of rewinds (R3). Part of every condition on the checkpoint: a warm copy from before a rewind must not match
+        once the checkpoint has the same value again (ABA).
     rewound_from
-        After a rewind: the checkpoint it came from. Until the catch-up is past it, rows are ahead of the checkpoint.
+        The checkpoint before a rewind. Until the catch-up passes it, rows are ahead of the checkpoint.
     fingerprint
-        Of the projection code that the active generation was begun with.
+        Of the projection code with which the active generation was started.
     skipped
-        Events stepped over by an operator: eventId (as text) to error and time.
+        Events skipped by an operator: eventId (as text) to error and time.
     sweep
-        Generations whose rows are to be deleted.
+        Generations whose rows must be deleted.
     """
 
     stream_id: StreamId
@@ -110,7 +116,7 @@ class StreamState:
 
     @property
     def is_halted(self) -> bool:
-        """True while the recorded halt is the event that comes next; an older record has been overtaken."""
+        """True if the recorded halt is at the next event; an earlier record is obsolete."""
         return self.halted is not None and self.halted.event_id == self.checkpoint + 1
 
     @property
@@ -120,11 +126,11 @@ class StreamState:
 
     @classmethod
     def from_document(cls, stream_id: StreamId, document: Mapping[str, Any]) -> StreamState:
-        """Read a state item's document; an empty one is a stream without a state item."""
+        """Parse a state item's document; empty for a stream without a state item."""
         return _record(cls, {**document, "streamId": stream_id})
 
     def to_document(self) -> Document:
-        """Write the state item's document, without its key."""
+        """Return the state item's document without its key."""
         document = _document(self)
         del document["streamId"]
         return document
@@ -140,13 +146,13 @@ _RECORDS: Mapping[str, type[Any]] = {
 
 
 def attribute(field_name: str) -> str:
-    """Return the attribute that holds a field: ``activeGeneration`` for ``active_generation``."""
+    """Return the attribute name of a field: ``activeGeneration`` for ``active_generation``."""
     first, *others = field_name.split("_")
     return first + "".join(map(str.capitalize, others))
 
 
 def value_at(document: Document, path: str) -> Any:
-    """Return the value at a path (``replay.checkpoint``), or its default; None where nothing is there."""
+    """Return the value at a path (``replay.checkpoint``), or its default; None if there is neither."""
     value: Any = document
     for name in path.split("."):
         if not isinstance(value, dict) or name not in value:
@@ -156,7 +162,7 @@ def value_at(document: Document, path: str) -> Any:
 
 
 def _document(record: Any) -> Document:
-    """Write a record; values that are None or empty are left out."""
+    """Return a record's document without values that are None or empty."""
     found = {attribute(each.name): _value(getattr(record, each.name)) for each in fields(record)}
     return {name: value for name, value in found.items() if value is not None}
 
@@ -170,7 +176,7 @@ def _value(value: Any) -> Any:
 
 
 def _record(cls: type[_R], document: Document) -> _R:
-    """Read a record; what is not in the document has the field's default."""
+    """Parse a record; missing fields have their defaults."""
     values = {}
     for name in (each.name for each in fields(cls)):
         if attribute(name) in document:
@@ -184,4 +190,4 @@ def _record(cls: type[_R], document: Document) -> _R:
 DEFAULTS: Mapping[str, int] = {
     attribute(each.name): each.default for each in fields(StreamState) if isinstance(each.default, int)
 }
-"""What an attribute means while it is absent: a stream of which nothing was projected yet has no item."""
+"""The values of absent attributes: a stream of which nothing was projected has no item."""

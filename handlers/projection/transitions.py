@@ -1,8 +1,7 @@
-"""Every change that a state item may go through, as a compare-and-set: what must still be so, and what it leads to.
+"""All changes of a state item, as compare-and-set: the expected values and the resulting state.
 
-The protocol of P2, P5 and R1 to R4 is in this one file. Both adapters only carry the changes out, and callers go on from
-the state that a change leads to; the simulation (`tests/simulation`) breaks conditions one by one and watches the read
-model go wrong.
+The protocol of P2, P5 and R1 to R4 is in this file. Adapters only execute the changes, and callers continue with the
+resulting state. The simulation (`tests/simulation`) breaks conditions one at a time to prove that each is needed.
 """
 
 from __future__ import annotations
@@ -13,6 +12,10 @@ from typing import Any
 
 from handlers.core.events import NO_EVENTS, StreamId
 from handlers.projection.state import (
+    DONE,
+    FAILED,
+    REPLAY,
+    ROLLBACK,
     Chunk,
     Halted,
     LastReplay,
@@ -31,14 +34,13 @@ class StateChange:
     Attributes
     ----------
     expect
-        Path (``replay.checkpoint``) to the value that must be there; None: nothing may be there.
+        Path (``replay.checkpoint``) to its required value; None: it must be absent.
     put
         Attribute to its new value.
     remove
-        Attributes to remove, whether or not they are there.
+        Attributes to remove if they exist.
     after
-        The state that the change leads to, seen from the state it was made for. What the change neither expects nor sets
-        is as that state had it.
+        The resulting state. Values that the change neither expects nor sets are those of the state it was made for.
     """
 
     expect: Mapping[str, Any]
@@ -52,7 +54,7 @@ class StateChange:
 
 
 def _change(state: StreamState, expect: Mapping[str, Any], **fields: Any) -> StateChange:
-    """Set fields of a state, each whether or not it has that value already: the state may be a stale copy."""
+    """Set fields of a state, including unchanged ones: the state may be stale."""
     after = replace(state, **fields)
     document = after.to_document()
     names = [attribute(name) for name in fields]
@@ -66,17 +68,17 @@ def _as_read(state: StreamState, *paths: str) -> dict[str, Any]:
 
 
 def _live(state: StreamState) -> dict[str, Any]:
-    """What identifies the live rows that were read (P2)."""
+    """Return what identifies the live rows that were read (P2)."""
     return _as_read(state, "checkpoint", "activeGeneration", "rewinds")
 
 
 def same_live_rows(one: StreamState, other: StreamState) -> bool:
-    """Tell whether live rows read with one state are those of the other."""
+    """Tell whether live rows read with one state are valid for the other."""
     return _live(one) == _live(other)
 
 
 def _replaying(state: StreamState) -> dict[str, Any]:
-    """What identifies the rows of the replay that were read."""
+    """Return what identifies the rows of the replay that were read."""
     return _as_read(state, "replay.replayId", "replay.generation", "replay.checkpoint", "replay.chunk")
 
 
@@ -90,8 +92,8 @@ def _running(state: StreamState) -> Replay:
 
 
 def advance(state: StreamState, to: int, fingerprint: str | None) -> StateChange:
-    """The live rows now hold the events up to ``to``."""
-    # Any halt has been overtaken, including one that a warm copy does not know of.
+    """Record that the live rows reflect the events up to ``to``."""
+    # This makes any halt obsolete, including one that a warm copy does not have.
     fields: dict[str, Any] = {"checkpoint": to, "halted": None}
     if state.fingerprint is None and fingerprint is not None:
         fields["fingerprint"] = fingerprint
@@ -101,7 +103,7 @@ def advance(state: StreamState, to: int, fingerprint: str | None) -> StateChange
 
 
 def halt(state: StreamState, event_id: int, error: str, at: str) -> StateChange:
-    """The handler of the next event raised: the stream stops before it (P5).
+    """Halt the stream at the next event, whose handler raised (P5).
 
     Expects the halt that was read, or none: a stale caller re-reads and keeps the message.
     """
@@ -111,12 +113,12 @@ def halt(state: StreamState, event_id: int, error: str, at: str) -> StateChange:
 
 
 def resume(state: StreamState) -> StateChange:
-    """Remove the halt, so that the next message tries the event again."""
+    """Remove the halt, so that the next message retries the event."""
     return _change(state, _live(state), halted=None)
 
 
 def skip(state: StreamState, at: str) -> StateChange:
-    """Step over the halted event, and leave a record of it."""
+    """Skip the event at which the stream is halted, and record it."""
     if state.halted is None or not state.is_halted:
         raise ValueError(f"stream {state.stream_id!r} is not halted")
     event_id = state.halted.event_id
@@ -126,7 +128,7 @@ def skip(state: StreamState, at: str) -> StateChange:
 
 
 def rewind(state: StreamState, to: int) -> StateChange:
-    """Set the live checkpoint back, to catch up in place (R3)."""
+    """Reset the live checkpoint, to catch up in place (R3)."""
     return _change(
         state,
         {**_live(state), "replay": None},
@@ -141,10 +143,10 @@ def rewind(state: StreamState, to: int) -> StateChange:
 
 
 def begin_replay(state: StreamState, replay_id: str, fingerprint: str, at: str) -> StateChange:
-    """Start building the next generation from event 0; the generation before the active one is given up (step 1, 5)."""
+    """Start building the next generation from event 0, and abandon the previous one (steps 1 and 5)."""
     generation = state.next_generation
     fields: dict[str, Any] = {
-        "replay": Replay(replay_id, generation, NO_EVENTS, "replay", at, fingerprint),
+        "replay": Replay(replay_id, generation, NO_EVENTS, REPLAY, at, fingerprint),
         "next_generation": generation + 1,
         "previous": None,
     }
@@ -154,9 +156,9 @@ def begin_replay(state: StreamState, replay_id: str, fingerprint: str, at: str) 
 
 
 def begin_rollback(state: StreamState, replay_id: str, at: str) -> StateChange:
-    """Go back to the previous generation, and on from the checkpoint it had (step 4)."""
+    """Return to the previous generation and continue from its checkpoint (step 4)."""
     kept = _kept(state)
-    replay = Replay(replay_id, kept.generation, kept.checkpoint, "rollback", at, kept.fingerprint)
+    replay = Replay(replay_id, kept.generation, kept.checkpoint, ROLLBACK, at, kept.fingerprint)
     return _change(state, _idle(state), replay=replay, previous=None)
 
 
@@ -172,37 +174,37 @@ def _idle(state: StreamState) -> dict[str, Any]:
 
 
 def restart_replay(state: StreamState, fingerprint: str, at: str) -> StateChange:
-    """The projection's code changed in the middle: give up what is built so far, and begin another generation."""
+    """Abandon what is built so far and start another generation, because the projection's code changed."""
     replay, generation = _running(state), state.next_generation
     return _change(
         state,
         {**_replaying(state), **_as_read(state, "nextGeneration", "sweep")},
-        replay=Replay(replay.replay_id, generation, NO_EVENTS, "replay", at, fingerprint),
+        replay=Replay(replay.replay_id, generation, NO_EVENTS, REPLAY, at, fingerprint),
         next_generation=generation + 1,
         sweep=_with(state.sweep, replay.generation),
     )
 
 
 def advance_replay(state: StreamState, to: int, at: str) -> StateChange:
-    """The replay's rows now hold the events up to ``to``."""
+    """Record that the replay's rows reflect the events up to ``to``."""
     return _change(state, _replaying(state), replay=replace(_running(state), checkpoint=to, chunk=None, at=at))
 
 
 def advance_chunk(state: StreamState, chunk: Chunk, at: str) -> StateChange:
-    """Some more rows of the chunk are written; the replay's checkpoint moves when all are."""
+    """Record that more rows of the page are written; the replay's checkpoint moves when all are."""
     return _change(state, _replaying(state), replay=replace(_running(state), chunk=chunk, at=at))
 
 
 def switch(state: StreamState, at: str) -> StateChange:
     """Make the replay's generation the active one (step 3).
 
-    The one before is kept for a rollback, except during a rewind's catch-up: its rows are then ahead of its checkpoint,
-    so it is no state to go back to.
+    The previously active one is kept for a rollback, except during a rewind's catch-up, when its rows are ahead of its
+    checkpoint.
 
     Raises
     ------
     ValueError
-        The replay is behind the live checkpoint, or in the middle of a chunk: readers would go back in time.
+        The replay is behind the live checkpoint or within a page: readers would go back in time.
     """
     replay = _running(state)
     if replay.checkpoint < state.checkpoint or replay.chunk is not None:
@@ -212,7 +214,7 @@ def switch(state: StreamState, at: str) -> StateChange:
         "active_generation": replay.generation,
         "checkpoint": replay.checkpoint,
         "fingerprint": replay.fingerprint,
-        "last_replay": LastReplay(replay.replay_id, "done", replay.checkpoint, at),
+        "last_replay": LastReplay(replay.replay_id, DONE, replay.checkpoint, at),
         "replay": None,
         "halted": None,
         "rewound_from": None,
@@ -226,13 +228,13 @@ def switch(state: StreamState, at: str) -> StateChange:
 
 
 def give_up_replay(state: StreamState, event_id: int | None, error: str, at: str) -> StateChange:
-    """A handler raised (R4): the old generation stays active; what was built is swept, or kept if it was a rollback's."""
+    """End a replay whose handler raised (R4): its generation is swept, or kept if it was a rollback."""
     replay = _running(state)
     fields: dict[str, Any] = {
-        "last_replay": LastReplay(replay.replay_id, "failed", replay.checkpoint, at, event_id, error),
+        "last_replay": LastReplay(replay.replay_id, FAILED, replay.checkpoint, at, event_id, error),
         "replay": None,
     }
-    if replay.kind == "rollback" and replay.chunk is None:
+    if replay.kind == ROLLBACK and replay.chunk is None:
         fields["previous"] = Previous(replay.generation, replay.checkpoint, at, replay.fingerprint)
     else:
         fields["sweep"] = _with(state.sweep, replay.generation)
@@ -240,14 +242,14 @@ def give_up_replay(state: StreamState, event_id: int | None, error: str, at: str
 
 
 def retire_previous(state: StreamState) -> StateChange:
-    """The previous generation has been kept for long enough (step 5)."""
+    """Abandon the previous generation after its retention time (step 5)."""
     generation = _kept(state).generation
     expect = _as_read(state, "previous.generation", "sweep")
     return _change(state, expect, sweep=_with(state.sweep, generation), previous=None)
 
 
 def swept(state: StreamState, generation: int) -> StateChange:
-    """The rows of a generation are deleted."""
+    """Record that the rows of a generation are deleted."""
     left = tuple(each for each in state.sweep if each != generation)
     return _change(state, _as_read(state, "sweep"), sweep=left)
 

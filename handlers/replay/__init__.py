@@ -1,1 +1,1 @@
-"""Replays: build a generation from history, switch to it, keep the record of the job (docs/rules.md, R1 to R5)."""
+"""Replays: building a new generation of rows, and rewinding (R1 to R5)."""

@@ -1,6 +1,6 @@
-"""Replay jobs on DynamoDB: an item a job, an item a part, under the job's replayId.
+"""Replay jobs on DynamoDB: one item per job and one per task, under the job's replayId.
 
-Needs dynamodb:PutItem and dynamodb:Query on the Jobs table, and dynamodb:Query on its index `recent`.
+Requires dynamodb:PutItem and dynamodb:Query on the Jobs table, and dynamodb:Query on its index `recent`.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from typing import Any
 from handlers.core.clock import parse_rfc3339
 from handlers.core.messages import stream_hash
 from handlers.projection.dynamodb import deserialize, serialize
-from handlers.replay.jobs import Job, Part
+from handlers.replay.jobs import ReplayJob, StreamTask
 
-# Jobs are kept for 90 days, then DynamoDB's TTL deletes them.
+# Jobs expire after 90 days (DynamoDB TTL).
 JOB_TTL_S = 90 * 24 * 3600
 
 RECENT_INDEX = "recent"
 
 _JOB = "job"
-"""The sort key of a job's own item, and its partition in the index of recent jobs; a part's is its stream's hash."""
+"""The sort key of a job's item, and its partition in the index of recent jobs. A task's sort key is its stream's hash."""
 
 
 class DynamoDbReplayJobs:
@@ -29,7 +29,7 @@ class DynamoDbReplayJobs:
         self._client = client
         self._table = table
 
-    def record(self, job: Job) -> None:
+    def record(self, job: ReplayJob) -> None:
         self._put(
             {
                 "replayId": job.replay_id,
@@ -43,28 +43,28 @@ class DynamoDbReplayJobs:
                 "expiresAt": _expiry(job.started_at),
             }
         )
-        for part in job.parts:
-            self.record_part(job.replay_id, part)
+        for task in job.tasks:
+            self.record_task(job.replay_id, task)
 
-    def record_part(self, replay_id: str, part: Part) -> None:
+    def record_task(self, replay_id: str, task: StreamTask) -> None:
         self._put(
             {
                 "replayId": replay_id,
-                "part": stream_hash(part.stream_id),
-                "streamId": part.stream_id,
-                "state": part.state,
-                "partStartedAt": part.started_at,
-                "first": part.first,
-                "head": part.head,
-                "eventsDone": part.events_done,
-                "finishedAt": part.finished_at,
-                "errorEventId": part.error_event_id,
-                "error": part.error,
-                "expiresAt": _expiry(part.started_at),
+                "part": stream_hash(task.stream_id),
+                "streamId": task.stream_id,
+                "state": task.state,
+                "partStartedAt": task.started_at,
+                "first": task.first,
+                "head": task.head,
+                "eventsDone": task.events_done,
+                "finishedAt": task.finished_at,
+                "errorEventId": task.error_event_id,
+                "error": task.error,
+                "expiresAt": _expiry(task.started_at),
             }
         )
 
-    def find(self, replay_id: str) -> Job | None:
+    def find(self, replay_id: str) -> ReplayJob | None:
         query: dict[str, Any] = {
             "TableName": self._table,
             "KeyConditionExpression": "replayId = :id",
@@ -72,19 +72,19 @@ class DynamoDbReplayJobs:
             "ConsistentRead": True,
         }
         job: dict[str, Any] | None = None
-        parts = []
+        tasks = []
         while True:
             answer = self._client.query(**query)
             for item in map(_plain, answer["Items"]):
                 if item["part"] == _JOB:
                     job = item
                 else:
-                    parts.append(_part(item))
+                    tasks.append(_task(item))
             if "LastEvaluatedKey" not in answer:
-                return None if job is None else _job(job, tuple(parts))
+                return None if job is None else _job(job, tuple(tasks))
             query["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
-    def recent(self, limit: int) -> Sequence[Job]:
+    def recent(self, limit: int) -> Sequence[ReplayJob]:
         answer = self._client.query(
             TableName=self._table,
             IndexName=RECENT_INDEX,
@@ -108,20 +108,20 @@ def _plain(item: dict[str, Any]) -> dict[str, Any]:
     return {name: deserialize(value) for name, value in item.items()}
 
 
-def _job(item: dict[str, Any], parts: tuple[Part, ...]) -> Job:
-    return Job(
+def _job(item: dict[str, Any], tasks: tuple[StreamTask, ...]) -> ReplayJob:
+    return ReplayJob(
         replay_id=item["replayId"],
         projection=item["projection"],
         kind=item["action"],
         started_at=item["startedAt"],
         from_event_id=item["fromEventId"],
         complete=item["complete"],
-        parts=parts,
+        tasks=tasks,
     )
 
 
-def _part(item: dict[str, Any]) -> Part:
-    return Part(
+def _task(item: dict[str, Any]) -> StreamTask:
+    return StreamTask(
         stream_id=item["streamId"],
         state=item["state"],
         started_at=item["partStartedAt"],

@@ -1,8 +1,8 @@
-"""Doing a replay: history, page after page, into a generation that nobody reads yet, then the switch (docs/rules.md).
+"""The replay worker: folds history page by page into a generation that nobody reads yet, then switches (docs/rules.md).
 
-A page of history is one chunk. Its rows are written 99 at a time, each lot in one transaction with the note of how many
-rows of the chunk are done; the checkpoint moves with the last lot. So n events on k rows cost k writes (P3) whatever
-their order, and a crash resumes at the row after the last one written (P2).
+The rows of a page are written in batches of 99, each in one transaction with the number of rows written so far (`Chunk`);
+the last batch advances the checkpoint. So n events on k rows cost k writes in any order (P3), and after a crash the worker
+resumes after the last written row (P2).
 """
 
 from __future__ import annotations
@@ -12,34 +12,34 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from handlers.core.clock import Clock, rfc3339
-from handlers.core.errors import HandlerFailed
-from handlers.core.events import Event, StreamId
+from handlers.core.errors import HandlerFailedError
+from handlers.core.events import Event, EventId, StreamId
+from handlers.core.messages import Hint
 from handlers.projection import transitions
 from handlers.projection.definition import Projection, Row
+from handlers.projection.engine import Projector
 from handlers.projection.fold import fold, keys_of, prepare
-from handlers.projection.port import MAX_COMMIT_BYTES, MAX_COMMIT_ROWS, Outdated, ReadModel
+from handlers.projection.port import MAX_COMMIT_BYTES, MAX_COMMIT_ROWS, OutdatedError, ReadModel
 from handlers.projection.state import Chunk, Replay, StreamState
-from handlers.replay.history import HistoryPages
-from handlers.replay.jobs import REPLAY, RUNNING, Job, Part, ReplayJobs
-from handlers.replay.progress import ended
-from handlers.replay.row_cache import HeldRows
+from handlers.replay.caches import HistoryPages, RowCache
+from handlers.replay.jobs import DONE, FAILED, REPLAY, RUNNING, ReplayJob, ReplayJobs, StreamTask, ended
 from handlers.store import EventStore
 
 
 class ReplayWorker:
-    """Carries out replays and rollbacks of one projection.
+    """Runs replays and rollbacks of one projection.
 
     Parameters
     ----------
-    go_on
-        Sends the message for the next slice of a stream's replay.
+    send_next
+        Sends the message that continues a stream's replay in another invocation.
     read_ahead
-        Fetch the next page of history, in a thread, while one is folded.
+        Fetch the next page of history in a thread while one is folded.
 
     Attributes
     ----------
     events_done
-        Events that this worker has folded and written, in all its slices.
+        Number of events that this worker has folded and written.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class ReplayWorker:
         jobs: ReplayJobs,
         clock: Clock,
         *,
-        go_on: Callable[[StreamId, str], None],
+        send_next: Callable[[StreamId, str], None],
         read_ahead: bool = True,
     ) -> None:
         self._projection = projection
@@ -58,23 +58,18 @@ class ReplayWorker:
         self._read_model = read_model
         self._jobs = jobs
         self._clock = clock
-        self._go_on = go_on
+        self._go_on = send_next
         self._read_ahead = read_ahead
         self._fingerprint = projection.fingerprint()
         self.events_done = 0
 
     def work(self, stream_id: StreamId, replay_id: str, has_time: Callable[[], bool]) -> bool:
-        """Go on with a replay until it has ended or time is up; True when it has ended.
+        """Continue a replay until it ends or ``has_time`` returns False; True if it has ended.
 
-        Safe to call at any time, by any number of workers, for any replay: what there is to do follows from the state.
-
-        Parameters
-        ----------
-        has_time
-            False when this slice should end; the next one is asked for then.
+        Safe to call at any time, from any number of workers, for any replay: the state determines what to do.
         """
         pages = HistoryPages(self._store, stream_id, ahead=self._read_ahead)
-        rows = HeldRows(self._read_model, stream_id)
+        rows = RowCache(self._read_model, stream_id)
         try:
             while True:
                 state = self._read_model.load(stream_id).state
@@ -83,38 +78,38 @@ class ReplayWorker:
                     return self._sweep(state, replay_id, has_time)
                 try:
                     self._step(state, state.replay, pages, rows)
-                except Outdated:
-                    rows.forget()
+                except OutdatedError:
+                    rows.clear()
                 if not has_time():
                     self._go_on(stream_id, replay_id)
                     return False
         finally:
             pages.close()
 
-    def _step(self, state: StreamState, replay: Replay, pages: HistoryPages, rows: HeldRows) -> None:
-        """Do one chunk, or the switch when history is at its end."""
-        if replay.kind == "replay" and replay.fingerprint != self._fingerprint:
+    def _step(self, state: StreamState, replay: Replay, pages: HistoryPages, rows: RowCache) -> None:
+        """Write one page, or switch at the end of history."""
+        if replay.kind == REPLAY and replay.fingerprint != self._fingerprint:
             self._read_model.commit(transitions.restart_replay(state, self._fingerprint, self._now()))
             return
-        page = pages.chunk(replay)
+        page = pages.after(replay)
         if page.events:
             try:
-                replay = self._write_chunk(state, replay, page.events, rows)
+                replay = self._write_page(state, replay, page.events, rows)
                 self.events_done += len(page.events)
-            except HandlerFailed as failure:
+            except HandlerFailedError as failure:
                 self._read_model.commit(transitions.give_up_replay(state, failure.event_id, failure.error, self._now()))
                 return
         if not page.more or not page.events:
             self._switch(state.stream_id, replay)
 
     def _switch(self, stream_id: StreamId, replay: Replay) -> None:
-        """Switch if the replay has reached the live rows; else the next step goes on."""
+        """Switch if the replay has reached the live checkpoint; otherwise the next step continues."""
         state = self._read_model.load(stream_id).state
         if state.replay == replay and replay.chunk is None and state.checkpoint <= replay.checkpoint:
             self._read_model.commit(transitions.switch(state, self._now()))
 
-    def _write_chunk(self, state: StreamState, replay: Replay, events: Sequence[Event], rows: HeldRows) -> Replay:
-        """Fold a chunk and write its rows, lot by lot; returns the replay as it then is."""
+    def _write_page(self, state: StreamState, replay: Replay, events: Sequence[Event], rows: RowCache) -> Replay:
+        """Fold a page and write its rows in batches; returns the advanced replay."""
         prepared = prepare(self._projection, events)
         keys = keys_of(prepared, limit=len(prepared))
         done = replay.chunk.keys_done if replay.chunk else 0
@@ -128,21 +123,21 @@ class ReplayWorker:
         if folded.failure:
             raise folded.failure
         to = events[-1].event_id
-        for lot in _lots(keys_left, folded.sizes):
-            done += len(lot)
+        for batch in _batches(keys_left, folded.sizes):
+            done += len(batch)
             changed = {
                 key: folded.changed[key]
-                for key in lot
+                for key in batch
                 if key in folded.changed and repr(folded.changed[key]) != repr(before[key])
             }
-            state = self._commit_lot(state, to, done, changed, last=done == len(keys))
-            rows.put(_replay_of(state), {key: folded.changed.get(key, before[key]) for key in lot}, folded.sizes)
+            state = self._commit_batch(state, to, done, changed, last=done == len(keys))
+            rows.put(_replay_of(state), {key: folded.changed.get(key, before[key]) for key in batch}, folded.sizes)
         if not keys_left:
-            state = self._commit_lot(state, to, done, {}, last=True)
+            state = self._commit_batch(state, to, done, {}, last=True)
             rows.put(_replay_of(state), {}, {})
         return _replay_of(state)
 
-    def _commit_lot(
+    def _commit_batch(
         self, state: StreamState, to: int, done: int, changed: Mapping[str, Row | None], *, last: bool
     ) -> StreamState:
         replay, at = _replay_of(state), self._now()
@@ -153,20 +148,20 @@ class ReplayWorker:
         return change.after
 
     def _record_end(self, state: StreamState, replay_id: str) -> None:
-        """Record how the replay ended, as the state item tells; again after a crash, for the record is the same."""
+        """Record how the replay ended according to the state item; idempotent."""
         if state.last_replay is None or state.last_replay.replay_id != replay_id:
             return
         last = state.last_replay
-        job = self._jobs.find(replay_id) or Job(replay_id, self._projection.name, REPLAY, last.at)
-        parts = {part.stream_id: part for part in job.parts}
-        part = parts.get(state.stream_id) or Part(state.stream_id, RUNNING, job.started_at)
-        if not job.parts:  # whoever asked for it crashed before recording it
-            self._jobs.record(replace(job, parts=(ended(part, last),)))
-        elif part.finished_at is None:
-            self._jobs.record_part(replay_id, ended(part, last))
+        job = self._jobs.find(replay_id) or ReplayJob(replay_id, self._projection.name, REPLAY, last.at)
+        tasks = {task.stream_id: task for task in job.tasks}
+        task = tasks.get(state.stream_id) or StreamTask(state.stream_id, RUNNING, job.started_at)
+        if not job.tasks:  # the requester crashed before recording it
+            self._jobs.record(replace(job, tasks=(ended(task, last),)))
+        elif task.finished_at is None:
+            self._jobs.record_task(replay_id, ended(task, last))
 
     def _sweep(self, state: StreamState, replay_id: str, has_time: Callable[[], bool]) -> bool:
-        """Delete the rows of generations that were given up; True when all are gone."""
+        """Delete the rows of abandoned generations; True when all are deleted."""
         for generation in state.sweep:
             while not self._read_model.sweep(state.stream_id, generation):
                 if not has_time():
@@ -175,8 +170,8 @@ class ReplayWorker:
             change = transitions.swept(state, generation)
             try:
                 self._read_model.commit(change)
-            except Outdated:
-                return True  # another worker sweeps, or another replay added a generation: its own worker comes by
+            except OutdatedError:
+                return True  # another worker sweeps, or another replay added a generation for its own worker
             state = change.after
         return True
 
@@ -186,20 +181,53 @@ class ReplayWorker:
 
 def _replay_of(state: StreamState) -> Replay:
     if state.replay is None:
-        raise Outdated("the replay has ended")
+        raise OutdatedError("the replay has ended")
     return state.replay
 
 
-def _lots(keys: Sequence[str], sizes: Mapping[str, int]) -> Iterator[list[str]]:
-    """Split keys, in order, into lots that one transaction holds."""
-    lot: list[str] = []
+def _batches(keys: Sequence[str], sizes: Mapping[str, int]) -> Iterator[list[str]]:
+    """Split keys, in order, into batches that fit one transaction."""
+    batch: list[str] = []
     size = 0
     for key in keys:
         grown = size + sizes.get(key, 0)
-        if lot and (len(lot) == MAX_COMMIT_ROWS or grown > MAX_COMMIT_BYTES):
-            yield lot
-            lot, grown = [], sizes.get(key, 0)
-        lot.append(key)
+        if batch and (len(batch) == MAX_COMMIT_ROWS or grown > MAX_COMMIT_BYTES):
+            yield batch
+            batch, grown = [], sizes.get(key, 0)
+        batch.append(key)
         size = grown
-    if lot:
-        yield lot
+    if batch:
+        yield batch
+
+
+def finish_rewind(
+    job: ReplayJob,
+    stream_id: StreamId,
+    projector: Projector,
+    jobs: ReplayJobs,
+    clock: Clock,
+    has_time: Callable[[], bool],
+) -> bool:
+    """Catch up a rewound stream to the head at the time of the request (R3), and record the end; True when done."""
+    task = next((task for task in job.tasks if task.stream_id == stream_id), None)
+    if task is None or task.finished_at is not None:
+        return True
+    hint = Hint(stream_id, EventId(task.head), fresh=True)
+    try:
+        outcome = projector.catch_up(stream_id, [hint], retry_halted=True, has_time=has_time)
+    except HandlerFailedError as failure:
+        failed = replace(
+            task,
+            state=FAILED,
+            events_done=failure.event_id - task.first,
+            finished_at=rfc3339(clock.now()),
+            error_event_id=failure.event_id,
+            error=failure.error,
+        )
+        jobs.record_task(job.replay_id, failed)
+        return True
+    if not outcome.finished:
+        return False
+    done = task.head + 1 - task.first
+    jobs.record_task(job.replay_id, replace(task, state=DONE, events_done=done, finished_at=rfc3339(clock.now())))
+    return True

@@ -1,4 +1,4 @@
-"""The event store: append-only streams of events, with rules E1 to E8."""
+"""The event store: append-only streams of events (rules E1 to E8)."""
 
 from handlers.store.port import Appended, EventPage, EventStore, IdempotencyKey, StreamPage
 

@@ -1,7 +1,7 @@
 """The event store on DynamoDB.
 
-Calls per append in the steady state: one PutItem of one write unit a kilobyte (E7), or one transaction where there are
-several events or an idempotency key. Needs dynamodb:PutItem and dynamodb:Query on the Events table (Query on its index
+Calls per append in the steady state: one PutItem, at one write unit per kilobyte (E7), or one transaction for several
+events or with an idempotency key. Requires dynamodb:PutItem and dynamodb:Query on the Events table (Query on its index
 `streams` to list streams), dynamodb:PutItem and dynamodb:GetItem on the Idempotency table.
 """
 
@@ -13,29 +13,37 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from handlers.core.backoff import Backoff, attempts
-from handlers.core.clock import Clock, SystemClock, rfc3339
-from handlers.core.errors import Contended, VersionConflict
+from handlers.core.clock import Backoff, Clock, SystemClock, attempts, rfc3339
+from handlers.core.errors import ContendedError, VersionConflictError
 from handlers.core.events import NO_EVENTS, Event, EventId, NewEvent, StreamId
-from handlers.store.idempotency import Guards, guard_item, repeated
-from handlers.store.items import STREAM_INDEX, STREAM_SHARDS, Item, event_from_item, stream_shard, without_gap
-from handlers.store.planning import AppendPlan, plan_append
+from handlers.store.items import (
+    STREAM_INDEX,
+    STREAM_SHARDS,
+    Item,
+    LostRaceError,
+    UndecidedError,
+    event_from_item,
+    put,
+    stream_shard,
+    transact,
+    without_gap,
+)
+from handlers.store.planning import AppendPlan, idempotency_record, plan_append, repeat_answer
 from handlers.store.port import Appended, EventPage, IdempotencyKey, StreamPage
-from handlers.store.writing import Lost, Undecided, put, transact
 
-# A first loss is mostly to an event that this process did not know of, because another one served the same client: the
-# retry succeeds at once. A second loss means that others are writing at this moment. The waits are long beside an append
-# of some 10 ms, so that one writer at a time has the stream to itself and pays one call per event. With 8 writers that
-# makes 1.6 calls per append in a model of the local target, and 2.2 with a base of 0.1 s. The function ends after 28 s.
+# The first race is usually lost because another process appended since this one last did: retrying at once succeeds.
+# Losing a second one means that others are writing now. The waits are long compared with an append (about 10 ms), so one
+# writer at a time proceeds uncontended at one call per event: 1.6 calls per append with 8 writers in a model of the local
+# target, and 2.2 with a base of 0.1 s. The function times out after 28 s.
 CONTENTION = Backoff(deadline_s=20.0, base_s=0.8, cap_s=1.0, immediate_retries=1)
-# A transaction becomes visible item by item, within milliseconds; a gap that stays for a second is damage.
+# A transaction becomes visible item by item within milliseconds; a gap that persists for a second is damage.
 GAP = Backoff(deadline_s=1.0, base_s=0.02, cap_s=0.2)
-# A remembered stream takes about 100 bytes; 10,000 of them are a megabyte.
+# About 100 bytes per stream: 10,000 take a megabyte.
 MAX_CACHED_HEADS = 10_000
 
 
 class HeadCache:
-    """The heads of the streams written last. Each did exist, which is all that E1 asks for; it may be out of date."""
+    """The last known heads of recently written streams. They exist, as E1 requires, but may be stale."""
 
     def __init__(self, capacity: int = MAX_CACHED_HEADS) -> None:
         self._heads: OrderedDict[StreamId, EventId] = OrderedDict()
@@ -45,7 +53,7 @@ class HeadCache:
         return self._heads.get(stream)
 
     def remember(self, stream: StreamId, head: EventId) -> None:
-        """Remember an event that exists, unless a later one is known."""
+        """Remember an existing event unless a later one is known."""
         if head < self._heads.get(stream, NO_EVENTS):
             return
         self._heads[stream] = head
@@ -62,7 +70,7 @@ class DynamoDbEventStore:
     client
         A boto3 DynamoDB client.
     idempotency_table
-        None where no idempotency keys are used (read-only functions).
+        None if no idempotency keys are used (read-only functions).
     retries
         Yields once per attempt and waits in between.
     """
@@ -78,13 +86,13 @@ class DynamoDbEventStore:
     ) -> None:
         self._client = client
         self._events = events_table
-        self._guards = Guards(client, idempotency_table)
+        self._idempotency = idempotency_table
         self._clock = clock or SystemClock()
         self._retries = retries
         self._heads = HeadCache()
 
     def append(self, events: Sequence[NewEvent], idempotency: IdempotencyKey | None = None) -> Appended:
-        plan = plan_append(events, guarded=idempotency is not None)
+        plan = plan_append(events, with_idempotency_key=idempotency is not None)
         write_id = secrets.token_urlsafe(9)
         stale: set[StreamId] = set()
         write: _Write | None = None
@@ -92,26 +100,26 @@ class DynamoDbEventStore:
             try:
                 write = write or self._prepare(plan, idempotency, write_id, stale)
                 self._execute(write)
-            except Undecided:
-                continue  # repeats the same write, which an earlier attempt may have stored
-            except Lost as lost:
+            except UndecidedError:
+                continue  # repeat the same write, which an earlier attempt may have stored
+            except LostRaceError as lost:
                 write = None
                 stale.update(event.stream_id for event in lost.taken)
-                first = self._guards.find(idempotency) if lost.guard_stands else None
+                first = self._first_answer(plan, idempotency) if lost.key_used else None
                 if first is not None:
-                    return repeated(plan, idempotency, first)
-            except VersionConflict:
-                # Our own earlier attempt may be what changed the version: then the answer is the one to that (E4).
-                first = self._guards.find(idempotency)
+                    return first
+            except VersionConflictError:
+                # An earlier attempt of the same request may have changed the version: then return its answer (E4).
+                first = self._first_answer(plan, idempotency)
                 if first is None:
                     raise
-                return repeated(plan, idempotency, first)
+                return first
             else:
                 for event in write.events:
                     self._heads.remember(event.stream_id, event.event_id)
                 return Appended(write.events, conflicts=conflicts)
-        outcome = "nothing was written" if write is None else "it is not known whether this was written"
-        raise Contended(f"other writers were in the way for {CONTENTION.deadline_s:g} seconds; {outcome}, try again")
+        effect = "nothing was written" if write is None else "it is unknown whether this was written"
+        raise ContendedError(f"other writers kept winning for {CONTENTION.deadline_s:g} seconds; {effect}, try again")
 
     def read(
         self, stream_id: StreamId, first: int = 0, *, limit: int | None = None, backwards: bool = False
@@ -133,7 +141,7 @@ class DynamoDbEventStore:
                 return page
             if whole:
                 return EventPage(whole, more=True)
-        # The first event is gone for good (`esctl doctor` finds that): continue after it, up to the next gap.
+        # The first event is missing permanently (`esctl doctor` reports it): continue after it, up to the next gap.
         whole = without_gap(page.events, None)
         return EventPage(whole, more=page.more or len(whole) < len(page.events))
 
@@ -155,7 +163,7 @@ class DynamoDbEventStore:
         return EventId(int(items[0]["eventId"]["N"])) if items else NO_EVENTS
 
     def streams(self, *, limit: int = 100, after: str | None = None) -> StreamPage:
-        # The id alone is the position: its hash tells the shard.
+        # The id alone is the position: its hash determines the shard.
         shard, last = (int(stream_shard(after)), after) if after else (0, None)
         found: list[StreamId] = []
         while shard < STREAM_SHARDS and len(found) < limit:
@@ -181,13 +189,13 @@ class DynamoDbEventStore:
     ) -> _Write:
         heads = self._base_heads(plan, stale)
         now = self._clock.now()
-        guard = (self._guards.table, guard_item(idempotency, heads, now)) if idempotency else None
-        return _Write(plan.place(heads, rfc3339(now)), guard, write_id)
+        record = (self._idempotency_table(), idempotency_record(idempotency, heads, now)) if idempotency else None
+        return _Write(plan.place(heads, rfc3339(now)), record, write_id)
 
     def _base_heads(self, plan: AppendPlan, stale: Collection[StreamId]) -> Mapping[StreamId, int]:
-        """Return, for each stream, a head that is known to exist (E1) and is the expected one where one is (E2).
+        """Return for each stream a head that is known to exist (E1) and matches the expected version, if any (E2).
 
-        A remembered head saves a read, except for the ``stale`` streams: those have moved during this append.
+        A cached head saves a read, except for the ``stale`` streams, which changed during this append.
         """
         heads: dict[StreamId, int] = {}
         for stream, expected in plan.expected.items():
@@ -195,21 +203,33 @@ class DynamoDbEventStore:
             if warm is not None and expected in (None, warm):
                 head: int = warm
             elif expected == NO_EVENTS and stream not in stale:
-                head = (
-                    NO_EVENTS  # needs no read: event 0 has no predecessor, and the write itself shows whether it exists
-                )
+                head = NO_EVENTS  # no read: event 0 has no predecessor, and the write shows whether it exists
             else:
                 head = self._read_head(stream)
             if expected is not None and head != expected:
-                raise VersionConflict(stream, expected, head)
+                raise VersionConflictError(stream, expected, head)
             heads[stream] = head
         return heads
 
     def _execute(self, write: _Write) -> None:
-        if len(write.events) == 1 and write.guard is None:
+        if len(write.events) == 1 and write.record is None:
             put(self._client, self._events, write.events[0], write.write_id)
         else:
-            transact(self._client, self._events, write.events, write.write_id, write.guard)
+            transact(self._client, self._events, write.events, write.write_id, write.record)
+
+    def _first_answer(self, plan: AppendPlan, key: IdempotencyKey | None) -> Appended | None:
+        """Return the answer to the first request with this key, if there was one."""
+        if key is None:
+            return None
+        answer = self._client.get_item(
+            TableName=self._idempotency_table(), Key={"idempotencyKey": {"S": key.key}}, ConsistentRead=True
+        )
+        return repeat_answer(plan, key, answer["Item"]) if "Item" in answer else None
+
+    def _idempotency_table(self) -> str:
+        if self._idempotency is None:
+            raise ValueError("this event store has no idempotency table")
+        return self._idempotency
 
     def _read_head(self, stream: StreamId) -> EventId:
         head = self.head(stream)
@@ -220,8 +240,8 @@ class DynamoDbEventStore:
 
 @dataclass(frozen=True, slots=True)
 class _Write:
-    """Events that have their places, and the guard that goes with them: its table and item."""
+    """Numbered events, and the idempotency record to write with them (its table and item)."""
 
     events: tuple[Event, ...]
-    guard: tuple[str, Item] | None
+    record: tuple[str, Item] | None
     write_id: str

@@ -1,4 +1,4 @@
-"""The port of the event store: what every adapter promises, and what the contract suite holds it to."""
+"""The port of the event store, which the contract suite checks for each adapter."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from handlers.core.events import Event, EventId, NewEvent, StreamId
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyKey:
-    """What makes a retry safe (E4).
+    """A client's key that makes a retry safe (E4).
 
     Attributes
     ----------
     key
-        The client's key, 1 to 256 characters.
+        1 to 256 characters.
     payload_hash
-        Hash of the request that it stands for; another payload under the same key is refused.
+        Hash of the request; a different payload under the same key is rejected.
     """
 
     key: str
@@ -34,9 +34,9 @@ class Appended:
     events
         As stored, in the order given.
     replayed
-        True when this repeats the first answer to the same idempotency key.
+        True if this repeats the first answer to the same idempotency key.
     conflicts
-        How often another writer won before this call did.
+        Number of races lost to other writers.
     """
 
     events: tuple[Event, ...]
@@ -46,7 +46,7 @@ class Appended:
 
 @dataclass(frozen=True, slots=True)
 class EventPage:
-    """Some events of one stream, in the order asked for; ``more`` when the stream may have further ones."""
+    """Events of one stream in the requested order; ``more`` if there may be others."""
 
     events: tuple[Event, ...]
     more: bool
@@ -54,50 +54,46 @@ class EventPage:
 
 @dataclass(frozen=True, slots=True)
 class StreamPage:
-    """Some stream ids in a stable order; ``next_position`` is the one to continue after, None at the end."""
+    """Stream ids in a stable order; ``next_position`` is the id to continue after, None at the end."""
 
     stream_ids: tuple[StreamId, ...]
     next_position: StreamId | None
 
 
 class EventStore(Protocol):
-    """Append-only streams. All reads are strongly consistent (E5) but the list of streams."""
+    """Append-only streams. All reads except the list of streams are strongly consistent (E5)."""
 
     def append(self, events: Sequence[NewEvent], idempotency: IdempotencyKey | None = None) -> Appended:
-        """Append 1 to 100 events (99 with an idempotency key) of one stream or several, all or none.
+        """Append 1 to 100 events (99 with an idempotency key) to one or more streams, all or none.
 
-        Where several events go to one stream, the first one's ``expected_version`` may be given for all; a later one's,
-        if given, must be the version that the earlier ones lead to.
+        Only the first event of a stream needs an ``expected_version``; later ones, if given, must count up from it.
 
         Raises
         ------
-        VersionConflict
-            The head of a stream is not the expected version.
-        IdempotencyMismatch
+        VersionConflictError
+            A stream is not at the expected version.
+        IdempotencyMismatchError
             The key was used for another payload.
-        Contended
-            Other writers were in the way for many seconds. The message says whether it is known that nothing was written.
-        TooLarge, InvalidInput
-            A limit of E8. Nothing was written.
+        ContendedError
+            Concurrent writers kept winning. The message says whether it is certain that nothing was written.
+        TooLargeError, InvalidInputError
+            A limit of E8 is exceeded; nothing was written.
         """
         ...
 
     def read(
         self, stream_id: StreamId, first: int = 0, *, limit: int | None = None, backwards: bool = False
     ) -> EventPage:
-        """Read from event ``first`` on (downwards from it when ``backwards``), one page: at most ``limit`` events.
+        """Read one page of at most ``limit`` events from ``first`` on, descending if ``backwards``.
 
         Without ``limit`` a page is what one DynamoDB query returns: up to 1 MB.
         """
         ...
 
     def head(self, stream_id: StreamId) -> EventId:
-        """Return the last eventId of a stream, -1 when it has no events."""
+        """Return the last eventId of a stream, -1 if it has no events."""
         ...
 
     def streams(self, *, limit: int = 100, after: str | None = None) -> StreamPage:
-        """List streams; ``after`` is the ``next_position`` of the page before. New streams show up within about a second.
-
-        Any stream id is a position, whether there is such a stream or not.
-        """
+        """List streams after the position ``after``, any stream id; new streams appear within about a second."""
         ...

@@ -131,7 +131,7 @@ def serving(served: Recorder | Page) -> Iterator[int]:
         daemon_threads = True
 
         def handle_error(self, *_: object) -> None:
-            """The browser ends connections when it ends."""
+            """Ignore connections that the browser ends."""
 
     server = Server(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -178,7 +178,7 @@ class Victim:
         self._client("apigateway").create_api_key(name="secret", value=self.secret, enabled=True)
 
     def made(self) -> list[str]:
-        """What the attacks have made in it."""
+        """Return the resources that the attacks created."""
         queues = self._client("sqs").list_queues().get("QueueUrls", [])
         stacks = self._client("cloudformation").list_stacks()["StackSummaries"]
         return [f"queue {url.rpartition('/')[2]}" for url in queues] + [f"stack {each['StackName']}" for each in stacks]

@@ -1,1 +1,1 @@
-"""Public contract suites: an adapter of a port subclasses one in three lines and is held to everything it promises."""
+"""Public contract suites: an adapter of a port subclasses one in three lines and inherits every test of the port."""

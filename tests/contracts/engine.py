@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from handlers.core.errors import Contended, HandlerFailed
+from handlers.core.errors import ContendedError, HandlerFailedError
 from handlers.core.events import StreamId
 from handlers.projection import transitions
 from handlers.projection.port import MAX_COMMIT_BYTES, MAX_COMMIT_ROWS, ReadModel
@@ -51,17 +51,17 @@ class EngineContract:
         batches = data.draw(st.lists(st.lists(st.tuples(st.integers(0, 7), st.booleans()), max_size=4), max_size=5))
         for number, batch in enumerate(batches):
             hints = [hint(event_id, events[event_id] if whole else None, stream) for event_id, whole in batch]
-            projectors[number % 2].bring_up(StreamId(stream), hints)
+            projectors[number % 2].catch_up(StreamId(stream), hints)
             assert bench.rows(stream) == expected_rows(events, bench.state(stream).checkpoint)
 
-        projectors[0].bring_up(StreamId(stream), [hint(7, None, stream)])
+        projectors[0].catch_up(StreamId(stream), [hint(7, None, stream)])
 
         assert bench.is_at_head(stream)
 
     def test_a_gap_is_read_from_the_store(self, bench: Bench) -> None:
         events = bench.append(*(added("a", number, stream_id=STREAM) for number in range(5)))
 
-        outcome = bench.projector().bring_up(StreamId(STREAM), carrying(events[4]))
+        outcome = bench.projector().catch_up(StreamId(STREAM), carrying(events[4]))
 
         assert (outcome.applied, outcome.checkpoint) == (5, 4)
         assert bench.is_at_head()
@@ -69,10 +69,10 @@ class EngineContract:
     def test_a_hint_at_or_below_the_checkpoint_changes_nothing(self, bench: Bench) -> None:
         events = bench.append(*(added("a", number, stream_id=STREAM) for number in range(3)))
         projector = bench.projector()
-        projector.bring_up(StreamId(STREAM), carrying(*events))
+        projector.catch_up(StreamId(STREAM), carrying(*events))
         bench.read_model.calls.clear()
 
-        outcome = projector.bring_up(StreamId(STREAM), carrying(*events))
+        outcome = projector.catch_up(StreamId(STREAM), carrying(*events))
 
         assert (outcome.applied, outcome.checkpoint) == (0, 2)
         assert not bench.read_model.calls
@@ -81,27 +81,27 @@ class EngineContract:
     def test_a_hint_beyond_the_head_is_no_fault(self, bench: Bench) -> None:
         bench.append(added("a", stream_id=STREAM))
 
-        outcome = bench.projector().bring_up(StreamId(STREAM), [hint(1000)])
+        outcome = bench.projector().catch_up(StreamId(STREAM), [hint(1000)])
 
         assert (outcome.applied, outcome.checkpoint) == (1, 0)
 
     def test_a_fresh_hint_does_not_trust_the_warm_copy(self, bench: Bench) -> None:
         events = bench.append(*(added("a", number, stream_id=STREAM) for number in range(3)))
         projector = bench.projector()
-        projector.bring_up(StreamId(STREAM), carrying(*events))
+        projector.catch_up(StreamId(STREAM), carrying(*events))
         bench._raw_read_model.commit(transitions.rewind(bench.state(), 0))
 
-        projector.bring_up(StreamId(STREAM), [hint(2, fresh=True)])
+        projector.catch_up(StreamId(STREAM), [hint(2, fresh=True)])
 
         assert bench.state().checkpoint == 2
 
     def test_a_fresh_hint_keeps_warm_rows_where_nobody_else_has_written(self, bench: Bench) -> None:
         events = bench.append(*(added("a", number, stream_id=STREAM) for number in range(3)))
         projector = bench.projector()
-        projector.bring_up(StreamId(STREAM), carrying(*events[:2]))
+        projector.catch_up(StreamId(STREAM), carrying(*events[:2]))
         bench.read_model.calls.clear()
 
-        projector.bring_up(StreamId(STREAM), [hint(2, events[2], fresh=True)])
+        projector.catch_up(StreamId(STREAM), [hint(2, events[2], fresh=True)])
 
         assert bench.read_model.calls == {"load": 1, "commit": 1}  # the state, and no row
         assert bench.is_at_head()
@@ -110,12 +110,12 @@ class EngineContract:
         # given a projector that another one has overtaken
         events = bench.append(*(added("a", number, stream_id=STREAM) for number in range(3)))
         overtaken, other = bench.projector(), bench.projector()
-        overtaken.bring_up(StreamId(STREAM), carrying(events[0]))
-        other.bring_up(StreamId(STREAM), carrying(events[1]))
+        overtaken.catch_up(StreamId(STREAM), carrying(events[0]))
+        other.catch_up(StreamId(STREAM), carrying(events[1]))
 
-        overtaken.bring_up(StreamId(STREAM), [hint(1, fresh=True)])
+        overtaken.catch_up(StreamId(STREAM), [hint(1, fresh=True)])
         bench.read_model.calls.clear()
-        overtaken.bring_up(StreamId(STREAM), carrying(events[2]))
+        overtaken.catch_up(StreamId(STREAM), carrying(events[2]))
 
         assert bench.read_model.calls == {"load": 1, "commit": 1}  # no commit that fails on the old copy
         assert bench.is_at_head()
@@ -123,9 +123,9 @@ class EngineContract:
     def test_events_that_no_handler_takes_move_the_checkpoint(self, bench: Bench) -> None:
         events = bench.append(added("a", stream_id=STREAM, type="OTHER"))
 
-        lots = bench.written(lambda: bench.projector().bring_up(StreamId(STREAM), carrying(*events)))
+        batches = bench.written(lambda: bench.projector().catch_up(StreamId(STREAM), carrying(*events)))
 
-        assert lots == [{}]
+        assert batches == [{}]
         assert bench.state().checkpoint == 0
 
     # -- P2: exactly once ----------------------------------------------------------------------------------------------
@@ -138,9 +138,9 @@ class EngineContract:
         getattr(port, moment)(operation, die)
 
         with pytest.raises(Died):
-            bench.projector().bring_up(StreamId(STREAM), [hint(3)])
+            bench.projector().catch_up(StreamId(STREAM), [hint(3)])
         assert bench.rows() == expected_rows(events, bench.state().checkpoint)
-        bench.projector().bring_up(StreamId(STREAM), [hint(3)])
+        bench.projector().catch_up(StreamId(STREAM), [hint(3)])
 
         assert bench.is_at_head()
 
@@ -149,18 +149,18 @@ class EngineContract:
         first = bench.append(added("a", 1, stream_id=STREAM))
         loser, winner = bench.projector(), bench.projector()
         if warm:
-            loser.bring_up(StreamId(STREAM), carrying(*first))
+            loser.catch_up(StreamId(STREAM), carrying(*first))
         events = bench.append(added("a", 2, stream_id=STREAM), added("a", 3, stream_id=STREAM))
-        bench.read_model.before("commit", lambda: winner.bring_up(StreamId(STREAM), carrying(events[0])))
+        bench.read_model.before("commit", lambda: winner.catch_up(StreamId(STREAM), carrying(events[0])))
 
-        loser.bring_up(StreamId(STREAM), carrying(*events))
+        loser.catch_up(StreamId(STREAM), carrying(*events))
 
         assert bench.is_at_head()
 
     def test_a_switch_in_between_keeps_the_old_generation_s_rows_out_of_the_new_one(self, bench: Bench) -> None:
         events = bench.append(*(added("a", number, stream_id=STREAM) for number in range(3)))
         projector = bench.projector()
-        projector.bring_up(StreamId(STREAM), carrying(*events[:2]))
+        projector.catch_up(StreamId(STREAM), carrying(*events[:2]))
 
         def switch() -> None:
             model = bench._raw_read_model
@@ -170,7 +170,7 @@ class EngineContract:
 
         bench.read_model.before("commit", switch)
 
-        projector.bring_up(StreamId(STREAM), carrying(events[2]))
+        projector.catch_up(StreamId(STREAM), carrying(events[2]))
 
         assert bench.is_at_head()
         assert bench.rows(generation=0) == expected_rows(events, 1)
@@ -184,17 +184,17 @@ class EngineContract:
 
         bench.read_model.before("commit", *[overtake] * 50)
 
-        with pytest.raises(Contended):
-            bench.projector().bring_up(StreamId(STREAM), [hint(29)])
+        with pytest.raises(ContendedError):
+            bench.projector().catch_up(StreamId(STREAM), [hint(29)])
 
     # -- P3: folded first, written after ---------------------------------------------------------------------------------
 
     def test_many_events_on_a_few_rows_are_a_few_writes(self, bench: Bench) -> None:
         bench.store.append([added(f"row-{number % 5}", number, stream_id=STREAM) for number in range(60)])
 
-        lots = bench.written(lambda: bench.projector().bring_up(StreamId(STREAM), [hint(59)]))
+        batches = bench.written(lambda: bench.projector().catch_up(StreamId(STREAM), [hint(59)]))
 
-        assert [len(lot) for lot in lots] == [5]
+        assert [len(batch) for batch in batches] == [5]
         assert bench.is_at_head()
 
     def test_many_rows_are_split_into_commits_of_ninety_nine_and_the_page_is_read_once(self, bench: Bench) -> None:
@@ -203,9 +203,9 @@ class EngineContract:
         checkpoints: list[int] = []
         bench.read_model.after("commit", *[lambda: checkpoints.append(bench.state().checkpoint)] * 2)
 
-        lots = bench.written(lambda: bench.projector().bring_up(StreamId(STREAM), [hint(119)]))
+        batches = bench.written(lambda: bench.projector().catch_up(StreamId(STREAM), [hint(119)]))
 
-        assert [len(lot) for lot in lots] == [MAX_COMMIT_ROWS, 21]
+        assert [len(batch) for batch in batches] == [MAX_COMMIT_ROWS, 21]
         assert checkpoints == [98, 119]
         assert bench.store.calls["read"] == 1
         assert bench.is_at_head()
@@ -216,20 +216,20 @@ class EngineContract:
             event = added(f"row-{number:02}", number, stream_id=STREAM, type="FILLED")
             bench.append(type(event)(event.stream_id, event.type, f'{{"itemId":"row-{number:02}","bytes":{size}}}'))
 
-        lots = bench.written(lambda: bench.projector().bring_up(StreamId(STREAM), [hint(11)]))
+        batches = bench.written(lambda: bench.projector().catch_up(StreamId(STREAM), [hint(11)]))
 
-        assert [len(lot) for lot in lots] == [MAX_COMMIT_BYTES // size, 12 - MAX_COMMIT_BYTES // size]
+        assert [len(batch) for batch in batches] == [MAX_COMMIT_BYTES // size, 12 - MAX_COMMIT_BYTES // size]
         assert bench.state().checkpoint == 11
 
     def test_a_row_that_comes_out_as_it_went_in_is_not_written(self, bench: Bench) -> None:
         bench.append(added("a", stream_id=STREAM), added("b", stream_id=STREAM))
         projector = bench.projector()
-        projector.bring_up(StreamId(STREAM), [hint(1)])
+        projector.catch_up(StreamId(STREAM), [hint(1)])
         bench.append(added("a", stream_id=STREAM, type="KEPT"), added("b", stream_id=STREAM))
 
-        lots = bench.written(lambda: projector.bring_up(StreamId(STREAM), [hint(3)]))
+        batches = bench.written(lambda: projector.catch_up(StreamId(STREAM), [hint(3)]))
 
-        assert [set(lot) for lot in lots] == [{"b"}]
+        assert [set(batch) for batch in batches] == [{"b"}]
 
     # -- P4: few calls ---------------------------------------------------------------------------------------------------
 
@@ -239,7 +239,7 @@ class EngineContract:
             events = bench.append(*(added("a", number, stream_id=STREAM) for number in range(3)))
             bench.read_model.calls.clear()
 
-            projector.bring_up(StreamId(STREAM), carrying(*events))
+            projector.catch_up(StreamId(STREAM), carrying(*events))
 
             assert bench.read_model.calls == expected
         assert bench.store.calls["read"] == 0
@@ -257,8 +257,8 @@ class EngineContract:
         return bench
 
     def test_a_raising_handler_halts_its_stream_before_its_event(self, broken: Bench) -> None:
-        with pytest.raises(HandlerFailed) as failed:
-            broken.projector().bring_up(StreamId(STREAM), [hint(4)])
+        with pytest.raises(HandlerFailedError) as failed:
+            broken.projector().catch_up(StreamId(STREAM), [hint(4)])
 
         assert (failed.value.event_id, failed.value.event_type) == (2, "BROKEN")
         state = broken.state()
@@ -272,12 +272,12 @@ class EngineContract:
         self, broken: Bench, same_process: bool
     ) -> None:
         projector = broken.projector()
-        with pytest.raises(HandlerFailed):
-            projector.bring_up(StreamId(STREAM), [hint(4)])
+        with pytest.raises(HandlerFailedError):
+            projector.catch_up(StreamId(STREAM), [hint(4)])
         broken.store.calls.clear()
         broken.read_model.calls.clear()
 
-        outcome = (projector if same_process else broken.projector()).bring_up(StreamId(STREAM), [hint(4)])
+        outcome = (projector if same_process else broken.projector()).catch_up(StreamId(STREAM), [hint(4)])
 
         assert (outcome.halted, outcome.applied, outcome.checkpoint) == (True, 0, 1)
         assert broken.store.calls["read"] == 0
@@ -285,39 +285,39 @@ class EngineContract:
 
     def test_other_streams_go_on(self, broken: Bench) -> None:
         projector = broken.projector()
-        with pytest.raises(HandlerFailed):
-            projector.bring_up(StreamId(STREAM), [hint(4)])
+        with pytest.raises(HandlerFailedError):
+            projector.catch_up(StreamId(STREAM), [hint(4)])
 
-        projector.bring_up(StreamId(OTHER), [hint(0, None, OTHER)])
+        projector.catch_up(StreamId(OTHER), [hint(0, None, OTHER)])
 
         assert broken.is_at_head(OTHER)
 
     def test_a_retry_tries_again_and_fails_again(self, broken: Bench) -> None:
         for _ in range(3):
-            with pytest.raises(HandlerFailed):
-                broken.projector().bring_up(StreamId(STREAM), [hint(2)], retry_halted=True)
+            with pytest.raises(HandlerFailedError):
+                broken.projector().catch_up(StreamId(STREAM), [hint(2)], retry_halted=True)
 
         assert broken.state().is_halted
 
     @pytest.mark.parametrize("resumed", [True, False])
     def test_mended_code_catches_up_after_a_resume_or_a_retry(self, broken: Bench, resumed: bool) -> None:
-        with pytest.raises(HandlerFailed):
-            broken.projector().bring_up(StreamId(STREAM), [hint(4)])
+        with pytest.raises(HandlerFailedError):
+            broken.projector().catch_up(StreamId(STREAM), [hint(4)])
         if resumed:
             broken._raw_read_model.commit(transitions.resume(broken.state()))
 
-        broken.projector(mended=True).bring_up(StreamId(STREAM), [hint(4)], retry_halted=not resumed)
+        broken.projector(fixed=True).catch_up(StreamId(STREAM), [hint(4)], retry_halted=not resumed)
 
         assert (broken.state().checkpoint, broken.state().halted) == (4, None)
         assert broken.rows() == {"a": {"n": 0}, "b": {"n": 10}}
 
     def test_a_skipped_event_changes_nothing_and_leaves_a_record(self, broken: Bench) -> None:
         projector = broken.projector()
-        with pytest.raises(HandlerFailed):
-            projector.bring_up(StreamId(STREAM), [hint(4)])
+        with pytest.raises(HandlerFailedError):
+            projector.catch_up(StreamId(STREAM), [hint(4)])
         broken._raw_read_model.commit(transitions.skip(broken.state(), AT))
 
-        projector.bring_up(StreamId(STREAM), [hint(4)])
+        projector.catch_up(StreamId(STREAM), [hint(4)])
 
         assert (broken.state().checkpoint, broken.state().halted) == (4, None)
         assert broken.rows() == {"a": {"n": 6}, "b": {"n": 10}}
@@ -327,9 +327,9 @@ class EngineContract:
     def test_a_crash_while_the_halt_is_recorded_is_no_loss(self, broken: Bench, moment: str) -> None:
         getattr(broken.read_model, moment)("commit", lambda: None, die)  # the first commit is of the events before
         with pytest.raises(Died):
-            broken.projector().bring_up(StreamId(STREAM), [hint(4)])
+            broken.projector().catch_up(StreamId(STREAM), [hint(4)])
 
-        with pytest.raises(HandlerFailed):
-            broken.projector().bring_up(StreamId(STREAM), [hint(4)], retry_halted=True)
+        with pytest.raises(HandlerFailedError):
+            broken.projector().catch_up(StreamId(STREAM), [hint(4)], retry_halted=True)
 
         assert (broken.state().checkpoint, broken.state().is_halted) == (1, True)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from handlers.core.errors import IdempotencyMismatch, InvalidInput, VersionConflict
+from handlers.core.errors import IdempotencyMismatchError, InvalidInputError, VersionConflictError
 from handlers.core.events import Event, StreamId
 from handlers.store import IdempotencyKey
 from tests.support.stores import STREAM, StoreFactory, new_event, numbered, whole_stream
@@ -115,7 +115,7 @@ class EventStoreContract:
             store.append([each])
 
         for version in {-1, head - 1, head + 1, head + 2, head + 1000} - {-2, head}:
-            with pytest.raises(VersionConflict) as refused:
+            with pytest.raises(VersionConflictError) as refused:
                 (store if knows_the_head else make_store()).append([new_event(expected_version=version)])
             assert refused.value.head == head
 
@@ -127,7 +127,7 @@ class EventStoreContract:
         warm.append([new_event()])
         other.append([new_event()])
 
-        with pytest.raises(VersionConflict) as refused:
+        with pytest.raises(VersionConflictError) as refused:
             warm.append([new_event(expected_version=0)])
 
         assert refused.value.head == 1
@@ -139,7 +139,7 @@ class EventStoreContract:
         def write(_: int) -> bool:
             try:
                 make_store().append([new_event(expected_version=0)])
-            except VersionConflict:
+            except VersionConflictError:
                 return False
             return True
 
@@ -164,7 +164,7 @@ class EventStoreContract:
         store = make_store()
         store.append([new_event("b")])
 
-        with pytest.raises(VersionConflict) as refused:
+        with pytest.raises(VersionConflictError) as refused:
             store.append([new_event("a", expected_version=-1), new_event("b", expected_version=-1)])
 
         assert (refused.value.stream_id, refused.value.head) == ("b", 0)
@@ -194,7 +194,7 @@ class EventStoreContract:
     ) -> None:
         store = make_store()
 
-        with pytest.raises(InvalidInput):
+        with pytest.raises(InvalidInputError):
             store.append([new_event(expected_version=version) for version in versions])
 
         assert store.head(STREAM) == -1
@@ -212,7 +212,7 @@ class EventStoreContract:
     def test_a_call_of_more_or_of_none_is_refused(
         self, make_store: StoreFactory, count: int, idempotency: IdempotencyKey | None
     ) -> None:
-        with pytest.raises(InvalidInput):
+        with pytest.raises(InvalidInputError):
             make_store().append(numbered(count), idempotency)
 
         assert make_store().head(STREAM) == -1
@@ -256,14 +256,14 @@ class EventStoreContract:
         store = make_store()
         store.append([new_event()], KEY)
 
-        with pytest.raises(IdempotencyMismatch):
+        with pytest.raises(IdempotencyMismatchError):
             store.append([new_event(data="{}")], IdempotencyKey(KEY.key, "hash-2"))
 
         assert len(whole_stream(store)) == 1
 
     def test_a_refused_append_leaves_its_key_unused(self, make_store: StoreFactory) -> None:
         store = make_store()
-        with pytest.raises(VersionConflict):
+        with pytest.raises(VersionConflictError):
             store.append([new_event(expected_version=0)], KEY)
         store.append([new_event()])
 
@@ -310,8 +310,8 @@ class EventStoreContract:
         for name in names:
             store.append([new_event(name), new_event(name)])
 
-        listed, page = [], store.streams(limit=4)
-        listed += page.stream_ids
+        page = store.streams(limit=4)
+        listed = list(page.stream_ids)
         while page.next_position is not None:
             assert len(page.stream_ids) <= 4
             page = store.streams(limit=4, after=page.next_position)

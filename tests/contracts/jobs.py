@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import replace
 
-from handlers.replay.jobs import DONE, FAILED, REPLAY, RUNNING, Job, Part, ReplayJobs
+from handlers.replay.jobs import DONE, FAILED, REPLAY, RUNNING, ReplayJob, ReplayJobs, StreamTask
 
 JobsFactory = Callable[[], ReplayJobs]
 
@@ -14,9 +14,9 @@ AT = "2026-11-23T10:00:00.000Z"
 LATER = "2026-11-23T10:00:01.500Z"
 
 
-def job(started_at: str = AT, *streams: str) -> Job:
-    parts = tuple(Part(stream, RUNNING, started_at, first=0, head=9) for stream in streams)
-    return Job(str(uuid.uuid4()), "test-items", REPLAY, started_at, parts=parts)
+def job(started_at: str = AT, *streams: str) -> ReplayJob:
+    tasks = tuple(StreamTask(stream, RUNNING, started_at, first=0, head=9) for stream in streams)
+    return ReplayJob(str(uuid.uuid4()), "test-items", REPLAY, started_at, tasks=tasks)
 
 
 class ReplayJobsContract:
@@ -29,8 +29,8 @@ class ReplayJobsContract:
 
         found = jobs.find(asked.replay_id)
         assert found is not None
-        assert replace(found, parts=()) == replace(asked, parts=())
-        assert sorted(found.parts, key=lambda part: part.stream_id) == list(asked.parts)
+        assert replace(found, tasks=()) == replace(asked, tasks=())
+        assert sorted(found.tasks, key=lambda task: task.stream_id) == list(asked.tasks)
 
     def test_a_job_that_nobody_recorded_is_not_found(self, make_jobs: JobsFactory) -> None:
         assert make_jobs().find("nobody") is None
@@ -38,33 +38,33 @@ class ReplayJobsContract:
     def test_a_part_is_recorded_as_it_ended(self, make_jobs: JobsFactory) -> None:
         jobs, asked = make_jobs(), job(AT, "one", "two")
         jobs.record(asked)
-        ended = replace(asked.parts[0], state=DONE, events_done=10, finished_at=LATER)
+        ended = replace(asked.tasks[0], state=DONE, events_done=10, finished_at=LATER)
         failed = replace(
-            asked.parts[1], state=FAILED, events_done=3, finished_at=LATER, error_event_id=3, error="KeyError: 'amount'"
+            asked.tasks[1], state=FAILED, events_done=3, finished_at=LATER, error_event_id=3, error="KeyError: 'amount'"
         )
 
-        jobs.record_part(asked.replay_id, ended)
-        jobs.record_part(asked.replay_id, failed)
+        jobs.record_task(asked.replay_id, ended)
+        jobs.record_task(asked.replay_id, failed)
 
         found = jobs.find(asked.replay_id)
         assert found is not None
-        assert {part.stream_id: part for part in found.parts} == {"one": ended, "two": failed}
+        assert {task.stream_id: task for task in found.tasks} == {"one": ended, "two": failed}
 
     def test_recording_a_job_again_keeps_the_parts_it_has(self, make_jobs: JobsFactory) -> None:
         jobs, asked = make_jobs(), job(AT, "one")
         jobs.record(asked)
 
-        jobs.record(replace(asked, complete=False, parts=(replace(asked.parts[0], stream_id="two"),)))
+        jobs.record(replace(asked, complete=False, tasks=(replace(asked.tasks[0], stream_id="two"),)))
 
         found = jobs.find(asked.replay_id)
         assert found is not None
         assert not found.complete
-        assert {part.stream_id for part in found.parts} == {"one", "two"}
+        assert {task.stream_id for task in found.tasks} == {"one", "two"}
 
     def test_the_newest_jobs_come_first_without_their_parts(self, make_jobs: JobsFactory) -> None:
         jobs, first, second = make_jobs(), job(AT, "one"), job(LATER, "one")
         jobs.record(first)
         jobs.record(second)
 
-        assert list(jobs.recent(10)) == [replace(second, parts=()), replace(first, parts=())]
-        assert list(jobs.recent(1)) == [replace(second, parts=())]
+        assert list(jobs.recent(10)) == [replace(second, tasks=()), replace(first, tasks=())]
+        assert list(jobs.recent(1)) == [replace(second, tasks=())]

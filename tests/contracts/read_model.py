@@ -4,7 +4,7 @@ A subclass gives the fixture `make_read_model`; pytest collects the rest.
 """
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from handlers.core.events import StreamId
 from handlers.projection import transitions
 from handlers.projection.definition import Row
-from handlers.projection.port import MAX_COMMIT_ROWS, Outdated, ReadModel
+from handlers.projection.port import MAX_COMMIT_ROWS, OutdatedError, ReadModel
 from handlers.projection.state import StreamState
 from tests.support.changes import AT, exactly, outcome, possible_changes
 from tests.support.memory_read_model import MemoryReadModel
@@ -147,9 +147,9 @@ class ReadModelContract:
     def test_a_commit_on_an_old_state_writes_nothing(self, read_model: ReadModel) -> None:
         old = project(read_model, 0, {"a": {"n": 1}})
 
-        with pytest.raises(Outdated):
+        with pytest.raises(OutdatedError):
             read_model.commit(transitions.advance(old, 5, "f"), {"a": {"n": 2}, "b": {"n": 2}}, 0)
-        with pytest.raises(Outdated):
+        with pytest.raises(OutdatedError):
             read_model.commit(transitions.advance(old, 5, "f"))
 
         assert all_rows(read_model) == {"a": {"n": 1}}
@@ -164,7 +164,7 @@ class ReadModelContract:
         for step in range(data.draw(st.integers(1, 12))):
             state = data.draw(st.sampled_from([seen[-1], seen[-1], data.draw(st.sampled_from(seen))]))
             change = data.draw(st.sampled_from(possible_changes(state, step)))
-            rows = {"a": {"n": step}} if data.draw(st.booleans()) else None
+            rows: dict[str, Mapping[str, Any] | None] | None = {"a": {"n": step}} if data.draw(st.booleans()) else None
 
             told = outcome(read_model, change, rows)
             assert told == outcome(model, change, rows)
@@ -267,7 +267,7 @@ class ParallelReadModelContract(ReadModelContract):
         def commit(number: int) -> int | None:
             try:
                 read_model.commit(transitions.advance(state, number, "f"), {"a": {"n": number}}, 0)
-            except Outdated:
+            except OutdatedError:
                 return None
             return number
 

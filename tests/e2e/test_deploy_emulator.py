@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from cli.config.targets import Target
+from cli.config.targets import AwsTarget
 from cli.deploy.assembly import Assemblies
 from cli.deploy.aws import Assets, CloudFormation, Tables
 from cli.deploy.destroy import destroy
 from cli.deploy.follow import EventReader
 from cli.deploy.plan import Action
-from cli.deploy.run import Job, deploy, diff
+from cli.deploy.run import DeployContext, deploy, diff
 from cli.errors import CliError, DeploymentError, ExitCode, NotDeployedError
 from tests.unit.deploy.fakes import KEY, World
 
@@ -65,10 +65,10 @@ class Account:
         self.client = client
         self.name = next(_names)
 
-    def job(self, **options: Any) -> Job:
-        target = Target("aws", self.name, "us-east-1", account="000000000000")
+    def context(self, **options: Any) -> DeployContext:
+        target = AwsTarget(self.name, "us-east-1", account="000000000000")
         clients: Any = Clients(self.client)
-        fake = self.world.job(target, **options)
+        fake = self.world.context(target, **options)
         return replace(
             fake,
             assemblies=Assemblies(fake.state, self.world.synthesize, lambda: repr(self.world.template)),
@@ -98,16 +98,16 @@ def account(tmp_path: Path, emulator_client: Callable[[str], Any]) -> Account:
 
 
 def test_deploy_then_nothing_changed(account: Account) -> None:
-    assert deploy(account.job(yes=True))[0].action == "create"
+    assert deploy(account.context(yes=True))[0].action == "create"
     events = [line.split()[1:] for line in account.world.said.splitlines() if "(" in line and "COMPLETE" in line]
     assert sorted(event[1] for event in events) == sorted(["Events", "Key", "Queue", account.name])
     assert events[-1][:2] == ["CREATE_COMPLETE", account.name]
-    assert deploy(account.job())[0].action == "unchanged"
+    assert deploy(account.context())[0].action == "unchanged"
     assert account.world.syntheses == 1
 
 
 def test_the_stack_has_the_key_but_does_not_show_it(account: Account) -> None:
-    assert KEY not in repr(deploy(account.job(yes=True)))
+    assert KEY not in repr(deploy(account.context(yes=True)))
     described = account.client("cloudformation").describe_stacks(StackName=account.name)["Stacks"][0]
     assert KEY not in repr(described)
     keys = account.client("apigateway").get_api_keys(includeValues=True)["items"]
@@ -115,18 +115,18 @@ def test_the_stack_has_the_key_but_does_not_show_it(account: Account) -> None:
 
 
 def test_another_machine_gets_an_empty_change_set_too(account: Account, tmp_path: Path) -> None:
-    deploy(account.job(yes=True))
+    deploy(account.context(yes=True))
     other = Account(tmp_path / "other", account.client)
     other.name, other.world.template = account.name, account.world.template
-    assert deploy(other.job())[0].action == "unchanged"
-    assert deploy(other.job(api_key=None))[0].action == "unchanged"
+    assert deploy(other.context())[0].action == "unchanged"
+    assert deploy(other.context(api_key=None))[0].action == "unchanged"
     assert account.change_sets() == []
 
 
 def test_an_update_keeps_the_key_that_nobody_here_knows(account: Account) -> None:
-    deploy(account.job(yes=True))
+    deploy(account.context(yes=True))
     account.world.template = template(Queue=QUEUE, Topic=TOPIC)
-    plan, stack = deploy(account.job(api_key=None))
+    plan, stack = deploy(account.context(api_key=None))
     assert (plan.action, [(each.action, each.logical_id) for each in plan.changes]) == (
         "update",
         [(Action.ADD, "Topic")],
@@ -136,56 +136,56 @@ def test_an_update_keeps_the_key_that_nobody_here_knows(account: Account) -> Non
 
 
 def test_diff_leaves_nothing_behind(account: Account) -> None:
-    assert diff(account.job()).action == "create"
+    assert diff(account.context()).action == "create"
     assert not account.exists()
-    deploy(account.job(yes=True))
+    deploy(account.context(yes=True))
     account.world.template = template(Topic=TOPIC)
-    result = diff(account.job())
+    result = diff(account.context())
     assert {(each.action, each.logical_id) for each in result.changes} == {
         (Action.ADD, "Topic"),
         (Action.REMOVE, "Queue"),
     }
     assert account.change_sets() == []
     account.world.template = template(Queue=QUEUE)
-    assert deploy(account.job())[0].action == "unchanged"
+    assert deploy(account.context())[0].action == "unchanged"
 
 
 def test_a_failing_creation_shows_its_first_cause_and_the_next_one_starts_anew(account: Account) -> None:
     broken = {"Type": "AWS::SQS::Queue", "DependsOn": ["Events"], "Properties": {"VisibilityTimeout": 999_999}}
     account.world.template = template(Broken=broken)
     with pytest.raises(DeploymentError, match=r"failed at Broken \(AWS::SQS::Queue\): .*VisibilityTimeout") as caught:
-        deploy(account.job(yes=True))
+        deploy(account.context(yes=True))
     assert caught.value.faults[0] == "the stack is now ROLLBACK_COMPLETE"
     assert "ROLLBACK_COMPLETE" in account.world.said.splitlines()[-1]
     account.world.template = template()
-    assert deploy(account.job(yes=True))[0].action == "create"
+    assert deploy(account.context(yes=True))[0].action == "create"
 
 
 def test_a_failing_update_is_rolled_back_and_told(account: Account) -> None:
-    deploy(account.job(yes=True))
+    deploy(account.context(yes=True))
     good = account.world.template
     account.world.template = template(Queue={"Type": "AWS::SQS::Queue", "Properties": {"VisibilityTimeout": 999_999}})
     with pytest.raises(DeploymentError, match=r"failed at Queue \(AWS::SQS::Queue\)") as caught:
-        deploy(account.job(yes=True))
+        deploy(account.context(yes=True))
     assert caught.value.faults[0] == "the stack is now UPDATE_ROLLBACK_COMPLETE"
     account.world.template = good
-    assert deploy(account.job())[0].action == "unchanged"
+    assert deploy(account.context())[0].action == "unchanged"
 
 
 def test_destroy_keeps_events_and_deletes_them_on_request(account: Account) -> None:
-    deploy(account.job(yes=True))
-    result = destroy(account.job(yes=True), delete_events=False)
+    deploy(account.context(yes=True))
+    result = destroy(account.context(yes=True), delete_events=False)
     assert [kind for kind, _ in result.left] == ["AWS::DynamoDB::Table"]
     assert account.tables() == [result.left[0][1]]
-    assert destroy(account.job(yes=True), delete_events=True).deleted_tables == (result.left[0][1],)
+    assert destroy(account.context(yes=True), delete_events=True).deleted_tables == (result.left[0][1],)
     assert account.tables() == []
     with pytest.raises(NotDeployedError):
-        destroy(account.job(yes=True), delete_events=True)
+        destroy(account.context(yes=True), delete_events=True)
 
 
 def test_destroy_with_its_events(account: Account) -> None:
-    deploy(account.job(yes=True))
-    result = destroy(account.job(yes=True), delete_events=True)
+    deploy(account.context(yes=True))
+    result = destroy(account.context(yes=True), delete_events=True)
     assert len(result.deleted_tables) == 1
     assert (result.left, account.tables()) == ((), [])
 
@@ -193,25 +193,25 @@ def test_destroy_with_its_events(account: Account) -> None:
 def test_two_stacks_side_by_side(account: Account, tmp_path: Path) -> None:
     other = Account(tmp_path, account.client)
     other.world.template = account.world.template
-    deploy(account.job(yes=True))
-    deploy(other.job(yes=True))
-    destroy(account.job(yes=True), delete_events=True)
-    assert deploy(other.job())[0].action == "unchanged"
+    deploy(account.context(yes=True))
+    deploy(other.context(yes=True))
+    destroy(account.context(yes=True), delete_events=True)
+    assert deploy(other.context())[0].action == "unchanged"
 
 
 def test_a_stack_that_somebody_else_made_is_left_alone(account: Account) -> None:
     body = '{"Resources": {"Queue": {"Type": "AWS::SQS::Queue"}}}'
     account.client("cloudformation").create_stack(StackName=account.name, TemplateBody=body)
-    for act in (deploy, diff, lambda job: destroy(job, delete_events=False)):
-        with pytest.raises(DeploymentError, match="not made by esctl"):
-            act(account.job(yes=True))
+    for act in (deploy, diff, lambda context: destroy(context, delete_events=False)):
+        with pytest.raises(DeploymentError, match="not created by esctl"):
+            act(account.context(yes=True))
 
 
 def test_attaching_reads_only_the_last_operation(account: Account) -> None:
-    deploy(account.job(yes=True))
+    deploy(account.context(yes=True))
     account.world.template = template(Topic=TOPIC)
-    deploy(account.job(yes=True))
-    cloudformation = account.job().cloudformation
+    deploy(account.context(yes=True))
+    cloudformation = account.context().cloudformation
     stack = cloudformation.stack(account.name)
     assert stack is not None
     stack_id = stack.id
@@ -234,8 +234,8 @@ class Interrupting(io.StringIO):
 def test_ctrl_c_leaves_it_running_and_a_second_call_sees_its_end(account: Account) -> None:
     account.world.stderr = Interrupting()
     with pytest.raises(CliError, match="still creating") as caught:
-        deploy(account.job(yes=True))
+        deploy(account.context(yes=True))
     assert caught.value.exit_code == ExitCode.INTERRUPTED
     account.world.stderr = io.StringIO()
-    assert deploy(account.job())[0].action == "unchanged"
+    assert deploy(account.context())[0].action == "unchanged"
     assert account.change_sets() == []

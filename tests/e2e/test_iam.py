@@ -5,22 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from cli.client.signing import signed_headers
+from cli.client.http import signed_headers
+from cli.config.targets import AccessKey
 from tests.e2e.support import Answer, Stack
-
-
-class Signer(NamedTuple):
-    """A user's access key."""
-
-    access_key: str
-    secret_key: str
-    token: str | None = None
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +27,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         stack.stop()
 
 
-def user(stack: Stack, name: str, *, may_invoke: bool) -> Signer:
+def user(stack: Stack, name: str, *, may_invoke: bool) -> AccessKey:
     """A new user of the stack's account."""
     client = stack.client("iam")
     client.create_user(UserName=name)
@@ -44,10 +37,10 @@ def user(stack: Stack, name: str, *, may_invoke: bool) -> Signer:
         policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
         client.put_user_policy(UserName=name, PolicyName="invoke", PolicyDocument=policy)
     key = client.create_access_key(UserName=name)["AccessKey"]
-    return Signer(key["AccessKeyId"], key["SecretAccessKey"])
+    return AccessKey(key["AccessKeyId"], key["SecretAccessKey"])
 
 
-def signed_get(stack: Stack, signer: Signer, path: str = "/listTestItems") -> Answer:
+def signed_get(stack: Stack, signer: AccessKey, path: str = "/listTestItems") -> Answer:
     url = stack.outputs["ApiUrl"] + path
     headers = signed_headers("GET", url, {"x-api-key": stack.api_key}, b"", signer, "us-east-1")
     return stack.api("GET", path, headers=headers)
@@ -129,7 +122,7 @@ def test_a_wrong_signature_is_refused(guarded: Stack) -> None:
 # Who may call the emulator itself ---------------------------------------------------------------------------------
 
 
-def client_of(stack: Stack, signer: Signer, service: str) -> Any:
+def client_of(stack: Stack, signer: AccessKey, service: str) -> Any:
     """A client with the credentials of somebody other than the local target's administrator."""
     session = boto3.session.Session(signer.access_key, signer.secret_key, signer.token, region_name="us-east-1")
     return session.client(service, endpoint_url=stack.described["endpointUrl"])
@@ -142,7 +135,7 @@ def test_no_well_known_access_key_is_the_administrator_of_the_api(guarded: Stack
     query = f"X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential={credential.replace('/', '%2F')}"
     query += "&X-Amz-Date=20261124T000000Z&X-Amz-SignedHeaders=host&X-Amz-Signature=00&X-Amz-Expires=604800"
 
-    assert signed_get(guarded, Signer(known, known)).status == 403
+    assert signed_get(guarded, AccessKey(known, known)).status == 403
     assert guarded.api("GET", "/listTestItems", headers={"Authorization": header}).status == 403
     assert guarded.api("GET", "/listTestItems", headers={"Authorization": f"AWS {known}:00"}).status == 403
     assert guarded.api("GET", f"/listTestItems?{query}").status == 403
@@ -184,4 +177,4 @@ def test_the_session_of_a_function_cannot_be_computed_from_names(guarded: Stack)
     guarded.esctl("add-event", "--stream-id", guarded.fresh_stream(), "--type", "ANY", "--data", "{}").ok()
 
     with pytest.raises(ClientError, match="Only for the credentials of this local target"):
-        client_of(guarded, Signer(f"ASIA{digest[:16].upper()}", secret, token), "sts").get_caller_identity()
+        client_of(guarded, AccessKey(f"ASIA{digest[:16].upper()}", secret, token), "sts").get_caller_identity()

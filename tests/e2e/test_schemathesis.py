@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import schemathesis
 from hypothesis import HealthCheck, settings
 from schemathesis.checks import not_a_server_error
@@ -31,7 +33,7 @@ schema = schemathesis.openapi.from_dict(openapi.document(all_routes(registry().v
 
 @schema.parametrize()
 @settings(max_examples=EXAMPLES, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
-def test_every_answer_is_one_of_the_contract(case: schemathesis.Case, stack: Stack) -> None:
+def test_every_answer_is_one_of_the_contract(case: schemathesis.Case[Any], stack: Stack) -> None:
     case.call_and_validate(
         base_url=stack.outputs["ApiUrl"], headers={"x-api-key": stack.api_key}, checks=CHECKS, timeout=35
     )

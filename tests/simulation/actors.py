@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from handlers.core.errors import Conflict, Contended, Gone, NotFound
+from handlers.core.errors import ConflictError, ContendedError, GoneError, NotFoundError
 from handlers.core.events import EventId
 from handlers.core.messages import Hint
 from handlers.projection.engine import Projector
@@ -13,8 +13,7 @@ from handlers.projection.reading import read_page
 from handlers.projection.reconcile import lags, unfinished_replay
 from handlers.replay.jobs import DONE, FAILED, REWIND
 from handlers.replay.requests import Replays
-from handlers.replay.rewind import finish_rewind
-from handlers.replay.worker import ReplayWorker
+from handlers.replay.worker import ReplayWorker, finish_rewind
 from tests.simulation.scheduler import Actor, Crash
 from tests.simulation.world import STREAM, SteppingReadModel, SteppingStore, World
 
@@ -30,7 +29,7 @@ class Variant:
     Attributes
     ----------
     live, replay, reader
-        Wrap the read model of the projectors, of whoever asks for and does replays, and of the readers.
+        Wrap the read model of the projectors, of the requesters and workers of replays, and of the readers.
     """
 
     projector: type[Projector] = Projector
@@ -69,7 +68,7 @@ class Run:
         return self.world
 
     def check_jobs(self) -> None:
-        """Whoever asks about a replay learns that it has ended."""
+        """Polls the progress of a replay until it has ended."""
         replays = self._replays(self.world.store, self.world.read_model)
         for job in self.world.jobs.recent(100):
             state = replays.progress(job.replay_id).state
@@ -103,8 +102,8 @@ class Run:
                 continue
             batch = [self._take(world.hints) for _ in range(min(len(world.hints), world.rng.randint(1, 3)))]
             try:
-                projector.bring_up(STREAM, batch)
-            except Contended:
+                projector.catch_up(STREAM, batch)
+            except ContendedError:
                 world.hints += batch
             except Crash:
                 if world.rng.random() < REDELIVERY_PROBABILITY:
@@ -129,7 +128,7 @@ class Run:
                     replays.trigger(STREAM, world.rng.randrange(1, len(world.events())))
                 else:
                     replays.trigger(STREAM)
-            except (Conflict, Contended, NotFound):
+            except (ConflictError, ContendedError, NotFoundError):
                 continue
 
     def _replays(self, store: Any, read_model: ReadModel) -> Replays:
@@ -164,7 +163,7 @@ class Run:
                 world.replay_messages.append(message)  # delivered twice
             try:
                 self._work(store, read_model, message, lambda: world.rng.random() < 0.8)
-            except Contended:
+            except ContendedError:
                 world.replay_messages.append(message)
             except Crash:
                 if world.rng.random() < REDELIVERY_PROBABILITY:
@@ -187,7 +186,7 @@ class Run:
             read_model,
             world.jobs,
             world.clock,
-            go_on=lambda stream, replay: world.replay_messages.append((stream, replay)),
+            send_next=lambda stream, replay: world.replay_messages.append((stream, replay)),
             read_ahead=False,  # a thread of its own would not take turns
         )
         worker.work(stream_id, replay_id, has_time)
@@ -211,7 +210,7 @@ class Run:
             while True:
                 try:
                     page = read_page(read_model, STREAM, key="k", limit=2, after=after, generation=generation)
-                except Gone:
+                except GoneError:
                     break
                 world.check_read(page, after, 2)
                 if page.next_after is None:
@@ -229,12 +228,12 @@ class Run:
             world.clock.pass_minutes(3)
             idle = True
             for lag in lags(world.projection, world.store, read_model):
-                if lag.needs_nudge:
+                if lag.needs_trigger:
                     idle = False
                     projector = self.variant.projector(
                         world.projection, world.store, self.variant.live(read_model), world.clock
                     )
-                    projector.bring_up(lag.stream_id, [Hint(lag.stream_id, EventId(lag.head), fresh=True)])
+                    projector.catch_up(lag.stream_id, [Hint(lag.stream_id, EventId(lag.head), fresh=True)])
                 replay_id = unfinished_replay(lag.state, world.clock.now())
                 if replay_id:
                     idle = False

@@ -1,4 +1,4 @@
-"""The rules, broken one at a time: whoever reads the simulation's results must know that it can fail."""
+"""Mutants: each breaks one rule, to prove that the simulation can fail."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -140,8 +140,8 @@ MUTANTS: Mapping[str, Mutant] = {
     "the rows are written before the checkpoint": Mutant(Variant(live=RowsBeforeCheckpoint)),
     "a reader does not look at the state again": Mutant(Variant(reader=NoSecondLook)),
     "nobody reconciles": Mutant(Variant(reconciles=False)),
-    "a replay does not look at its checkpoint": Mutant(Variant(replay=without("replay.checkpoint", "replay.chunk"))),
-    "a replay does not look at its chunk": Mutant(Variant(replay=without("replay.chunk"))),
+    "a replay ignores its checkpoint": Mutant(Variant(replay=without("replay.checkpoint", "replay.chunk"))),
+    "a replay ignores its page": Mutant(Variant(replay=without("replay.chunk"))),
     "a replay's checkpoint is written before its rows": Mutant(Variant(replay=RowsAfterState)),
     "the switch does not look at the live checkpoint": Mutant(Variant(replay=without("checkpoint", only=is_switch))),
     "a replay is begun beside another": Mutant(

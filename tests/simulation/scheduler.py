@@ -49,7 +49,7 @@ class Scheduler:
 
     @property
     def closing(self) -> bool:
-        """True in the second part of a run: nothing crashes any more, and whoever has nothing left to do ends."""
+        """True in the second part of a run: nothing crashes, and idle actors end."""
         return self.steps >= self._chaos_steps
 
     def run(self, actors: list[Actor]) -> None:

@@ -20,7 +20,7 @@ MAX_MUTANT_SEEDS = 600
 
 @pytest.fixture(autouse=True)
 def _small_lots(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two rows a transaction: with the four rows there are, a replay's chunk takes several."""
+    """Two rows per transaction: with the four rows there are, a page of a replay takes several."""
     monkeypatch.setattr(replay_worker, "MAX_COMMIT_ROWS", 2)
 
 

@@ -3,7 +3,8 @@
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from handlers.core.events import Event, NewEvent, StreamId
 from handlers.core.messages import Hint
@@ -18,6 +19,8 @@ from tests.simulation.scheduler import Actor, Scheduler
 from tests.support.memory_event_store import MemoryEventStore
 from tests.support.memory_read_model import MemoryReadModel
 from tests.support.memory_replay_jobs import MemoryReplayJobs
+
+T = TypeVar("T")
 
 STREAM = StreamId("s")
 KEYS = "abcd"
@@ -157,7 +160,7 @@ class _Stepping:
     def __init__(self, world: World, actor: Actor) -> None:
         self._scheduler, self._actor = world.scheduler, actor
 
-    def _step(self, call: Callable[[], Any]) -> Any:
+    def _step(self, call: Callable[[], T]) -> T:
         self._scheduler.step(self._actor)
         self._scheduler.may_crash(self._actor)
         answer = call()
@@ -206,7 +209,7 @@ class SteppingReadModel(_Stepping):
         rows: list[tuple[str, Row]] = []
         while True:
             position = rows[-1][0] if rows else after
-            page = self._step(lambda at=position: self._inner.page(stream_id, generation, after=at, limit=1))
+            page = self._step(partial(self._inner.page, stream_id, generation, after=position, limit=1))
             rows += page.rows
             if page.next_after is None or len(rows) == limit:
                 return RowPage(tuple(rows), page.next_after)

@@ -56,7 +56,7 @@ class Synthesized:
         return properties
 
     def statements_of(self, function: str) -> list[dict[str, Any]]:
-        """The statements of a function's role, actions and resources as lists."""
+        """Return the statements of a function's role, with actions and resources as lists."""
         role = self.resources[self.properties(function)["Role"]["Fn::GetAtt"][0]]["Properties"]
         (policy,) = role["Policies"]
         return [
@@ -65,7 +65,7 @@ class Synthesized:
         ]
 
     def actions_on(self, function: str, logical_id: str) -> set[str]:
-        """What a function may do to a resource (or to an index or log stream of it)."""
+        """Return the actions that a function may perform on a resource (or on its indexes and log streams)."""
         return {
             action
             for statement in self.statements_of(function)
@@ -93,7 +93,7 @@ class Synthesized:
 
 def _integrated(method: Properties) -> str:
     parts = method["Integration"]["Uri"]["Fn::Join"][1]
-    return next(part["Fn::GetAtt"][0] for part in parts if isinstance(part, dict) and "Fn::GetAtt" in part)
+    return next(str(part["Fn::GetAtt"][0]) for part in parts if isinstance(part, dict) and "Fn::GetAtt" in part)
 
 
 def as_list(value: Any) -> list[Any]:

@@ -47,7 +47,7 @@ def test_the_function_behind_a_route_answers_it(stack: Synthesized, key: str, mo
 
 
 def rendered(value: Any) -> str:
-    """A value of the template with the names of resources instead of what CloudFormation would make of them."""
+    """Return a value of the template with references replaced by logical ids."""
     if isinstance(value, dict):
         return "".join(map(rendered, value["Fn::Join"][1])) if "Fn::Join" in value else str(value["Ref"])
     return str(value)

@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 
 import handlers.functions
-from stack import asset
 from stack.asset import build_asset, source_fingerprint, vendored
 
 BY_THE_RUNTIME = ("boto3", "botocore", "s3transfer", "urllib3", "dateutil", "six.py")
@@ -24,7 +23,7 @@ BY_THE_RUNTIME = ("boto3", "botocore", "s3transfer", "urllib3", "dateutil", "six
 
 @pytest.fixture(scope="module")
 def extracted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The asset as Lambda unpacks it."""
+    """Return the unpacked asset."""
     folder = tmp_path_factory.mktemp("code")
     with zipfile.ZipFile(build_asset(folder / "zip").path) as archive:
         archive.extractall(folder / "code")
@@ -33,7 +32,7 @@ def extracted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with nothing but what the Lambda runtime brings (jmespath comes with the asset)."""
+    """Return a folder with only the packages of the Lambda runtime (jmespath is in the asset)."""
     folder = tmp_path_factory.mktemp("runtime")
     for name in BY_THE_RUNTIME:
         distribution = metadata.distribution("python-dateutil" if name == "dateutil" else name.removesuffix(".py"))
@@ -100,7 +99,7 @@ def test_asset_holds_what_the_handlers_need_and_no_more() -> None:
 
 
 def test_catalogue_is_in_the_asset(extracted: Path) -> None:
-    assert (extracted / "handlers" / "catalogue" / "schemas" / "ITEM_CREATED.json").is_file()
+    assert (extracted / "handlers" / "domain" / "events" / "ITEM_CREATED.json").is_file()
 
 
 @pytest.mark.parametrize("name", sorted(each.name for each in pkgutil.iter_modules(handlers.functions.__path__)))
@@ -140,7 +139,7 @@ def test_fingerprint_follows_the_sources(tmp_path: Path, monkeypatch: pytest.Mon
     before = source_fingerprint()
     assert source_fingerprint() == before
     shutil.copytree(Path(handlers.__file__).parent, tmp_path / "handlers")
-    monkeypatch.setattr(asset.handlers, "__file__", str(tmp_path / "handlers" / "__init__.py"))
+    monkeypatch.setattr(handlers, "__file__", str(tmp_path / "handlers" / "__init__.py"))
     assert source_fingerprint() == before
     (tmp_path / "handlers" / "clock.py").write_text("# another clock\n")
     assert source_fingerprint() != before

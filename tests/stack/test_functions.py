@@ -11,7 +11,7 @@ FUNCTIONS = {
     "ListTestItems": ("list_items", "list-test-items"),
     "TriggerReplay": ("trigger_replay", "trigger-replay"),
     "Browse": ("browse", "browse"),
-    "Mend": ("recover", "mend"),
+    "Recover": ("recover", "recover"),
     "Publisher": ("publisher", "publisher"),
     "ProjectorTestItems": ("projector", "projector-test-items"),
     "ReplayWorker": ("replay_worker", "replay-worker"),
@@ -81,7 +81,7 @@ def test_strictness_reaches_the_function_that_reads_it(stack: Synthesized, chose
         "AddEvent": {"EVENTS_TABLE": "Events", "IDEMPOTENCY_TABLE": "Idempotency"},
         "TriggerReplay": {"EVENTS_TABLE": "Events", "JOBS_TABLE": "Jobs", "REPLAY_QUEUE_URL": "ReplayQueue"},
         "Browse": {"EVENTS_TABLE": "Events", "JOBS_TABLE": "Jobs"},
-        "Mend": {"EVENTS_TABLE": "Events"},
+        "Recover": {"EVENTS_TABLE": "Events"},
         "Publisher": {"TOPIC_ARN": "Topic"},
         "ProjectorTestItems": {"EVENTS_TABLE": "Events"},
         "ReplayWorker": {"EVENTS_TABLE": "Events", "JOBS_TABLE": "Jobs", "REPLAY_QUEUE_URL": "ReplayQueue"},
@@ -100,7 +100,7 @@ def test_a_projector_knows_its_projection(stack: Synthesized) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["ListTestItems", "ProjectorTestItems", "TriggerReplay", "Browse", "Mend", "ReplayWorker", "Reconciler"]
+    "name", ["ListTestItems", "ProjectorTestItems", "TriggerReplay", "Browse", "Recover", "ReplayWorker", "Reconciler"]
 )
 def test_projections_are_described_as_json(stack: Synthesized, name: str) -> None:
     parts = stack.environment_of(name)["PROJECTIONS"]["Fn::Join"][1]

@@ -66,7 +66,7 @@ def test_silence_rings_no_alarm_and_each_says_what_it_means(stack: Synthesized) 
 
 
 def rendered(dashboard: Properties) -> dict[str, Any]:
-    """The dashboard's JSON with references in angle brackets."""
+    """Return the dashboard's JSON with references in angle brackets."""
     parts = dashboard["DashboardBody"]["Fn::Join"][1]
     text = "".join(part if isinstance(part, str) else f"<{_name(part)}>" for part in parts)
     document: dict[str, Any] = json.loads(text)

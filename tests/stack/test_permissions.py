@@ -14,7 +14,7 @@ TOUCHED = {
     "ListTestItems": {"TestItemsState", "TestItemsRows"},
     "TriggerReplay": {"Events", "TestItemsState", "Jobs", "ReplayQueue"},
     "Browse": {"Events", "TestItemsState", "Jobs"},
-    "Mend": {"Events", "TestItemsState", "TestItemsQueue"},
+    "Recover": {"Events", "TestItemsState", "TestItemsQueue"},
     "Publisher": {"Events", "Topic", "FailureQueue"},
     "ProjectorTestItems": {"Events", "TestItemsState", "TestItemsRows", "TestItemsQueue"},
     "ReplayWorker": {"Events", "TestItemsState", "TestItemsRows", "Jobs", "ReplayQueue"},
@@ -94,5 +94,5 @@ def test_only_who_lists_streams_may_scan_states_and_read_the_index(stack: Synthe
     actions = {action for statement in stack.statements_of(name) for action in statement["Action"]}
     resources = str([statement["Resource"] for statement in stack.statements_of(name)])
 
-    assert ("dynamodb:Scan" in actions) == (name in {"Browse", "Mend", "Reconciler"})
+    assert ("dynamodb:Scan" in actions) == (name in {"Browse", "Recover", "Reconciler"})
     assert ("/index/streams" in resources) == (name in {"Browse", "ReplayWorker", "Reconciler"})

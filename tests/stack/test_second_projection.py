@@ -51,6 +51,6 @@ def test_projector_sees_its_own_read_model_only(extended: Synthesized) -> None:
 
 
 def test_functions_for_all_projections_reach_it(extended: Synthesized) -> None:
-    for name in ("TriggerReplay", "Browse", "Mend", "ReplayWorker", "Reconciler"):
+    for name in ("TriggerReplay", "Browse", "Recover", "ReplayWorker", "Reconciler"):
         assert extended.actions_on(name, "SeatMapState")
         assert '"seat-map":' in str(extended.environment_of(name)["PROJECTIONS"])

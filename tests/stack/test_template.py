@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from handlers.domain import registry
-from stack.app import SynthesisError
+from stack.app import SynthesisError, cache_folder
 from stack.asset import build_asset
-from stack.cache import cache_folder
 from stack.settings import StackSettings
 from tests.stack.synthesized import Synthesized, references, synthesized
 
@@ -52,7 +51,7 @@ def test_nothing_has_a_fixed_physical_name(chosen: Synthesized) -> None:
 
 def test_cfn_lint_finds_nothing(stack: Synthesized, chosen: Synthesized) -> None:
     templates = [str(each.info.template) for each in (stack, chosen)]
-    command = [Path(sys.executable).with_name("cfn-lint"), "--non-zero-exit-code", "informational", "--template"]
+    command = [str(Path(sys.executable).with_name("cfn-lint")), "--non-zero-exit-code", "informational", "--template"]
     found = subprocess.run([*command, *templates], capture_output=True, text=True, check=False)
     assert found.stdout == ""
     assert found.returncode == 0, found.stderr
@@ -84,7 +83,7 @@ def test_the_cdks_own_rules_find_nothing(settings: StackSettings, tmp_path: Path
 
 
 def test_what_the_cdks_own_rules_find_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stack.alarms.LAG_PERIODS", 0)
+    monkeypatch.setattr("stack.observability.LAG_PERIODS", 0)
     with pytest.raises(SynthesisError) as raised:
         synthesized(tmp_path, StackSettings("esctl"), validate=True)
     assert [finding.partition(": ")[0] for finding in raised.value.findings] == [

@@ -24,9 +24,9 @@ class Bench:
         self.read_model = Interrupted(read_model)
         self._raw_read_model = read_model
 
-    def projector(self, *, mended: bool = False) -> Projector:
+    def projector(self, *, fixed: bool = False) -> Projector:
         """As a fresh process has one."""
-        return Projector(ledger(mended=mended), self.store, self.read_model, FixedClock())
+        return Projector(ledger(fixed=fixed), self.store, self.read_model, FixedClock())
 
     def append(self, *events: Any) -> list[Event]:
         return [event for each in events for event in self.store.append([each]).events]
@@ -51,7 +51,7 @@ class Bench:
 
     def written(self, act: Callable[[], object]) -> list[dict[str, Any]]:
         """Return the rows of every commit that happens meanwhile."""
-        lots: list[dict[str, Any]] = []
+        batches: list[dict[str, Any]] = []
         inner = self.read_model._inner
 
         class Noting:
@@ -59,7 +59,7 @@ class Bench:
                 return getattr(inner, name)
 
             def commit(self, change: Any, rows: Any = None, generation: int = 0) -> None:
-                lots.append(dict(rows or {}))
+                batches.append(dict(rows or {}))
                 inner.commit(change, rows, generation)
 
         self.read_model._inner = Noting()
@@ -67,7 +67,7 @@ class Bench:
             act()
         finally:
             self.read_model._inner = inner
-        return lots
+        return batches
 
 
 def hint(event_id: int, event: Event | None = None, stream_id: str = STREAM, *, fresh: bool = False) -> Hint:

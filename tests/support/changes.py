@@ -5,7 +5,7 @@ from typing import Any
 
 from handlers.projection import transitions
 from handlers.projection.definition import Row
-from handlers.projection.port import Outdated, ReadModel
+from handlers.projection.port import OutdatedError, ReadModel
 from handlers.projection.state import Chunk, StreamState
 from handlers.projection.transitions import StateChange
 
@@ -15,7 +15,7 @@ AT = "2026-01-01T00:00:00.000Z"
 def outcome(read_model: ReadModel, change: StateChange, rows: dict[str, Row | None] | None) -> str:
     try:
         read_model.commit(change, rows)
-    except Outdated:
+    except OutdatedError:
         return "outdated"
     return "done"
 

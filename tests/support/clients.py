@@ -81,7 +81,8 @@ class FaultyClient(ClientWrapper):
 
 def client_error(operation: str, code: str, **more: Any) -> ClientError:
     """Return the error that boto3 raises for an answer with an error code."""
-    return ClientError({"Error": {"Code": code, "Message": code}, **more}, operation)
+    response: Any = {"Error": {"Code": code, "Message": code}, **more}
+    return ClientError(response, operation)
 
 
 @contextmanager

@@ -49,6 +49,7 @@ def running_emulator(folder: Path) -> Iterator[str]:
         opener.open(health, timeout=_START_TIMEOUT_S).close()
         yield endpoint
     finally:
+        assert process.stdin is not None
         process.stdin.close()
         try:
             process.wait(_STOP_TIMEOUT_S)

@@ -7,6 +7,7 @@ import asyncio
 import os
 import shutil
 import sys
+from typing import Any, cast
 
 
 async def serve(descriptor: int) -> None:
@@ -14,11 +15,11 @@ async def serve(descriptor: int) -> None:
     from hypercorn.config import Config
     from ministack.app import app
 
-    from cli.emulator.authorization import adapt_credentials, is_issued
-    from cli.emulator.request_guard import RequestGuard
+    from cli.emulator.patches import patch_credentials
+    from cli.emulator.request_guard import RequestGuard, is_issued
 
     access_key = os.environ["AWS_ACCESS_KEY_ID"]
-    adapt_credentials(access_key)
+    patch_credentials(access_key)
     guarded = RequestGuard(app, asyncio.Event(), access_key=access_key, is_issued=is_issued)
     config = Config()
     config.bind = [f"fd://{descriptor}"]
@@ -29,7 +30,7 @@ async def serve(descriptor: int) -> None:
     async def until_input_closes() -> None:
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.buffer.read)
 
-    await hypercorn.asyncio.serve(guarded, config, shutdown_trigger=until_input_closes)
+    await hypercorn.asyncio.serve(cast(Any, guarded), config, shutdown_trigger=until_input_closes)
 
 
 def stop_function_workers() -> None:

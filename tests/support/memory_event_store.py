@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 
 from handlers.core.clock import Clock, SystemClock, rfc3339
-from handlers.core.errors import IdempotencyMismatch, VersionConflict
+from handlers.core.errors import IdempotencyMismatchError, VersionConflictError
 from handlers.core.events import NO_EVENTS, Event, EventId, NewEvent, StreamId
 from handlers.store.planning import plan_append
 from handlers.store.port import Appended, EventPage, IdempotencyKey, StreamPage
@@ -19,26 +19,26 @@ class MemoryEventStore:
         self._clock = clock or SystemClock()
         self._page_events = page_events
         self._streams: dict[StreamId, list[Event]] = {}
-        self._guards: dict[str, tuple[str, tuple[Event, ...]]] = {}
+        self._answers: dict[str, tuple[str, tuple[Event, ...]]] = {}
         self._lock = threading.Lock()
 
     def append(self, events: Sequence[NewEvent], idempotency: IdempotencyKey | None = None) -> Appended:
-        plan = plan_append(events, guarded=idempotency is not None)
+        plan = plan_append(events, with_idempotency_key=idempotency is not None)
         with self._lock:
-            if idempotency and idempotency.key in self._guards:
-                payload_hash, first = self._guards[idempotency.key]
+            if idempotency and idempotency.key in self._answers:
+                payload_hash, first = self._answers[idempotency.key]
                 if payload_hash != idempotency.payload_hash:
-                    raise IdempotencyMismatch("this Idempotency-Key was used for another request")
+                    raise IdempotencyMismatchError("this Idempotency-Key was used for another request")
                 return Appended(first, replayed=True)
             heads = {stream: len(self._streams.get(stream, ())) - 1 for stream in plan.expected}
             for stream, expected in plan.expected.items():
                 if expected is not None and expected != heads[stream]:
-                    raise VersionConflict(stream, expected, heads[stream])
+                    raise VersionConflictError(stream, expected, heads[stream])
             placed = plan.place(heads, rfc3339(self._clock.now()))
             for event in placed:
                 self._streams.setdefault(event.stream_id, []).append(event)
             if idempotency:
-                self._guards[idempotency.key] = (idempotency.payload_hash, placed)
+                self._answers[idempotency.key] = (idempotency.payload_hash, placed)
             return Appended(placed)
 
     def read(

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from handlers.core.events import StreamId
 from handlers.projection.definition import Row
-from handlers.projection.port import MAX_COMMIT_ROWS, Outdated, RowPage, Snapshot
+from handlers.projection.port import MAX_COMMIT_ROWS, OutdatedError, RowPage, Snapshot
 from handlers.projection.state import Document, StreamState, value_at
 from handlers.projection.transitions import StateChange
 
@@ -27,8 +27,8 @@ class MemoryReadModel:
     def load(self, stream_id: StreamId, keys: Sequence[str] = (), generation: int = 0) -> Snapshot:
         with self._lock:
             state = StreamState.from_document(stream_id, copy.deepcopy(self.documents.get(stream_id, {})))
-            held = self.rows.get((stream_id, generation), {})
-            return Snapshot(state, {key: copy.deepcopy(held.get(key)) for key in keys}, generation)
+            stored = self.rows.get((stream_id, generation), {})
+            return Snapshot(state, {key: copy.deepcopy(stored.get(key)) for key in keys}, generation)
 
     def commit(self, change: StateChange, rows: Mapping[str, Row | None] | None = None, generation: int = 0) -> None:
         if rows and len(rows) > MAX_COMMIT_ROWS:
@@ -37,35 +37,35 @@ class MemoryReadModel:
             document = self.documents.get(change.stream_id, {})
             for path, expected in change.expect.items():
                 if value_at(document, path) != expected:
-                    raise Outdated(f"{path} of stream {change.stream_id!r} is not {expected!r} any more")
+                    raise OutdatedError(f"{path} of stream {change.stream_id!r} is not {expected!r} any more")
             kept = {name: value for name, value in document.items() if name not in change.remove}
             self.documents[change.stream_id] = copy.deepcopy({**kept, **change.put})
-            held = self.rows.setdefault((change.stream_id, generation), {})
+            stored = self.rows.setdefault((change.stream_id, generation), {})
             for key, row in (rows or {}).items():
                 if row is None:
-                    held.pop(key, None)
+                    stored.pop(key, None)
                 else:
-                    held[key] = copy.deepcopy(row)
+                    stored[key] = copy.deepcopy(row)
 
     def page(
         self, stream_id: StreamId, generation: int, *, after: str | None = None, limit: int | None = None
     ) -> RowPage:
         with self._lock:
-            held = self.rows.get((stream_id, generation), {})
+            stored = self.rows.get((stream_id, generation), {})
             # DynamoDB orders string keys by their UTF-8 bytes.
             keys = sorted(
-                (key for key in held if after is None or key.encode() > after.encode()), key=lambda key: key.encode()
+                (key for key in stored if after is None or key.encode() > after.encode()), key=lambda key: key.encode()
             )
             chosen = keys[: limit or len(keys)]
-            rows = tuple((key, copy.deepcopy(held[key])) for key in chosen)
+            rows = tuple((key, copy.deepcopy(stored[key])) for key in chosen)
             return RowPage(rows, chosen[-1] if len(keys) > len(chosen) else None)
 
     def sweep(self, stream_id: StreamId, generation: int) -> bool:
         with self._lock:
-            held = self.rows.get((stream_id, generation), {})
-            for key in list(held)[:SWEEP_ROWS]:
-                del held[key]
-            return not held
+            stored = self.rows.get((stream_id, generation), {})
+            for key in list(stored)[:SWEEP_ROWS]:
+                del stored[key]
+            return not stored
 
     def states(self) -> Iterator[StreamState]:
         with self._lock:

@@ -17,8 +17,8 @@ class FixedClock:
         return datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def ledger(*, mended: bool = False) -> Projection:
-    """``n`` becomes ``3n + v`` with each event; BROKEN raises until the code is mended; OTHER is not handled."""
+def ledger(*, fixed: bool = False) -> Projection:
+    """``n`` becomes ``3n + v`` with each event; BROKEN raises until the code is fixed; OTHER is not handled."""
     projection = Projection("ledger", key=KEY)
 
     @projection.on("ADDED")
@@ -39,7 +39,7 @@ def ledger(*, mended: bool = False) -> Projection:
 
     @projection.on("BROKEN")
     def broken(row: Any, data: Any) -> Any:
-        if not mended:
+        if not fixed:
             raise RuntimeError("not this one")
         return {"n": -1}
 

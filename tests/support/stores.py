@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from handlers.core.backoff import attempts
+from handlers.core.clock import attempts
 from handlers.core.events import Event, NewEvent, StreamId
 from handlers.store import EventStore
 from handlers.store.dynamodb import DynamoDbEventStore

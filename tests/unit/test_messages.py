@@ -54,7 +54,7 @@ def test_ids_are_hashes_that_sqs_takes() -> None:
         assert set(text) <= set("0123456789abcdef")
 
 
-def test_deduplication_tells_events_streams_and_nudges_apart() -> None:
+def test_deduplication_tells_events_streams_and_triggers_apart() -> None:
     given_ = {deduplication_id(*each) for each in [("a", 1), ("a", 2), ("b", 1), ("a", 1, "x"), ("1#a", 1), ("a", 11)]}
 
     assert len(given_) == 6

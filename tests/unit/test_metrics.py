@@ -2,37 +2,53 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
 import subprocess
 import sys
+from types import ModuleType
 from typing import Any
 
-from stack import alarms, dashboard
+from handlers.api import appending
+from handlers.functions import projector, reconciler, replay_worker
+from stack import dashboard, observability
 from stack.function import namespace
 
 OWN = namespace()
 
-# As in a function: a process of its own, for Powertools keeps its metrics in module state.
-_EMIT = """
-from handlers import runtime
-runtime.gauge("test-items", ProjectionLag=3, StreamsHalted=1)
-runtime.count({counted})
-{rate}
-runtime.flush_metrics()
-"""
-_EMITTED = {
-    "add-event": ("EventsAppended=1, AppendConflicts=1", ""),
-    "projector-test-items": ("EventsProjected=1, EventsSkipped=1, StreamHalted=1", ""),
-    "replay-worker": ("", "runtime.rate('ReplayRate', 12.5)"),
-    "reconciler": ("", ""),
+# Each service with the modules that emit its metrics.
+_MODULES = {
+    "add-event": appending,
+    "projector-test-items": projector,
+    "replay-worker": replay_worker,
+    "reconciler": reconciler,
 }
 
 
+def calls(module: ModuleType) -> list[str]:
+    """Return the calls of `handlers.runtime` that emit a module's metrics, as its source has them, with values of 1."""
+    found = []
+    for node in ast.walk(ast.parse(inspect.getsource(module))):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+            continue
+        named = ", ".join(f"{keyword.arg}=1" for keyword in node.keywords)
+        match node.func.attr:
+            case "count" if named:
+                found.append(f"runtime.count({named})")
+            case "gauge":
+                found.append(f"runtime.gauge('test-items', {named})")
+            case "rate":
+                found.append(f"runtime.rate({ast.unparse(node.args[0])}, 1)")
+    return found
+
+
 def emitted(service: str) -> set[tuple[str, frozenset[tuple[str, str]]]]:
-    """What a function of this name can emit."""
-    counted, rate = _EMITTED[service]
+    """Return the names and dimensions of the metrics that a function of this name emits."""
+    # As in a function: a process of its own, because Powertools keeps its metrics in module state.
+    script = "\n".join(["from handlers import runtime", *calls(_MODULES[service]), "runtime.flush_metrics()"])
     done = subprocess.run(
-        [sys.executable, "-c", _EMIT.format(counted=counted, rate=rate)],
+        [sys.executable, "-c", script],
         env={"POWERTOOLS_SERVICE_NAME": service, "POWERTOOLS_METRICS_NAMESPACE": OWN},
         capture_output=True,
         text=True,
@@ -68,12 +84,12 @@ def looked_at() -> set[tuple[str, frozenset[tuple[str, str]]]]:
             if own == OWN:
                 dimensions: list[Any] = [each for each in rest if isinstance(each, str)]
                 found.add((metric, frozenset(zip(dimensions[::2], dimensions[1::2], strict=True))))
-    lag = alarms.projection_lag("LagAlarm", "reconciler", "test-items")
+    lag = observability.projection_lag_alarm("LagAlarm", "reconciler", "test-items")
     return found | {(lag.metric, frozenset(lag.dimensions.items()))}
 
 
 def test_what_is_looked_at_is_emitted() -> None:
-    every = set().union(*(emitted(service) for service in _EMITTED))
+    every = set().union(*(emitted(service) for service in _MODULES))
 
     assert looked_at() <= every
     assert {name for name, _ in looked_at()} >= {"EventsAppended", "EventsProjected", "ProjectionLag", "ReplayRate"}

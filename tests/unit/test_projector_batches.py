@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from handlers.core import messages
-from handlers.core.errors import Unpublished
+from handlers.core.errors import PublishError
 from handlers.core.events import Event, EventId, StreamId
 from handlers.core.messages import Hint
-from handlers.functions.projector import Tally, hasten, project
+from handlers.functions.projector import BatchResult, project, shorten_visibility
 from handlers.functions.publisher import inserted, log_lines, publish
 from handlers.store.items import event_item
 from tests.support.bench import OTHER, STREAM, Bench
@@ -48,7 +48,7 @@ def record(event_id: int, stream_id: str = STREAM, *, count: int = 1, event: Eve
     }
 
 
-def projected(bench: Bench, *records: dict[str, Any]) -> tuple[list[str], Tally, Log]:
+def projected(bench: Bench, *records: dict[str, Any]) -> tuple[list[str], BatchResult, Log]:
     log = Log()
     failed, tally = project(records, bench.projector(), log)
     return failed, tally, log
@@ -126,7 +126,7 @@ def test_an_entry_that_is_refused_makes_the_whole_batch_come_again() -> None:
         def publish_batch(self, **request: Any) -> dict[str, Any]:
             return {"Failed": [{"Id": "0", "Code": "InternalError"}]}
 
-    with pytest.raises(Unpublished, match="1 of 1 messages were refused: InternalError"):
+    with pytest.raises(PublishError, match="1 of 1 messages were refused: InternalError"):
         publish([event(0)], Sns(), "arn")
 
 
@@ -142,10 +142,10 @@ class Sqs:
             raise client_error("ChangeMessageVisibility", "InvalidParameterValue")
 
 
-def test_a_message_that_cannot_be_hastened_takes_no_other_with_it() -> None:
+def test_a_message_that_cannot_be_retried_sooner_does_not_fail_the_others() -> None:
     sqs, log = Sqs(), Log()
 
-    hasten([record(0, count=1), record(0, OTHER, count=2)], sqs, "https://queue", log)
+    shorten_visibility([record(0, count=1), record(0, OTHER, count=2)], sqs, "https://queue", log)
 
     assert sqs.delays == [2, 4]
     assert [fields["messageIds"] for _, fields in log.lines] == [[f"{STREAM}/0"]]

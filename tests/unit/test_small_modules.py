@@ -6,9 +6,8 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from handlers.core.backoff import Backoff, attempts
-from handlers.core.clock import SystemClock, parse_rfc3339, rfc3339
-from handlers.core.errors import EsError, Fault, InvalidInput, pointer
+from handlers.core.clock import Backoff, SystemClock, attempts, parse_rfc3339, rfc3339
+from handlers.core.errors import EsError, Fault, InvalidInputError, pointer
 from handlers.domain import registry
 from handlers.projection import Projection
 
@@ -129,7 +128,7 @@ def test_retries_may_go_on_for_long() -> None:
 
 
 def test_every_fault_of_an_input_is_in_its_message() -> None:
-    error = InvalidInput([Fault("/data/amount", "is missing"), Fault("", "is not JSON")])
+    error = InvalidInputError([Fault("/data/amount", "is missing"), Fault("", "is not JSON")])
 
     assert str(error) == "/data/amount: is missing; body: is not JSON"
     assert isinstance(error, EsError)
@@ -153,7 +152,7 @@ def test_a_projection_s_name_is_in_kebab_case(name: str) -> None:
 
 
 def test_a_projection_s_key_is_not_the_table_s_own() -> None:
-    with pytest.raises(ValueError, match="cannot be its key"):
+    with pytest.raises(ValueError, match="the key must not be"):
         Projection("a", key="streamGeneration")
 
 

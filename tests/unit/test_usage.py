@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from handlers.core.usage import Usage
+from handlers.core.dynamodb import Usage
 from tests.support.tables import make_event_tables
 
 

@@ -43,6 +43,13 @@ def test_a_fault_says_what_is_wanted(schema: dict[str, Any], value: Any, detail:
     assert found.startswith(detail)
 
 
+@pytest.mark.parametrize("key", ["a.b", "a[0]", "[1]", ".", "", "a..b", "x]", "a/b"])
+def test_a_fault_in_a_dynamic_key_with_dots_and_brackets_has_its_place(key: str) -> None:
+    schema = {"additionalProperties": {"items": {"properties": {"x": {"type": "string"}}}}}
+    place = f"/{key.replace('/', '~1')}/1/x"
+    assert faults(schema, {key: [{}, {"x": 5}], "a": {"b": 1}}) == [(place, "must be a string")]
+
+
 def test_all_faults_are_found_each_at_its_place() -> None:
     event = {
         "type": "object",

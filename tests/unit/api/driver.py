@@ -11,12 +11,12 @@ from itertools import count
 from typing import Any
 
 from jsonschema import Draft202012Validator
-from referencing import Registry, Resource
+from referencing import Registry
 
+from handlers import runtime
 from handlers.api import http, openapi
 from handlers.api.appending import EventRoutes
-from handlers.api.items import RowRoutes
-from handlers.api.overview import ProjectionRoutes
+from handlers.api.projections import ProjectionRoutes, RowRoutes
 from handlers.api.recovery import RecoveryRoutes
 from handlers.api.replays import ReplayRoutes
 from handlers.api.routes import all_routes
@@ -86,12 +86,15 @@ class Api:
         self._numbers = count(1)
         self.store = MemoryEventStore(self.clock)
         self.read_models = {name: MemoryReadModel() for name in registry()}
-        self.functions = {route.function: http.serve(route.function, *self._resources()) for route in ROUTES.values()}
+        self.functions = {
+            route.function: http.serve(route.function, *self._resources(), telemetry=runtime)
+            for route in ROUTES.values()
+        }
 
     def _resources(self) -> list[http.Resource]:
         read_model = self.read_models.__getitem__
         return [
-            EventRoutes(lambda: self.store, self.clock, strict=self.strict),
+            EventRoutes(lambda: self.store, self.clock, runtime, strict=self.strict),
             StreamRoutes(lambda: self.store),
             *(RowRoutes(each, read_model) for each in registry().values()),
             ProjectionRoutes(lambda: self.store, registry, read_model),
@@ -118,9 +121,9 @@ class Api:
             "resource": resource,
             "httpMethod": method,
             "headers": headers,
-            "multiValueHeaders": headers and {name: [value] for name, value in headers.items()},
+            "multiValueHeaders": {name: [value] for name, value in (headers or {}).items()},
             "queryStringParameters": query,
-            "multiValueQueryStringParameters": query and {name: [value] for name, value in query.items()},
+            "multiValueQueryStringParameters": {name: [value] for name, value in (query or {}).items()},
             "pathParameters": path,
             "requestContext": {"requestId": REQUEST_ID, "identity": {"userArn": caller}},
             "body": text,
@@ -153,7 +156,7 @@ class Api:
         """Bring the read model of a stream up to its head."""
         stream = StreamId(stream_id)
         projector = Projector(items, self.store, self.read_models[items.name], self.clock)
-        projector.bring_up(stream, [Hint(stream, self.store.head(stream))])
+        projector.catch_up(stream, [Hint(stream, self.store.head(stream))])
 
     def replays(self, projection_name: str) -> Replays:
         return Replays(
@@ -169,7 +172,7 @@ class Api:
     def work(self) -> None:
         """Let the replay worker do what was sent to it."""
         worker = ReplayWorker(
-            items, self.store, self.read_models[items.name], self.jobs, self.clock, go_on=lambda *_: None
+            items, self.store, self.read_models[items.name], self.jobs, self.clock, send_next=lambda *_: None
         )
         while self.messages:
             stream_id, replay_id = self.messages.pop(0)
@@ -189,7 +192,7 @@ def _contract() -> Any:
 def _registry() -> Any:
     from referencing.jsonschema import DRAFT202012
 
-    return Registry().with_resource("urn:contract", Resource(_contract(), DRAFT202012))
+    return Registry[Any]().with_resource("urn:contract", DRAFT202012.create_resource(_contract()))
 
 
 @cache

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from handlers.catalogue.upcasters import upcaster
+from handlers.catalogue import upcaster
 from handlers.core.events import StreamId
 from tests.unit.api.driver import Answer, Api
 
@@ -125,7 +125,7 @@ def test_an_import_keeps_its_times_and_its_metadata_as_given(api: Api) -> None:
 def test_the_signer_is_always_the_actor_and_an_imports_own_actor_is_kept_beside(
     api: Api, more: dict[str, str], given: dict[str, Any] | None, stored: dict[str, Any]
 ) -> None:
-    add(api, event(**more, **({} if given is None else {"metadata": given})), caller=BOB)
+    add(api, event() | more | ({} if given is None else {"metadata": given}), caller=BOB)
     (found,) = api.store.read(StreamId("a")).events
     kept = found.meta()
     assert (kept.pop("correlationId", None) is None) == ("timeStamp" in more)

@@ -15,7 +15,7 @@ from handlers.api import http
 from handlers.api.request import Request
 from handlers.api.response import Response, json_response
 from handlers.api.route import Route, Success, integer, text
-from handlers.core.errors import Contended
+from handlers.core.errors import ContendedError
 
 SECRET = "arn:aws:dynamodb:eu-west-1:111122223333:table/secret"
 
@@ -44,7 +44,7 @@ class Doing:
 
 
 def serving(act: Callable[[Request], Response]) -> Callable[..., dict[str, Any]]:
-    handler = http.serve("Do", Doing(act))
+    handler = http.serve("Do", Doing(act), telemetry=runtime)
     return lambda **event: handler({"resource": "/do", "httpMethod": "POST", **event}, None)
 
 
@@ -83,7 +83,7 @@ def test_an_unforeseen_error_is_a_500_that_tells_nothing_and_is_logged_with_its_
         client_error("InternalServerError"),
         ReadTimeoutError(endpoint_url=SECRET),
         EndpointConnectionError(endpoint_url=SECRET),
-        Contended("others won"),
+        ContendedError("others won"),
     ],
 )
 def test_a_busy_service_is_a_503_that_says_when_to_try_again(error: Exception) -> None:
@@ -148,7 +148,7 @@ def test_a_handler_sees_valid_values_and_the_faults_of_the_others(
 
 @pytest.mark.parametrize(("function", "resource"), [("Do", "/else"), ("Other", "/do")])
 def test_a_function_serves_no_routes_but_its_own(function: str, resource: str) -> None:
-    handler = http.serve(function, Doing(raising(ValueError())))
+    handler = http.serve(function, Doing(raising(ValueError())), telemetry=runtime)
     answer = handler({"resource": resource, "httpMethod": "POST"}, None)
     assert (answer["statusCode"], answer["headers"]["Content-Type"]) == (404, "application/problem+json")
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from handlers.core import lossless_json
+from handlers.core.errors import TooLargeError
 from handlers.core.events import Event, EventId, NewEvent, StreamId
 from handlers.store import limits
 from handlers.store.items import event_item
@@ -39,7 +40,7 @@ def test_the_counted_size_is_never_below_what_dynamodb_counts(stream_id: str, me
 def test_the_largest_event_that_is_accepted_fits_an_item() -> None:
     room = limits.MAX_EVENT_BYTES - limits.event_size_bytes(NewEvent(StreamId("s"), "T", '{"x":""}'))
     limits.check_sizes([NewEvent(StreamId("s"), "T", '{"x":"' + "y" * room + '"}')])
-    with pytest.raises(limits.TooLarge):
+    with pytest.raises(TooLargeError):
         limits.check_sizes([NewEvent(StreamId("s"), "T", '{"x":"' + "y" * (room + 1) + '"}')])
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from handlers import runtime
 from handlers.api import http
-from handlers.api.items import RowRoutes
+from handlers.api.projections import RowRoutes
 from handlers.api.response import MAX_LAMBDA_RESPONSE_BYTES, RESERVED_BYTES, fitting
 from handlers.core.events import NewEvent, StreamId
 from handlers.projection import Projection
@@ -24,7 +25,7 @@ def listed(rows: Mapping[str, Any]) -> tuple[list[str], int]:
     """All keys of these rows, over as many pages as it takes, and how many pages those are."""
     model = MemoryReadModel()
     model.rows[StreamId("s"), 0] = dict(rows)
-    handler = http.serve("ListListed", RowRoutes(LISTED, lambda _: model))
+    handler = http.serve("ListListed", RowRoutes(LISTED, lambda _: model), telemetry=runtime)
     found: list[str] = []
     query, pages = {"limit": "1000"}, 0
     while True:

@@ -11,14 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from handlers import runtime
 from handlers.api import http
-from handlers.api.items import RowRoutes
-from handlers.api.page_tokens import (
-    EVENTS,
+from handlers.api.projections import RowRoutes
+from handlers.api.response import (
     MAX_TOKEN_BYTES,
     MAX_TOKEN_CHARACTERS,
-    ROWS,
-    STREAMS,
+    TokenKind,
     page_token,
     read_page_token,
 )
@@ -62,7 +61,7 @@ def pages(
     resource: http.Resource, route: Route, path: Mapping[str, str] | None = None, **query: str
 ) -> Iterator[dict[str, Any]]:
     """Follow a list through its real route, one item a page."""
-    handler = http.serve(route.function, resource)
+    handler = http.serve(route.function, resource, telemetry=runtime)
     token: str | None = None
     while True:
         given_query = {"limit": "1", **(query if token is None else {"nextToken": token})}
@@ -127,18 +126,21 @@ def test_rows_of_the_largest_keys_are_listed_to_the_end(stream_id: str, keys: se
     assert found == sorted(keys, key=str.encode)
 
 
-@given(st.sampled_from([STREAMS, EVENTS, ROWS]), st.lists(st.text(max_size=50) | st.integers(), max_size=4))
-def test_a_token_gives_back_what_it_was_made_of(kind: str, parts: list[str | int]) -> None:
+@given(
+    st.sampled_from([TokenKind.STREAMS, TokenKind.EVENTS, TokenKind.ROWS]),
+    st.lists(st.text(max_size=50) | st.integers(), max_size=4),
+)
+def test_a_token_gives_back_what_it_was_made_of(kind: TokenKind, parts: list[str | int]) -> None:
     assert read_page_token(page_token(kind, *parts), kind, *map(type, parts)) == parts
 
 
 def test_the_longest_token_fits_the_head_of_a_request() -> None:
-    token = page_token(ROWS, "p" * 40, "😀" * 256, limits.MAX_SAFE_INTEGER, "\x00" * 1024)
+    token = page_token(TokenKind.ROWS, "p" * 40, "😀" * 256, limits.MAX_SAFE_INTEGER, "\x00" * 1024)
     assert len(token) == MAX_TOKEN_CHARACTERS
     # API Gateway takes 10,240 bytes; what remains is for a session token of AWS STS and the other headers.
     assert len(token) < 3_000
     with pytest.raises(ValueError, match="limit"):
-        page_token(STREAMS, "x" * MAX_TOKEN_BYTES)
+        page_token(TokenKind.STREAMS, "x" * MAX_TOKEN_BYTES)
 
 
 # -- forged tokens -------------------------------------------------------------------------------------------------------
@@ -152,49 +154,49 @@ STREAM = "a"
 EVENTS_ROUTE, ROWS_ROUTE, STREAMS_ROUTE = "GET /streams/{streamId}/events", "GET /listTestItems", "GET /streams"
 FORGED = {
     EVENTS_ROUTE: [
-        page_token(EVENTS, STREAM, 1, "sideways"),
-        page_token(EVENTS, STREAM, 1, ""),
-        page_token(EVENTS, STREAM, "one", "forward"),
-        page_token(EVENTS, STREAM, "01", "forward"),
-        page_token(EVENTS, STREAM, "٣", "forward"),
-        page_token(EVENTS, STREAM, -1, "forward"),
-        page_token(EVENTS, STREAM, 10**40, "forward"),
-        page_token(EVENTS, STREAM, 1),
-        page_token(EVENTS, STREAM, 1, "forward", "more"),
-        page_token(EVENTS, "b", 1, "forward"),
-        page_token(STREAMS, STREAM, 1, "forward"),
-        page_token(STREAMS, STREAM),
-        page_token(ROWS, items.name, TEST_STREAM, 0, "k"),
+        page_token(TokenKind.EVENTS, STREAM, 1, "sideways"),
+        page_token(TokenKind.EVENTS, STREAM, 1, ""),
+        page_token(TokenKind.EVENTS, STREAM, "one", "forward"),
+        page_token(TokenKind.EVENTS, STREAM, "01", "forward"),
+        page_token(TokenKind.EVENTS, STREAM, "٣", "forward"),
+        page_token(TokenKind.EVENTS, STREAM, -1, "forward"),
+        page_token(TokenKind.EVENTS, STREAM, 10**40, "forward"),
+        page_token(TokenKind.EVENTS, STREAM, 1),
+        page_token(TokenKind.EVENTS, STREAM, 1, "forward", "more"),
+        page_token(TokenKind.EVENTS, "b", 1, "forward"),
+        page_token(TokenKind.STREAMS, STREAM, 1, "forward"),
+        page_token(TokenKind.STREAMS, STREAM),
+        page_token(TokenKind.ROWS, items.name, TEST_STREAM, 0, "k"),
         raw_token(b"events\xffa\xff1\xffforward\xff"),
         raw_token(b'["events","a",1,"forward"]'),
         raw_token(b"events\xff\xc3\xff1\xffforward"),
-        page_token(EVENTS, STREAM, 1, "forward") + "=",
-        page_token(EVENTS, STREAM, 1, "forward")[:-1],
+        page_token(TokenKind.EVENTS, STREAM, 1, "forward") + "=",
+        page_token(TokenKind.EVENTS, STREAM, 1, "forward")[:-1],
     ],
     STREAMS_ROUTE: [
-        page_token(STREAMS, ""),
-        page_token(STREAMS, " "),
-        page_token(STREAMS, "x" * 257),
-        page_token(STREAMS),
-        page_token(STREAMS, "a", "b"),
-        page_token(STREAMS, 1, 2),
-        page_token(EVENTS, STREAM, 1, "forward"),
-        page_token(ROWS, items.name, TEST_STREAM, 0, "k"),
+        page_token(TokenKind.STREAMS, ""),
+        page_token(TokenKind.STREAMS, " "),
+        page_token(TokenKind.STREAMS, "x" * 257),
+        page_token(TokenKind.STREAMS),
+        page_token(TokenKind.STREAMS, "a", "b"),
+        page_token(TokenKind.STREAMS, 1, 2),
+        page_token(TokenKind.EVENTS, STREAM, 1, "forward"),
+        page_token(TokenKind.ROWS, items.name, TEST_STREAM, 0, "k"),
     ],
     ROWS_ROUTE: [
-        page_token(ROWS, items.name, TEST_STREAM, 0, ""),
-        page_token(ROWS, items.name, TEST_STREAM, 0, "x" * 1025),
-        page_token(ROWS, items.name, TEST_STREAM, -1, "k"),
-        page_token(ROWS, items.name, TEST_STREAM, 2**53, "k"),
-        page_token(ROWS, items.name, TEST_STREAM, "k", "k"),
-        page_token(ROWS, items.name, TEST_STREAM, "", "k"),
-        page_token(ROWS, items.name, "", 0, "k"),
-        page_token(ROWS, items.name, "x" * 300, 0, "k"),
-        page_token(ROWS, items.name, "not-followed", 0, "k"),
-        page_token(ROWS, "other", TEST_STREAM, 0, "k"),
-        page_token(ROWS, items.name, TEST_STREAM, 0),
-        page_token(STREAMS, STREAM),
-        page_token(EVENTS, TEST_STREAM, 1, "forward"),
+        page_token(TokenKind.ROWS, items.name, TEST_STREAM, 0, ""),
+        page_token(TokenKind.ROWS, items.name, TEST_STREAM, 0, "x" * 1025),
+        page_token(TokenKind.ROWS, items.name, TEST_STREAM, -1, "k"),
+        page_token(TokenKind.ROWS, items.name, TEST_STREAM, 2**53, "k"),
+        page_token(TokenKind.ROWS, items.name, TEST_STREAM, "k", "k"),
+        page_token(TokenKind.ROWS, items.name, TEST_STREAM, "", "k"),
+        page_token(TokenKind.ROWS, items.name, "", 0, "k"),
+        page_token(TokenKind.ROWS, items.name, "x" * 300, 0, "k"),
+        page_token(TokenKind.ROWS, items.name, "not-followed", 0, "k"),
+        page_token(TokenKind.ROWS, "other", TEST_STREAM, 0, "k"),
+        page_token(TokenKind.ROWS, items.name, TEST_STREAM, 0),
+        page_token(TokenKind.STREAMS, STREAM),
+        page_token(TokenKind.EVENTS, TEST_STREAM, 1, "forward"),
     ],
 }
 
@@ -217,7 +219,10 @@ def test_a_forged_token_is_refused(stored: Api, route: str, token: str) -> None:
 
 
 def test_a_token_of_the_other_direction_or_of_another_stream_is_refused(stored: Api) -> None:
-    forward, row = page_token(EVENTS, STREAM, 1, "forward"), page_token(ROWS, items.name, TEST_STREAM, 0, "k")
+    forward, row = (
+        page_token(TokenKind.EVENTS, STREAM, 1, "forward"),
+        page_token(TokenKind.ROWS, items.name, TEST_STREAM, 0, "k"),
+    )
     assert with_token(stored, EVENTS_ROUTE, forward).status == 200
     assert with_token(stored, EVENTS_ROUTE, forward, direction="backward").places == {"query:nextToken"}
     assert with_token(stored, ROWS_ROUTE, row, streamId=TEST_STREAM).status == 200
@@ -228,8 +233,8 @@ MADE_UP = (
     st.text(max_size=60)
     | st.binary(max_size=60).map(raw_token)
     | st.tuples(
-        st.sampled_from([STREAMS, EVENTS, ROWS]),
-        st.lists(st.sampled_from([STREAM, TEST_STREAM, items.name, "forward", 0, 1]) | st.text() | st.integers()),
+        st.sampled_from([TokenKind.STREAMS, TokenKind.EVENTS, TokenKind.ROWS]),
+        st.lists(st.sampled_from([STREAM, TEST_STREAM, items.name, "forward"]) | st.text() | st.integers()),
     ).map(lambda made: page_token(made[0], *made[1][:5]))
 )
 
@@ -241,8 +246,8 @@ def test_a_token_that_was_made_up_is_refused_unless_it_could_have_been_issued(ro
     api.store.append([NewEvent(StreamId(STREAM), "x", "{}")] * 3)
     answer = with_token(api, route, token)
     plausible = {
-        EVENTS_ROUTE: read_page_token(token, EVENTS, str, int, str),
-        STREAMS_ROUTE: read_page_token(token, STREAMS, str),
-        ROWS_ROUTE: read_page_token(token, ROWS, str, str, int, str),
+        EVENTS_ROUTE: read_page_token(token, TokenKind.EVENTS, str, int, str),
+        STREAMS_ROUTE: read_page_token(token, TokenKind.STREAMS, str),
+        ROWS_ROUTE: read_page_token(token, TokenKind.ROWS, str, str, int, str),
     }[route]
     assert answer.status in ({400} if plausible is None else {200, 400, 410})

@@ -1,4 +1,4 @@
-"""Asking for replays and rollbacks, seeing how far they are, and mending what halted."""
+"""Asking for replays and rollbacks, seeing how far they are, and recovering halted streams."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 from handlers.core.events import StreamId
 from handlers.domain.items import TEST_STREAM, items
 from handlers.projection import transitions
-from handlers.projection.port import Outdated
-from handlers.replay.jobs import REPLAY, Job
+from handlers.projection.port import OutdatedError
+from handlers.replay.jobs import REPLAY, ReplayJob
 from tests.support.memory_replay_jobs import MemoryReplayJobs
 from tests.support.ports import Interrupted
 from tests.unit.api.driver import Answer, Api
@@ -56,8 +56,8 @@ def test_a_replay_is_begun_done_and_reported(api: Api, body: object) -> None:
 
 def test_a_job_that_expires_while_the_list_is_made_is_left_out_of_it(api: Api) -> None:
     class Expiring(MemoryReplayJobs):
-        def recent(self, limit: int) -> Sequence[Job]:
-            return [Job("gone", items.name, REPLAY, "2026-11-23T10:15:30.123Z"), *super().recent(limit)]
+        def recent(self, limit: int) -> Sequence[ReplayJob]:
+            return [ReplayJob("gone", items.name, REPLAY, "2026-11-23T10:15:30.123Z"), *super().recent(limit)]
 
     api.jobs = Expiring()
     api.given(created("1"))
@@ -122,7 +122,7 @@ def test_a_rollback_needs_a_generation_to_go_back_to(api: Api) -> None:
     assert replay(api, answer.json["replayId"])["state"] == "done"
 
 
-# -- mending -------------------------------------------------------------------------------------------------------------
+# -- recovery ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("body", [None, {}, {"streamId": TEST_STREAM}])
@@ -183,4 +183,4 @@ def test_a_change_whose_answer_was_lost_on_the_way_was_made_once_and_triggers(ap
 
 
 def _repeated() -> None:
-    raise Outdated("the condition does not hold any more: the change is there")
+    raise OutdatedError("the condition does not hold any more: the change is there")

@@ -10,8 +10,7 @@ import pytest
 from jsonschema import Draft7Validator
 
 from handlers import catalogue
-from handlers.catalogue import upcasters
-from handlers.core.errors import NotFound
+from handlers.core.errors import NotFoundError
 
 
 def places(event_type: str, data: Any) -> set[str]:
@@ -25,12 +24,12 @@ def test_the_three_types_of_the_walkthrough_are_known() -> None:
 def test_an_unknown_type_has_no_schema_but_no_faults_either() -> None:
     assert catalogue.validate("SOMETHING_ELSE", {"any": "thing"}) == []
     assert catalogue.current_version("SOMETHING_ELSE") == 1
-    with pytest.raises(NotFound):
+    with pytest.raises(NotFoundError):
         catalogue.schema("SOMETHING_ELSE")
 
 
 def test_a_type_name_never_reaches_another_file() -> None:
-    with pytest.raises(NotFound):
+    with pytest.raises(NotFoundError):
         catalogue.schema("../../openapi")
 
 
@@ -77,5 +76,5 @@ def test_every_file_is_draft_07_and_describes_itself(event_type: str) -> None:
 
 @pytest.mark.parametrize("event_type", catalogue.known_types())
 def test_every_older_version_has_a_way_to_the_newest(event_type: str) -> None:
-    steps = upcasters.steps()
+    steps = catalogue.upcasters()
     assert all((event_type, version) in steps for version in range(1, catalogue.current_version(event_type)))

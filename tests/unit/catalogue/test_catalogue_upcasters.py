@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from handlers import catalogue
-from handlers.catalogue.upcasters import upcaster
+from handlers.catalogue import upcaster
 from handlers.projection import Projection
 
 

@@ -1,4 +1,4 @@
-"""Runs esctl in this process, in surroundings of its own: `result = esctl("list", "-o", "json"); result.json`."""
+"""Runs esctl in this process, in an isolated environment: `result = esctl("list", "-o", "json"); result.json`."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
-from cli.config.keys import made_local_access_key
+from cli.config.keys import ensure_local_access_key
+from cli.config.selection import Targets
 from cli.config.state import State
-from cli.config.targets import Target, Targets
-from cli.emulator.paths import ALIVE_LOCK, FOLDER
-from cli.emulator.process import ProcessRecord, write_record
+from cli.config.targets import Target
+from cli.emulator.process import ALIVE_LOCK, FOLDER, ProcessRecord, write_record
 from cli.shell.main import run
 from cli.terminal.environment import Environment
 from tests.support.result import Result
 
 
 class Clock:
-    """Time that passes only when somebody sleeps."""
+    """A clock that advances only on sleep."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -36,7 +36,7 @@ class Clock:
 
 @dataclass
 class Esctl:
-    """One machine on which esctl is called: its folders, its variables, its clock."""
+    """A machine that runs esctl, with its own folders, variables and clock."""
 
     directory: Path
     variables: dict[str, str] = field(default_factory=dict)
@@ -75,22 +75,22 @@ class Esctl:
         return Targets(self.state)
 
     def knows(self, target: Target, *, key: str | None = "a-key-that-nobody-may-see") -> Target:
-        """A target that was deployed from this machine."""
+        """Record a target as deployed from this machine."""
         self.targets.remember(target)
         if key is not None:
             self.state.write_text(key + "\n", "keys", target.record)
         return target
 
     def has_local_target(self, port: int) -> None:
-        """Make esctl believe that the emulator runs and listens on that port."""
+        """Pretend that the emulator is running on a port."""
         write_record(self.state, ProcessRecord(os.getpid(), 0.0, port))  # no process was started in 1970
-        made_local_access_key(self.state)
+        ensure_local_access_key(self.state)
         if self._alive is None:
             self._alive = (self.state.directory(FOLDER) / ALIVE_LOCK).open("w")
             fcntl.flock(self._alive, fcntl.LOCK_EX)
 
     def loses_local_target(self) -> None:
-        """The emulator that `has_local_target` made up ends."""
+        """End the pretended emulator."""
         if self._alive is not None:
             self._alive.close()
             self._alive = None

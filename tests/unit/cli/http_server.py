@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from cli.config.targets import LOCAL_ACCOUNT, LOCAL_REGION, Target
+from cli.config.targets import LOCAL_REGION, LocalTarget, Target
 from tests.unit.cli.cli_driver import Esctl
 
 KEY = "a-key-that-nobody-may-see"
@@ -77,6 +77,6 @@ def serving_http(answer: Answering) -> Iterator[int]:
 def deployed_at_port(esctl: Esctl, port: int, *, name: str = "esctl") -> Target:
     """Make esctl believe that a local stack is deployed, whose API answers at that port."""
     outputs = {"ApiUrl": "https://abc.execute-api.us-east-1.amazonaws.com/v1/", "ApiId": "abc", "EventsTable": "t-1"}
-    target = Target("local", name, LOCAL_REGION, account=LOCAL_ACCOUNT, outputs=outputs)
+    target = LocalTarget(name, LOCAL_REGION, outputs=outputs)
     esctl.has_local_target(port)
     return esctl.knows(target, key=KEY)

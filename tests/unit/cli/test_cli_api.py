@@ -1,4 +1,4 @@
-"""The client of the deployed API."""
+"""The HTTP client of the deployed API."""
 
 from __future__ import annotations
 
@@ -10,25 +10,24 @@ from decimal import Decimal
 import pytest
 
 from cli.client.http import HttpClient
-from cli.client.signing import AccessKey, Credentials
-from cli.config.targets import Target
+from cli.config.targets import AccessKey, AwsTarget, LocalTarget
 from cli.errors import AccessError, CliError, ExitCode, NotDeployedError, UnreachableError
 from tests.unit.cli.cli_driver import Clock, Esctl
 from tests.unit.cli.fake_api import KEY, FakeApi
 
 EVENT = {"streamId": "s", "type": "T", "data": {"n": Decimal("0.10")}}
-Sign = Callable[[], Credentials | None]
+Sign = Callable[[], AccessKey | None]
 
 
 def client(
     api: FakeApi, clock: Clock | None = None, *, key: str = KEY, sign: Sign = lambda: AccessKey("test", "test")
 ) -> HttpClient:
     outputs = {"ApiUrl": "https://abc.execute-api.us-east-1.amazonaws.com/v1", "ApiId": "abc"}
-    target = Target("local", "esctl", "eu-west-1", endpoint_url=f"http://127.0.0.1:{api.port}", outputs=outputs)
+    target = LocalTarget("esctl", "eu-west-1", endpoint_url=f"http://127.0.0.1:{api.port}", outputs=outputs)
     return HttpClient(target, key, sign, sleep=(clock or Clock()).sleep)
 
 
-def test_write_is_repeated_with_the_same_key_after_a_failure_that_passes(api: FakeApi) -> None:
+def test_write_is_retried_with_the_same_key_after_a_transient_failure(api: FakeApi) -> None:
     api.answers = [(503, {}), (429, {}), (502, "bad gateway")]
 
     answer = client(api).post("/addEvent", EVENT)
@@ -45,13 +44,13 @@ def test_two_writes_have_two_keys(api: FakeApi) -> None:
     assert len({call.headers["Idempotency-Key"] for call in api.calls}) == 2
 
 
-def test_broken_connection_is_tried_again(api: FakeApi) -> None:
+def test_broken_connection_is_retried(api: FakeApi) -> None:
     api.drops = 2
 
     assert client(api).post("/addEvent", EVENT).status == 201
 
 
-def test_failure_that_stays_is_reported_after_five_attempts(api: FakeApi) -> None:
+def test_permanent_failure_is_reported_after_five_attempts(api: FakeApi) -> None:
     api.answers = [(503, {"detail": "a service is busy", "instance": "r-1"})] * 5
 
     with pytest.raises(CliError, match=r"503: a service is busy \(request r-1\)"):
@@ -83,7 +82,7 @@ def test_pauses_grow_and_are_bounded(api: FakeApi) -> None:
         (501, ExitCode.FAILED),
     ],
 )
-def test_refusal_is_not_repeated_and_has_its_exit_code(api: FakeApi, status: int, code: ExitCode) -> None:
+def test_refusal_is_not_retried_and_has_its_exit_code(api: FakeApi, status: int, code: ExitCode) -> None:
     api.answers = [(status, {"title": "No", "detail": "it is not to be"})]
 
     with pytest.raises(CliError, match="it is not to be") as caught:
@@ -114,7 +113,7 @@ def test_a_missing_permission_on_the_api_names_the_action(api: FakeApi) -> None:
         (501, "/addEvent", "esctl tail-logs"),
     ],
 )
-def test_refusal_says_what_to_do_next(api: FakeApi, status: int, path: str, next_step: str) -> None:
+def test_refusal_suggests_what_to_do_next(api: FakeApi, status: int, path: str, next_step: str) -> None:
     api.answers = [(status, {"detail": "no"})]
 
     with pytest.raises(CliError) as caught:
@@ -148,20 +147,20 @@ def test_calls_are_unsigned_without_credentials(api: FakeApi) -> None:
     assert "Authorization" not in api.calls[0].headers
 
 
-def test_numbers_go_out_with_every_digit(api: FakeApi) -> None:
+def test_numbers_are_sent_with_every_digit(api: FakeApi) -> None:
     client(api).post("/addEvent", EVENT)
 
     assert api.calls[0].body == EVENT
     assert str(api.calls[0].body["data"]["n"]) == "0.10"
 
 
-def test_none_is_left_out_of_the_query(api: FakeApi) -> None:
+def test_none_is_omitted_from_the_query(api: FakeApi) -> None:
     client(api).get("/listTestItems", limit=3, nextToken=None)
 
     assert api.calls[0].query == {"limit": "3"}
 
 
-def test_nobody_at_the_local_port_is_said_at_once() -> None:
+def test_unreachable_local_port_is_reported_without_retries() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
@@ -176,10 +175,10 @@ def test_nobody_at_the_local_port_is_said_at_once() -> None:
 
 def test_stack_without_an_api_is_not_deployed() -> None:
     with pytest.raises(NotDeployedError):
-        HttpClient(Target("aws", "esctl", "eu-west-1"), KEY, lambda: None, sleep=Clock().sleep)
+        HttpClient(AwsTarget("esctl", "eu-west-1"), KEY, lambda: None, sleep=Clock().sleep)
 
 
-def test_wrong_key_is_refused_without_being_shown(esctl: Esctl, api: FakeApi) -> None:
+def test_wrong_key_is_refused_without_showing_it(esctl: Esctl, api: FakeApi) -> None:
     target = esctl.targets.current()
     assert target is not None
     esctl.knows(target, key="another-key-entirely")

@@ -1,4 +1,4 @@
-"""Stacks on AWS: looked up once, never chosen by accident; boto's errors in an operator's words. AWS is moto's here."""
+"""Stacks on AWS, keys, and boto's errors in an operator's words; moto stands in for AWS."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from botocore import exceptions as boto
 
-from cli.client.aws import Clients, region_of, translate
-from cli.config.keys import choose_key, keep_key, key_for_calls
+from cli.client.aws import Clients, key_for_calls, region_of, translate
+from cli.config.keys import choose_key, keep_key
+from cli.config.selection import Choice
 from cli.config.settings import Settings
-from cli.config.targets import Choice, Target
+from cli.config.targets import AwsTarget, LocalTarget
 from cli.errors import AccessError, CliError, ExitCode, NotDeployedError, UnreachableError, UsageError
 from cli.shell.session import Session
 from cli.terminal.output import Output
@@ -39,7 +40,7 @@ def session(esctl: Esctl, **choice: Any) -> Session:
 
 
 def given_stack(name: str) -> None:
-    client = Clients(Target("aws", name, REGION)).client("cloudformation")
+    client = Clients(AwsTarget(name, REGION)).client("cloudformation")
     client.create_stack(StackName=name, TemplateBody=json.dumps(TEMPLATE))
 
 
@@ -56,7 +57,7 @@ def test_stack_deployed_elsewhere_is_looked_up_once_and_kept(esctl: Esctl) -> No
 
 
 @pytest.mark.usefixtures("aws")
-def test_stack_that_is_nowhere_is_not_deployed(esctl: Esctl) -> None:
+def test_missing_stack_is_not_deployed(esctl: Esctl) -> None:
     result = esctl("list", "--stack-name", "nothing", "--region", REGION)
 
     assert result.exit_code == ExitCode.NOT_FOUND
@@ -64,17 +65,17 @@ def test_stack_that_is_nowhere_is_not_deployed(esctl: Esctl) -> None:
 
 
 @pytest.mark.usefixtures("aws")
-def test_key_on_aws_is_the_one_set_else_the_one_api_gateway_knows(esctl: Esctl) -> None:
-    clients = Clients(Target("aws", "esctl", REGION))
+def test_key_on_aws_is_the_one_set_otherwise_the_deployed_one(esctl: Esctl) -> None:
+    clients = Clients(AwsTarget("esctl", REGION))
     made = clients.client("apigateway").create_api_key(name="k", value="v" * 30, enabled=True)
-    target = Target("aws", "esctl", REGION, account="1", outputs={"ApiKeyId": made["id"]})
+    target = AwsTarget("esctl", REGION, account="1", outputs={"ApiKeyId": made["id"]})
 
     assert key_for_calls(target, Settings(api_key="s" * 20), esctl.state, clients) == "s" * 20
     assert key_for_calls(target, Settings(), esctl.state, clients) == "v" * 30
 
 
-def test_key_that_fits_in_no_header_is_refused_without_being_shown(esctl: Esctl) -> None:
-    esctl.knows(Target("aws", "esctl", REGION, account="123456789012", outputs={"ApiUrl": "http://127.0.0.1:9/v1"}))
+def test_key_that_is_no_valid_header_is_refused_without_showing_it(esctl: Esctl) -> None:
+    esctl.knows(AwsTarget("esctl", REGION, account="123456789012", outputs={"ApiUrl": "http://127.0.0.1:9/v1"}))
     esctl.variables["API_KEY"] = "half-of-a-secret\nthe-other-half"
 
     result = esctl("list")
@@ -85,8 +86,8 @@ def test_key_that_fits_in_no_header_is_refused_without_being_shown(esctl: Esctl)
     assert not esctl.state.path("crash.log").exists()
 
 
-def test_key_that_nobody_knows_is_an_error_with_a_way_out(esctl: Esctl) -> None:
-    target = Target("aws", "esctl", REGION)
+def test_unknown_key_is_an_error_with_a_hint(esctl: Esctl) -> None:
+    target = AwsTarget("esctl", REGION)
 
     with pytest.raises(AccessError) as caught:
         key_for_calls(target, Settings(), esctl.state, Clients(target))
@@ -94,8 +95,8 @@ def test_key_that_nobody_knows_is_an_error_with_a_way_out(esctl: Esctl) -> None:
     assert "API_KEY" in caught.value.hint
 
 
-def test_local_key_is_made_up_once_and_kept(esctl: Esctl) -> None:
-    target = Target("local", "esctl", "us-east-1")
+def test_local_key_is_generated_once_and_kept(esctl: Esctl) -> None:
+    target = LocalTarget("esctl", "us-east-1")
 
     first = choose_key(target, Settings(), esctl.state, has_key=False)
 
@@ -106,8 +107,8 @@ def test_local_key_is_made_up_once_and_kept(esctl: Esctl) -> None:
     assert key_for_calls(target, Settings(api_key="s" * 20), esctl.state, Clients(target)) == first
 
 
-def test_key_set_at_deployment_decides_on_the_local_target_too(esctl: Esctl) -> None:
-    target = Target("local", "esctl", "us-east-1")
+def test_key_set_at_deployment_also_overrides_the_local_one(esctl: Esctl) -> None:
+    target = LocalTarget("esctl", "us-east-1")
     keep_key(target, esctl.state, "kept" * 5)
 
     assert choose_key(target, Settings(api_key="s" * 20), esctl.state, has_key=True) == "s" * 20
@@ -133,7 +134,7 @@ def answer(code: str, message: str = "a reason") -> boto.ClientError:
     ],
     ids=lambda value: getattr(value, "__name__", type(value).__name__),
 )
-def test_error_of_boto_becomes_one_that_says_what_to_do(error: Exception, kind: type[CliError]) -> None:
+def test_error_of_boto_becomes_a_cli_error_with_a_hint(error: Exception, kind: type[CliError]) -> None:
     translated = translate(error)
 
     assert type(translated) is kind
@@ -189,29 +190,29 @@ def test_a_missing_permission_is_one_line_with_action_and_resource(said: str, me
     assert hint in translated.hint
 
 
-def test_other_errors_are_not_boto_s() -> None:
+def test_other_errors_are_not_translated() -> None:
     assert translate(KeyError("x")) is None
 
 
-def test_region_comes_from_the_flag_else_from_the_user_s_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_region_is_that_of_the_flag_otherwise_the_configured_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-west-2")
 
-    assert region_of(Target("aws", "esctl", REGION)) == REGION
-    assert region_of(Target("aws", "esctl", "")) == "us-west-2"
+    assert region_of(AwsTarget("esctl", REGION)) == REGION
+    assert region_of(AwsTarget("esctl", "")) == "us-west-2"
 
 
-def test_no_region_says_how_to_name_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_region_is_an_error_with_a_hint(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
 
     with pytest.raises(UsageError, match="no AWS region"):
-        region_of(Target("aws", "esctl", ""))
+        region_of(AwsTarget("esctl", ""))
 
 
-def test_no_configuration_of_the_user_reaches_the_local_target(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_local_target_ignores_the_configuration_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_PROFILE", "that-does-not-exist")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "https://elsewhere.invalid")
 
-    target = Target("local", "esctl", "us-east-1").with_endpoint("http://127.0.0.1:9", "the-access-key")
+    target = LocalTarget("esctl", "us-east-1").with_endpoint("http://127.0.0.1:9", "the-access-key")
     client = Clients(target).client("sqs")
 
     assert client.meta.endpoint_url == "http://127.0.0.1:9"

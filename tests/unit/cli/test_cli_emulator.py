@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from cli.config.targets import LOCAL_ACCOUNT, Target
+from cli.config.targets import LOCAL_ACCOUNT, LocalTarget
 from cli.emulator import Emulator
 from cli.emulator.process import find, is_alive
 from cli.errors import ExitCode
@@ -44,7 +44,7 @@ def zipped(name: str, source: str) -> bytes:
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[Esctl]:
-    """A machine whose emulator is gone after the test."""
+    """Yield a machine whose emulator is stopped after the test."""
     esctl = Esctl(tmp_path)
     passed = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     esctl.variables |= passed
@@ -107,7 +107,7 @@ def stored(esctl: Esctl) -> set[str]:
 
 
 def given_running_function(esctl: Esctl) -> dict[str, str]:
-    """A function with a worker process; returns the environment that it sees."""
+    """Start a function's worker process; return its environment."""
     functions = client(esctl, "lambda")
     functions.create_function(
         FunctionName="reporting",
@@ -172,7 +172,7 @@ def test_data_of_a_few_seconds_ago_survives_a_kill(machine: Esctl) -> None:
     assert stored(machine) == {"kept"}
 
 
-def test_what_is_damaged_is_said_and_not_saved_over(machine: Esctl) -> None:
+def test_damaged_data_is_reported_and_not_overwritten(machine: Esctl) -> None:
     started(machine)
     given_table(machine)
     machine("local", "stop")
@@ -183,7 +183,7 @@ def test_what_is_damaged_is_said_and_not_saved_over(machine: Esctl) -> None:
     result = machine("local", "start")
 
     assert result.exit_code == ExitCode.FAILED
-    assert f"{saved}: it was cut off" in result.stderr
+    assert f"{saved}: it is truncated" in result.stderr
     assert "esctl local reset" in result.stderr
     assert saved.read_text() == half
     machine("local", "reset", "--yes")
@@ -295,7 +295,7 @@ def test_port_asked_for_that_is_taken_is_an_error(machine: Esctl) -> None:
 def test_reset_empties_it_at_the_same_address(machine: Esctl) -> None:
     before = started(machine)
     given_table(machine)
-    machine.knows(Target("local", "esctl", "us-east-1", account=LOCAL_ACCOUNT))
+    machine.knows(LocalTarget("esctl", "us-east-1"))
 
     result = machine("local", "reset", "--yes", "-o", "json")
 
@@ -346,8 +346,8 @@ def given_stack_with_reconciler(esctl: Esctl) -> str:
     stacks.create_stack(StackName="esctl", TemplateBody=json.dumps(template), Capabilities=["CAPABILITY_IAM"])
     stacks.get_waiter("stack_create_complete").wait(StackName="esctl", WaiterConfig={"Delay": 1})
     outputs = {each["OutputKey"]: each["OutputValue"] for each in stacks.describe_stacks()["Stacks"][0]["Outputs"]}
-    esctl.knows(Target("local", "esctl", "us-east-1", account=LOCAL_ACCOUNT, outputs=outputs))
-    return outputs["Queue"]
+    esctl.knows(LocalTarget("esctl", "us-east-1", outputs=outputs))
+    return str(outputs["Queue"])
 
 
 def test_start_has_what_was_stored_and_not_projected_projected(machine: Esctl) -> None:
@@ -485,7 +485,7 @@ def test_a_custom_resource_answers_without_credentials_as_on_aws(machine: Esctl)
 
 @contextlib.contextmanager
 def no_place_to_save(esctl: Esctl) -> Iterator[None]:
-    """A file stands where the folder of saved data has to be: nobody, root included, can write into it."""
+    """Replace the folder of saved data by a file, so that nobody, root included, can write into it."""
     folder = esctl.state.path("emulator", "data", "services")
     aside = folder.rename(folder.with_name("aside"))
     folder.write_text("")
@@ -558,7 +558,7 @@ def test_reset_needs_no_save(machine: Esctl) -> None:
 
 @contextlib.contextmanager
 def bystander() -> Iterator[subprocess.Popen[bytes]]:
-    """A process of somebody else that leads a group of its own, as a shell's job does."""
+    """Start a foreign process that leads its own group, like a shell's job."""
     with subprocess.Popen(["sleep", "600"], start_new_session=True) as process:
         try:
             yield process
@@ -643,7 +643,7 @@ def test_nothing_is_removed_under_a_process_that_is_not_seen(machine: Esctl) -> 
 
     for each in (result, begun):
         assert each.exit_code == ExitCode.FAILED
-        assert "its process is not to be seen" in each.stderr
+        assert "its process is not visible" in each.stderr
     assert (machine.state.path("emulator", "tmp") / "code").exists()
 
 

@@ -210,7 +210,7 @@ def test_snapshot_whose_process_dies_is_made_on_the_main_thread(tmp_path: Path) 
 
 
 def given_saved(tmp_path: Path) -> tuple[Path, Path, Path, Path]:
-    """A saved function and the object that it was made of; returns both folders, the code and the object."""
+    """Save a function and the object of its code; return both folders, the code and the object."""
     services, objects = tmp_path / "services", tmp_path / "s3"
     bucket = objects / "000000000000" / "esctl-assets-000000000000-us-east-1"
     for folder in (services / "lambda-blobs", bucket):

@@ -27,7 +27,7 @@ def output(esctl: Esctl, *, terminal: bool = False, stdin: str = "", form: Forma
     return Output(esctl.environment(stdin=stdin, terminal=terminal), form)
 
 
-def test_plain_table_is_aligned_also_with_wide_characters() -> None:
+def test_plain_table_with_wide_characters_is_aligned() -> None:
     table = plain_table(["name", Column("n", "right")], [["日本", 1], ["abc", 20]])
 
     assert table.splitlines() == ["name   n", "日本   1", "abc   20"]
@@ -58,9 +58,7 @@ HARMFUL = f"halted: \x1b]0;owned\x07\r\x9b2J{''.join(DANGEROUS[:400])}"
         lambda out: out.console("stderr").print(HARMFUL),
     ],
 )
-def test_nothing_that_is_written_can_steer_the_terminal(
-    esctl: Esctl, write: Callable[[Output], None], terminal: bool
-) -> None:
+def test_output_never_controls_the_terminal(esctl: Esctl, write: Callable[[Output], None], terminal: bool) -> None:
     out = output(esctl, terminal=terminal)
 
     write(out)
@@ -72,7 +70,7 @@ def test_nothing_that_is_written_can_steer_the_terminal(
     assert "\r" not in shown.replace("\r\x1b", "")
 
 
-def test_questions_can_not_steer_the_terminal(esctl: Esctl) -> None:
+def test_questions_never_control_the_terminal(esctl: Esctl) -> None:
     out = output(esctl, terminal=True, stdin="\n")
 
     out.ask(HARMFUL, HARMFUL)
@@ -90,7 +88,7 @@ def test_an_answer_that_is_not_text_is_refused(esctl: Esctl) -> None:
 
 
 @pytest.mark.parametrize("where", ["error", "warning"])
-def test_an_error_from_elsewhere_can_not_add_lines_of_its_own(esctl: Esctl, where: str) -> None:
+def test_quoted_text_cannot_add_lines_to_an_error(esctl: Esctl, where: str) -> None:
     out = output(esctl)
     forged = "no\n→ Type this:  rm -rf ~"
 
@@ -99,7 +97,7 @@ def test_an_error_from_elsewhere_can_not_add_lines_of_its_own(esctl: Esctl, wher
     assert len(text(out.environment.stderr).splitlines()) == 1
 
 
-def test_lines_of_a_message_stay_lines(esctl: Esctl) -> None:
+def test_message_keeps_its_lines(esctl: Esctl) -> None:
     out = output(esctl)
 
     out.message("\none\n\ttwo")
@@ -129,7 +127,7 @@ def test_table_on_a_terminal_of_any_width_shows_every_value(esctl: Esctl, width:
     assert "225" in shown
 
 
-def test_error_has_its_reason_its_faults_and_what_to_do(esctl: Esctl) -> None:
+def test_error_shows_its_reason_faults_and_hint(esctl: Esctl) -> None:
     out = output(esctl)
 
     out.error(CliError("no: because", "Type this.", faults=["one", "two"]))
@@ -149,7 +147,7 @@ def test_colour_is_not_the_only_signal(esctl: Esctl) -> None:
     assert "warning: " in text(out.environment.stderr)
 
 
-def test_question_gets_its_answer(esctl: Esctl) -> None:
+def test_question_returns_the_answer(esctl: Esctl) -> None:
     assert output(esctl, terminal=True, stdin=" yes \n").confirm("Sure?")
     assert not output(esctl, terminal=True, stdin="\n").confirm("Sure?")
     assert output(esctl, terminal=True, stdin="\n").ask("Name", "default") == "default"
@@ -160,7 +158,7 @@ def test_end_of_input_is_no_answer(esctl: Esctl) -> None:
         output(esctl, terminal=True).ask("Name")
 
 
-def test_progress_without_a_terminal_is_a_line_now_and_then(esctl: Esctl) -> None:
+def test_progress_without_a_terminal_is_an_occasional_line(esctl: Esctl) -> None:
     out = output(esctl)
 
     with out.progress("copying", total=100) as progress:

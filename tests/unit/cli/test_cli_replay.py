@@ -184,12 +184,12 @@ def test_interrupting_leaves_the_replay_running_and_says_how_to_follow_it(esctl:
 
 def test_waiting_ends_in_time(esctl: Esctl, api: ServedApi) -> None:
     api.model.given(created("1"))
-    esctl.clock = Clock()  # nobody works
+    esctl.clock = Clock()  # no worker runs
 
     result = esctl("replay", "--timeout", "60")
 
     assert result.exit_code == ExitCode.TIMED_OUT
-    assert "no progress for a while" in result.stderr
+    assert "no progress;" in result.stderr
 
 
 def test_replay_from_an_event_repairs_in_place(esctl: Esctl, api: ServedApi) -> None:

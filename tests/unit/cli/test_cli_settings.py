@@ -11,7 +11,7 @@ from tests.unit.cli.cli_driver import Esctl
 KEY = "k" * 20
 
 
-def test_nothing_set_means_the_defaults(esctl: Esctl) -> None:
+def test_defaults(esctl: Esctl) -> None:
     settings = load(esctl.environment())
 
     assert settings.api_key is None
@@ -28,7 +28,7 @@ def test_tracing_is_a_boolean_in_any_case(esctl: Esctl, text: str, value: bool) 
 
 
 @pytest.mark.parametrize("text", ["yes", "on", "2", "truee"])
-def test_tracing_that_is_no_boolean_is_an_error(esctl: Esctl, text: str) -> None:
+def test_invalid_boolean_is_an_error(esctl: Esctl, text: str) -> None:
     esctl.variables["TRACING"] = text
 
     result = esctl("list")
@@ -37,7 +37,7 @@ def test_tracing_that_is_no_boolean_is_an_error(esctl: Esctl, text: str) -> None
     assert "TRACING" in result.stderr
 
 
-def test_environment_wins_over_dotenv(esctl: Esctl) -> None:
+def test_environment_takes_precedence_over_dotenv(esctl: Esctl) -> None:
     (esctl.directory / ".env").write_text("STACK_NAME=from-file\nSTRICT=true\nTRACING=1\n")
     esctl.variables["STACK_NAME"] = "from-environment"
 
@@ -46,20 +46,20 @@ def test_environment_wins_over_dotenv(esctl: Esctl) -> None:
     assert (settings.stack_name, settings.strict, settings.tracing) == ("from-environment", True, True)
 
 
-def test_dotenv_is_taken_as_it_stands(esctl: Esctl) -> None:
+def test_dotenv_values_are_not_interpolated(esctl: Esctl) -> None:
     (esctl.directory / ".env").write_text("export API_KEY='a$HOME#b c'\n# TRACING=1\n")
 
     assert load(esctl.environment()).api_key == "a$HOME#b c"
 
 
-def test_key_is_not_in_the_representation(esctl: Esctl) -> None:
+def test_key_is_not_in_the_repr(esctl: Esctl) -> None:
     esctl.variables["API_KEY"] = KEY
 
     assert KEY not in repr(load(esctl.environment()))
 
 
 @pytest.mark.parametrize("key", ["k" * 19, "k" * 129, "a key with spaces in it", "ключ-из-двадцати-букв"])
-def test_key_that_api_gateway_would_refuse_is_an_error(esctl: Esctl, key: str) -> None:
+def test_key_that_api_gateway_would_reject_is_an_error(esctl: Esctl, key: str) -> None:
     esctl.variables["API_KEY"] = key
 
     with pytest.raises(SettingError) as caught:
@@ -74,13 +74,13 @@ def test_key_is_required_on_aws(esctl: Esctl) -> None:
 
 
 @pytest.mark.parametrize("name", ["1st", "under_score", "", "x" * 129, "a b"])
-def test_stack_name_follows_the_rule_of_cloudformation(esctl: Esctl, name: str) -> None:
+def test_stack_name_must_follow_the_rule_of_cloudformation(esctl: Esctl, name: str) -> None:
     esctl.variables["STACK_NAME"] = "fine"
 
     assert esctl("list", "--stack-name", name).exit_code == 2
 
 
-def test_dotenv_that_is_no_text_is_named(esctl: Esctl) -> None:
+def test_dotenv_that_is_not_text_is_an_error_that_names_it(esctl: Esctl) -> None:
     (esctl.directory / ".env").write_bytes(b"\xff\xfe\x00")
 
     result = esctl("list")

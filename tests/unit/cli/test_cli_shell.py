@@ -34,7 +34,7 @@ def test_no_arguments_show_the_help(esctl: Esctl) -> None:
 
 
 @pytest.mark.parametrize("entry", COMMANDS, ids=lambda entry: entry.name)
-def test_every_command_explains_itself(esctl: Esctl, entry: object) -> None:
+def test_every_command_has_a_help(esctl: Esctl, entry: object) -> None:
     result = esctl(entry.name, "--help")  # type: ignore[attr-defined]
 
     assert result.exit_code == 0
@@ -84,7 +84,7 @@ def test_the_shell_completes_commands_options_and_values(esctl: Esctl, typed: st
     assert done.stderr == ""
 
 
-def test_fault_of_our_own_is_one_line_and_the_details_a_file(esctl: Esctl, api: FakeApi) -> None:
+def test_internal_error_is_one_line_with_details_in_a_file(esctl: Esctl, api: FakeApi) -> None:
     api.answers = [(200, {"items": [], "checkpoint": None})]
 
     result = esctl("list")
@@ -100,7 +100,7 @@ class Closed(io.StringIO):
         raise BrokenPipeError
 
 
-def test_reader_that_has_gone_is_no_failure(esctl: Esctl, api: FakeApi) -> None:
+def test_closed_pipe_is_not_a_failure(esctl: Esctl, api: FakeApi) -> None:
     sleeps = esctl.environment()
     stderr = io.StringIO()
     environment = Environment(
@@ -122,7 +122,7 @@ class Full(io.StringIO):
         raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_output_that_can_not_be_written_is_said(esctl: Esctl, api: FakeApi) -> None:
+def test_unwritable_output_is_reported(esctl: Esctl, api: FakeApi) -> None:
     stderr = io.StringIO()
     environment = Environment(io.StringIO(), Full(), stderr, esctl.variables, esctl.directory)
 
@@ -131,7 +131,7 @@ def test_output_that_can_not_be_written_is_said(esctl: Esctl, api: FakeApi) -> N
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
-def test_closed_streams_are_no_fault(esctl: Esctl, api: FakeApi, closed: str) -> None:
+def test_closed_streams_are_not_an_error(esctl: Esctl, api: FakeApi, closed: str) -> None:
     process = subprocess.run(
         f'"{sys.executable}" -m cli outputs {closed}',
         shell=True,
@@ -144,7 +144,7 @@ def test_closed_streams_are_no_fault(esctl: Esctl, api: FakeApi, closed: str) ->
     assert "Traceback" not in process.stdout + process.stderr
 
 
-def test_interruption_has_the_exit_code_of_the_shells(esctl: Esctl, api: FakeApi) -> None:
+def test_interruption_has_the_exit_code_of_sigint(esctl: Esctl, api: FakeApi) -> None:
     def interrupt(seconds: float) -> None:
         raise KeyboardInterrupt
 
@@ -163,14 +163,14 @@ def test_question_without_a_terminal_needs_yes(esctl: Esctl) -> None:
     assert "--yes" in result.stderr
 
 
-def test_colour_is_left_out_where_it_is_not_wanted(esctl: Esctl) -> None:
+def test_colour_can_be_disabled(esctl: Esctl) -> None:
     esctl.variables["NO_COLOR"] = "1"
 
     assert "\x1b[3" not in esctl("list", terminal=True).stderr
 
 
 def modules_after(esctl: Esctl, *arguments: str) -> set[str]:
-    """What a process of its own has imported after a command."""
+    """Return the modules that a separate process has imported after a command."""
     script = (
         "import sys, json; from cli.terminal.environment import Environment; from cli.shell.main import run\n"
         "run(Environment.of_process(), sys.argv[1:])\n"

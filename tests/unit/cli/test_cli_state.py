@@ -19,7 +19,7 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_only_the_owner_may_read_it(tmp_path: Path) -> None:
+def test_only_the_owner_may_read_the_files(tmp_path: Path) -> None:
     state = State(tmp_path / "esctl")
 
     path = state.write_text("secret", "folder", "file")
@@ -29,7 +29,7 @@ def test_only_the_owner_may_read_it(tmp_path: Path) -> None:
     assert mode(state.root) == 0o700
 
 
-def test_writing_is_all_or_nothing(tmp_path: Path) -> None:
+def test_writing_is_atomic(tmp_path: Path) -> None:
     state = State(tmp_path)
     state.write_text("old", "file")
 
@@ -40,7 +40,7 @@ def test_writing_is_all_or_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_what_was_written_is_read(tmp_path: Path) -> None:
+def test_written_text_is_read_back(tmp_path: Path) -> None:
     state = State(tmp_path)
     state.write_json({"port": 1}, "file.json")
 
@@ -50,7 +50,7 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", DAMAGES)
-def test_a_damaged_file_is_as_none_or_named(tmp_path: Path, name: str) -> None:
+def test_damaged_file_is_missing_or_an_error_that_names_it(tmp_path: Path, name: str) -> None:
     state = State(tmp_path)
     path = state.write_json({"port": 1}, "file.json")
     DAMAGES[name](path)
@@ -83,14 +83,14 @@ def test_a_lock_is_exclusive(tmp_path: Path) -> None:
     assert order == ["first", "second"]
 
 
-def test_a_lock_file_that_can_not_be_used_is_named(tmp_path: Path) -> None:
+def test_unusable_lock_file_is_named_in_the_error(tmp_path: Path) -> None:
     (tmp_path / "file.lock").mkdir()
 
     with pytest.raises(CliError, match=r"file\.lock"), State(tmp_path).lock("file.lock"):
         pass
 
 
-def test_xdg_state_home_moves_it_unless_it_is_relative(esctl: Esctl) -> None:
+def test_absolute_xdg_state_home_moves_the_directory(esctl: Esctl) -> None:
     esctl.variables["XDG_STATE_HOME"] = "/some/where"
     assert State.of(esctl.environment()).root == Path("/some/where/esctl")
 
@@ -98,7 +98,7 @@ def test_xdg_state_home_moves_it_unless_it_is_relative(esctl: Esctl) -> None:
     assert State.of(esctl.environment()).root.is_absolute()
 
 
-def test_unusable_directory_is_named_with_a_way_out(tmp_path: Path) -> None:
+def test_unusable_directory_is_an_error_with_a_hint(tmp_path: Path) -> None:
     (tmp_path / "esctl").write_text("a file where the folder has to be")
 
     with pytest.raises(CliError, match="state directory") as caught:

@@ -7,16 +7,17 @@ from dataclasses import replace
 import pytest
 
 from cli.config.keys import kept_key
+from cli.config.selection import Choice, for_deployment
 from cli.config.settings import Settings
-from cli.config.targets import Choice, Target, for_deployment
+from cli.config.targets import AwsTarget, LocalTarget, Target
 from cli.errors import CliError, ExitCode, NoTargetError, NotDeployedError, UsageError
 from tests.support.damage import DAMAGES
 from tests.unit.cli.cli_driver import Esctl
 
 OUTPUTS = {"ApiUrl": "https://abc.execute-api.eu-west-1.amazonaws.com/v1", "ApiId": "abc"}
-LOCAL = Target("local", "esctl", "us-east-1", account="000000000000", outputs=OUTPUTS)
-AWS = Target("aws", "esctl", "eu-west-1", account="123456789012", outputs=OUTPUTS)
-OTHER = Target("aws", "other", "eu-west-1", account="123456789012", outputs=OUTPUTS)
+LOCAL = LocalTarget("esctl", "us-east-1", outputs=OUTPUTS)
+AWS = AwsTarget("esctl", "eu-west-1", account="123456789012", outputs=OUTPUTS)
+OTHER = AwsTarget("other", "eu-west-1", account="123456789012", outputs=OUTPUTS)
 
 
 AWS_CONSOLE = "https://eu-west-1.console.aws.amazon.com"
@@ -26,14 +27,14 @@ def resolve(esctl: Esctl, choice: Choice | None = None, settings: Settings | Non
     return esctl.targets.resolve(choice or Choice(), settings or Settings())
 
 
-def test_without_any_deployment_the_error_says_what_to_type(esctl: Esctl) -> None:
+def test_error_without_a_deployment_suggests_a_command(esctl: Esctl) -> None:
     with pytest.raises(NoTargetError) as caught:
         resolve(esctl)
 
     assert "esctl deploy --local" in caught.value.hint
 
 
-def test_credentials_in_the_environment_do_not_choose_aws(esctl: Esctl) -> None:
+def test_ambient_credentials_do_not_select_aws(esctl: Esctl) -> None:
     esctl.variables |= {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "y", "AWS_REGION": "eu-west-1"}
 
     assert esctl("list").exit_code == ExitCode.NOT_FOUND
@@ -61,7 +62,7 @@ def test_flags_choose_among_the_known_stacks(esctl: Esctl, choice: Choice, found
     assert resolve(esctl, choice) == found
 
 
-def test_environment_chooses_where_no_flag_does(esctl: Esctl) -> None:
+def test_environment_selects_without_flags(esctl: Esctl) -> None:
     for target in (AWS, OTHER, LOCAL):
         esctl.knows(target)
 
@@ -77,8 +78,8 @@ def test_the_only_stack_of_a_kind_needs_no_name(esctl: Esctl) -> None:
     assert resolve(esctl, settings=Settings(target="aws")) == OTHER
 
 
-def test_several_that_fit_are_listed_with_their_flags(esctl: Esctl) -> None:
-    far = Target("aws", "other", "us-west-2", account="123456789012")
+def test_several_matches_are_listed_with_their_flags(esctl: Esctl) -> None:
+    far = AwsTarget("other", "us-west-2", account="123456789012")
     for target in (OTHER, far, LOCAL):
         esctl.knows(target)
 
@@ -101,21 +102,21 @@ def test_unknown_local_stack_is_not_deployed(esctl: Esctl) -> None:
     assert "esctl deploy --local --stack-name x" in caught.value.hint
 
 
-def test_unknown_stack_on_aws_is_left_to_a_look_at_cloudformation(esctl: Esctl) -> None:
+def test_unknown_stack_on_aws_is_left_to_be_looked_up(esctl: Esctl) -> None:
     found = resolve(esctl, Choice(stack_name="x", region="eu-west-1"))
 
-    assert found == Target("aws", "x", "eu-west-1")
+    assert found == AwsTarget("x", "eu-west-1")
 
 
 @pytest.mark.parametrize("choice", [Choice(local=True, profile="me"), Choice(region="Europe"), Choice(stack_name="_")])
-def test_contradictory_or_senseless_flags_are_refused(esctl: Esctl, choice: Choice) -> None:
+def test_contradictory_or_invalid_flags_are_refused(esctl: Esctl, choice: Choice) -> None:
     with pytest.raises(CliError) as caught:
         resolve(esctl, choice)
 
     assert caught.value.exit_code == ExitCode.USAGE
 
 
-def test_forgotten_target_takes_its_key_along(esctl: Esctl) -> None:
+def test_forgetting_a_target_removes_its_key(esctl: Esctl) -> None:
     esctl.knows(LOCAL, key="secret")
 
     esctl.targets.forget(LOCAL)
@@ -127,7 +128,7 @@ def test_forgotten_target_takes_its_key_along(esctl: Esctl) -> None:
 
 @pytest.mark.parametrize("damage", [name for name in DAMAGES if name not in ("a folder", "unreadable")])
 @pytest.mark.parametrize("target", [LOCAL, AWS, replace(AWS, account=None, stack_name="eu-x-1-b")])
-def test_a_damaged_record_comes_back_from_its_name(esctl: Esctl, target: Target, damage: str) -> None:
+def test_damaged_record_is_restored_from_its_name(esctl: Esctl, target: Target, damage: str) -> None:
     esctl.knows(target)
     DAMAGES[damage](esctl.state.path("targets", f"{target.record}.json"))
 
@@ -143,7 +144,7 @@ def test_a_record_of_another_stack_is_damaged(esctl: Esctl) -> None:
     assert esctl.targets.all() == [replace(LOCAL, outputs={})]
 
 
-def test_a_file_that_is_no_record_is_left_alone(esctl: Esctl) -> None:
+def test_file_that_is_not_a_record_is_ignored(esctl: Esctl) -> None:
     esctl.state.write_text("{", "targets", "notes.json")
 
     with pytest.raises(NoTargetError):
@@ -151,7 +152,7 @@ def test_a_file_that_is_no_record_is_left_alone(esctl: Esctl) -> None:
 
 
 @pytest.mark.parametrize("damage", [name for name in DAMAGES if name not in ("a folder", "unreadable")])
-def test_without_its_mark_the_only_target_is_the_current_one(esctl: Esctl, damage: str) -> None:
+def test_only_target_is_current_if_the_mark_is_damaged(esctl: Esctl, damage: str) -> None:
     esctl.knows(LOCAL)
     DAMAGES[damage](esctl.state.path("current.json"))
 
@@ -165,7 +166,7 @@ def test_without_its_mark_the_only_target_is_the_current_one(esctl: Esctl, damag
 @pytest.mark.parametrize(
     "text", ["", "short\n", "a-key-that-was-cut-off-in-the-m", "with a space in its middle\n", "\x7f" * 30]
 )
-def test_what_can_not_be_a_key_is_none(esctl: Esctl, text: str) -> None:
+def test_invalid_kept_key_is_missing(esctl: Esctl, text: str) -> None:
     esctl.knows(LOCAL)
     esctl.state.write_text(text, "keys", LOCAL.record)
 
@@ -181,7 +182,7 @@ def test_what_can_not_be_a_key_is_none(esctl: Esctl, text: str) -> None:
 )
 def test_local_address_follows_the_emulator(url: str) -> None:
     queue = "http://127.0.0.1:4000/000000000000/q"
-    target = Target("local", "esctl", "us-east-1", outputs={"ApiUrl": url, "ApiId": "abc", "QueueUrl": queue})
+    target = LocalTarget("esctl", "us-east-1", outputs={"ApiUrl": url, "ApiId": "abc", "QueueUrl": queue})
 
     moved = target.with_endpoint("http://127.0.0.1:5000")
 
@@ -189,7 +190,7 @@ def test_local_address_follows_the_emulator(url: str) -> None:
     assert moved.outputs["QueueUrl"] == "http://127.0.0.1:5000/000000000000/q"
 
 
-def test_deploying_means_aws_unless_the_local_target_is_asked_for() -> None:
+def test_deployment_goes_to_aws_unless_the_local_target_is_selected() -> None:
     assert for_deployment(Choice(), Settings()).kind == "aws"
     assert for_deployment(Choice(local=True), Settings()).kind == "local"
     assert for_deployment(Choice(), Settings(target="local", stack_name="mine")).stack_name == "mine"
@@ -211,7 +212,7 @@ def test_a_stack_on_aws_has_pages_in_the_console() -> None:
     ("region", "domain"), [("cn-north-1", "amazonaws.cn"), ("us-gov-west-1", "amazonaws-us-gov.com")]
 )
 def test_other_partitions_have_other_console_domains(region: str, domain: str) -> None:
-    url = Target("aws", "esctl", region).console_urls["tracesUrl"]
+    url = AwsTarget("esctl", region).console_urls["tracesUrl"]
 
     assert url.startswith(f"https://{region}.console.{domain}/")
 

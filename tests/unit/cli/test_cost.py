@@ -95,7 +95,7 @@ def test_a_month_costs_something_without_any_event() -> None:
     parts = monthly(load_prices(), event_bytes=400, alarms=24, queues=2, projections=1)
 
     assert {part.what: part.cost for part in parts}["alarms"] == Decimal("2.40")
-    assert next(part for part in parts if "kept" in part.what).cost == Decimal("0.10")
+    assert next(part for part in parts if "stored" in part.what).cost == Decimal("0.10")
 
 
 def test_prices_have_a_date_and_sources() -> None:
@@ -106,9 +106,9 @@ def test_prices_have_a_date_and_sources() -> None:
     assert all(price.price > 0 and price.per > 0 for price in table.by_name.values())
 
 
-def test_what_was_assumed_is_said() -> None:
+def test_assumptions_are_stated() -> None:
     said = " ".join(assumptions(measure(LINES), load_prices(), local=True))
 
     assert load_prices().as_of in said
     assert "2 events in 1 calls" in said
-    assert "this machine's" in said
+    assert "this machine" in said

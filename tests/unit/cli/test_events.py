@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 
 from cli.errors import ExitCode
-from cli.terminal.event_text import event_lines
+from cli.terminal.tables import event_lines
 from handlers.core.lossless_json import dumps, loads
 from tests.unit.api.driver import REQUEST_ID
 from tests.unit.cli.cli_driver import Clock, Esctl
@@ -112,7 +112,7 @@ def test_nothing_from_there_on_is_said(esctl: Esctl, api: ServedApi) -> None:
     result = esctl("events", "s", "--from", "5")
 
     assert (result.exit_code, result.stdout) == (0, "")
-    assert "no events from 5 on" in result.stderr
+    assert "no events from event 5 on" in result.stderr
 
 
 @pytest.mark.parametrize("stream_id", ["a/b", "..", "ä ö%2F", "~x", "a?b#c"])

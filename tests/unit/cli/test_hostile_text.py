@@ -89,7 +89,7 @@ def test_an_export_to_a_terminal_is_the_same_lines_made_visible(esctl: Esctl, ap
 
     assert run(environment, ["export", "-", "--stream-id", HOSTILE]) == 0
 
-    written = stdout.buffer.getvalue().decode()  # type: ignore[attr-defined]
+    written = stdout.buffer.getvalue().decode()
     assert not unsafe(written)
     assert loads(written) == loads((esctl.directory / "file.jsonl").read_text(encoding="utf-8"))
 
@@ -100,7 +100,7 @@ def test_an_export_through_a_pipe_is_the_file_byte_for_byte(esctl: Esctl, api: S
 
     assert run(replace(esctl.environment(), stdout=stdout), ["export", "-", "--stream-id", HOSTILE]) == 0
 
-    assert stdout.buffer.getvalue() == (esctl.directory / "file.jsonl").read_bytes()  # type: ignore[attr-defined]
+    assert stdout.buffer.getvalue() == (esctl.directory / "file.jsonl").read_bytes()
 
 
 @pytest.mark.parametrize("raw", [True, False], ids=["raw", "rendered"])

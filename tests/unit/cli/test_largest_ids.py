@@ -50,7 +50,12 @@ def test_all_rows_are_listed_checked_and_replayed(esctl: Esctl, api: ServedApi) 
     given(api, [NewEvent(StreamId(TEST_STREAM), "ITEM_CREATED", each) for each in data])
     api.model.project()
     sleep = esctl.clock.sleep
-    esctl.clock.sleep = lambda seconds: (sleep(seconds), api.model.work())[0]  # type: ignore[method-assign]
+
+    def sleep_and_work(seconds: float) -> None:
+        sleep(seconds)
+        api.model.work()
+
+    esctl.clock.sleep = sleep_and_work  # type: ignore[method-assign]
 
     assert [row["itemId"] for row in esctl("list", "-o", "json").json["items"]] == ROWS
     assert [each.verdict for each in read_models(auditor(session(esctl).service), full=True)] == [Verdict.OK]

@@ -91,7 +91,7 @@ def test_resuming_where_nothing_is_halted_says_so(esctl: Esctl, api: FakeApi) ->
     result = esctl("projections", "resume", "items")
 
     assert result.exit_code == 0
-    assert "Nothing of items is halted" in result.stderr
+    assert "No stream of items is halted" in result.stderr
 
 
 def test_skipping_asks_first(esctl: Esctl, api: FakeApi) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from cli.client.http import Answer
 from cli.client.service import Halt, ProjectionStatus, RunningReplay, Service, StreamStatus
-from cli.config.targets import Target
+from cli.config.targets import AwsTarget
 from cli.errors import NotFoundError
 from cli.operate.health import document, faults, headline, sections, state_text, stream_section
 from cli.operate.resources import Resources, find_resources, function_named, queues_of
@@ -30,7 +30,7 @@ from cli.operate.status import (
 from cli.terminal.text import duration
 
 NOW = datetime(2026, 11, 23, 6, 0, tzinfo=UTC)
-TARGET = Target("aws", "esctl", "eu-central-1", account="123456789012")
+TARGET = AwsTarget("esctl", "eu-central-1", account="123456789012")
 LIVE = StreamStatus("items", "s", "live", head=9, checkpoint=9, lag=0)
 HALTED = replace(LIVE, state="halted", checkpoint=6, lag=3, lag_s=75.0, halted=Halt(7, "KeyError: 'a'", "…"))
 WELL = Snapshot("CREATE_COMPLETE", ApiHealth(True, 12.0), (LIVE,), queues=(QueueStatus("items", 0, 0, None, 0),))
@@ -121,7 +121,7 @@ def test_idle_functions_are_only_counted() -> None:
     section = sections(replace(WELL, functions=functions))[2]
 
     assert list(section.rows) == [("A", 3, 1, "n/a")]
-    assert section.note == "1 function had no calls"
+    assert section.note == "1 function had no invocations"
 
 
 def test_the_document_is_whole_and_has_the_apis_names() -> None:

@@ -1,4 +1,4 @@
-"""One event's path, put together from log lines."""
+"""The trace of one event, from log lines."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cli.config.targets import Target
+from cli.config.targets import AwsTarget, LocalTarget, Target
 from cli.operate.logs import Line, RawLine, understand
 from cli.operate.logs_tail import find_event
 from cli.operate.logs_trace import Trace, document, show, trace
@@ -120,10 +120,10 @@ def test_traces_of_the_functions_are_named_for_x_ray() -> None:
     ("target", "urls"),
     [
         (
-            Target("aws", "esctl", "eu-central-1", outputs={"ApiId": "abc"}),
+            AwsTarget("esctl", "eu-central-1", outputs={"ApiId": "abc"}),
             ["https://eu-central-1.console.aws.amazon.com/cloudwatch/home?region=eu-central-1#xray:traces/1-a"],
         ),
-        (Target("local", "esctl", "us-east-1", outputs={"ApiId": "abc"}), []),
+        (LocalTarget("esctl", "us-east-1", outputs={"ApiId": "abc"}), []),
     ],
     ids=["aws", "local"],
 )

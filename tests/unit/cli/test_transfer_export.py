@@ -87,7 +87,7 @@ def test_an_export_names_who_imported_and_who_was_first(
         assert machine("import", "in", "-o", "json").json["imported"] == 2
         assert machine("export", "-").stdout == after
         # Whichever of the files is imported again, its events are in the store.
-        api.model.store._guards.clear()
+        api.model.store._answers.clear()
         for name in ("in", "out"):
             assert machine("import", name, "-o", "json").json["already"] == 2
 

@@ -11,12 +11,12 @@ from typing import Any
 
 from cli.config.settings import Settings
 from cli.config.state import State
-from cli.config.targets import Target
+from cli.config.targets import AwsTarget, LocalTarget, Target
 from cli.deploy.assembly import Assemblies, Template
 from cli.deploy.aws import Assets, CloudFormation, Tables
 from cli.deploy.follow import StackEvent
 from cli.deploy.plan import TAGS, Action, Change, ChangeSet, Stack
-from cli.deploy.run import Job
+from cli.deploy.run import DeployContext
 from cli.errors import AccessError
 from cli.terminal.environment import Environment
 from cli.terminal.output import Output
@@ -26,8 +26,8 @@ STACK_ID = "arn:aws:cloudformation:eu-central-1:123456789012:stack/shop/1"
 KEY = "correct-horse-battery-staple"
 BEGAN = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
-AWS = Target("aws", "shop", "eu-central-1", account="123456789012")
-LOCAL = Target("local", "shop", "us-east-1", account="000000000000", endpoint_url="http://127.0.0.1:4566")
+AWS = AwsTarget("shop", "eu-central-1", account="123456789012")
+LOCAL = LocalTarget("shop", "us-east-1", endpoint_url="http://127.0.0.1:4566")
 
 TEMPLATE: Template = {
     "Parameters": {"ApiKey": {"Type": "String", "NoEcho": True}},
@@ -208,7 +208,7 @@ class FakeTables(Tables):
 
 @dataclass
 class World:
-    """Everything that a job is made of, with a clock that only sleeping moves.
+    """Everything that a context is made of, with a clock that only sleeping moves.
 
     Attributes
     ----------
@@ -239,7 +239,9 @@ class World:
         """How many questions were answered."""
         return self.said.count("[y/N]: ") + self.said.count("to destroy it: ")
 
-    def job(self, target: Target = AWS, *, api_key: str | None = KEY, yes: bool = False, **settings: Any) -> Job:
+    def context(
+        self, target: Target = AWS, *, api_key: str | None = KEY, yes: bool = False, **settings: Any
+    ) -> DeployContext:
         state = State(self.folder)
         environment = Environment(
             stdin=io.StringIO("" if self.answer is None else f"{self.answer}\n" * 9),
@@ -253,7 +255,7 @@ class World:
             sleep=self._sleep,
             monotonic=lambda: self.now,
         )
-        return Job(
+        return DeployContext(
             target=target,
             settings=Settings(api_key=api_key, **settings),
             state=state,

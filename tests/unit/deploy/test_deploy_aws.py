@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from cli.config.settings import Settings
-from cli.config.targets import Target
+from cli.config.targets import AwsTarget
 from cli.deploy.assembly import Asset, upload
 from cli.deploy.aws import Assets, CloudFormation, located
 from cli.errors import AccessError, CliError, DeploymentError, ExitCode
@@ -42,7 +42,7 @@ def s3(moto_client: Callable[[str], Any]) -> Any:
 
 
 def assets(client: Any) -> Assets:
-    return Assets(OneClient(client), Target("aws", "shop", "us-east-1", account="123456789012"))  # type: ignore[arg-type]
+    return Assets(OneClient(client), AwsTarget("shop", "us-east-1", account="123456789012"))  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -195,7 +195,7 @@ class Unauthenticated:
 
 class TestPreconditions:
     def test_everything_missing_is_said_at_once(self) -> None:
-        target = Target("aws", "shop", "eu-central-1")
+        target = AwsTarget("shop", "eu-central-1")
         with pytest.raises(CliError) as caught:
             located(target, Settings(), lambda _: Unauthenticated(), creates=True)  # type: ignore[arg-type,return-value]
         assert caught.value.exit_code == ExitCode.ACCESS
@@ -204,7 +204,7 @@ class TestPreconditions:
         assert "API_KEY" in caught.value.faults[1]
 
     def test_a_single_fault_keeps_its_own_words(self) -> None:
-        target = Target("aws", "shop", "eu-central-1")
+        target = AwsTarget("shop", "eu-central-1")
         with pytest.raises(AccessError, match="no AWS credentials"):
             located(target, Settings(), lambda _: Unauthenticated(), creates=False)  # type: ignore[arg-type,return-value]
 

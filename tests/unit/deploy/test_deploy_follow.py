@@ -3,7 +3,7 @@
 import pytest
 
 from cli.config.targets import Target
-from cli.deploy.follow import EventReader, Outcome, StackEvent, follow
+from cli.deploy.follow import EventReader, OperationResult, StackEvent, follow
 from cli.errors import DeploymentError
 from tests.unit.deploy.fakes import AWS, LOCAL, STACK_ID, FakeCloudFormation, World, event, stack, stack_event
 
@@ -12,8 +12,8 @@ def reader_of(cloudformation: FakeCloudFormation) -> EventReader:
     return EventReader(lambda: cloudformation.events(STACK_ID))
 
 
-def outcome(*events: StackEvent) -> Outcome:
-    return Outcome(stack(), events)
+def outcome(*events: StackEvent) -> OperationResult:
+    return OperationResult(stack(), events)
 
 
 def test_every_event_is_read_once_over_many_pages_and_looks() -> None:
@@ -126,9 +126,9 @@ def test_a_stack_that_vanishes_is_said(world: World) -> None:
         followed(world)
 
 
-def followed(world: World, target: Target = AWS) -> tuple[list[StackEvent], Outcome]:
+def followed(world: World, target: Target = AWS) -> tuple[list[StackEvent], OperationResult]:
     """Follow the world's stack; return what was shown, and how it ended."""
     shown: list[StackEvent] = []
-    environment = world.job().output.environment
+    environment = world.context().output.environment
     describe = lambda: world.cloudformation.stack(STACK_ID)  # noqa: E731
     return shown, follow(reader_of(world.cloudformation), describe, shown.append, environment, target)

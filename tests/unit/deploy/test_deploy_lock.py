@@ -18,7 +18,7 @@ from tests.unit.deploy.fakes import {target}, World
 
 world = World(Path(sys.argv[1]))
 world.stderr = sys.stdout
-with world.job({target}).exclusive():
+with world.context({target}).exclusive():
     print("held", flush=True)
     sys.stdin.readline()
 print("released", flush=True)
@@ -99,10 +99,10 @@ def test_another_target_is_not_waited_for(holder: Holders) -> None:
 
 @pytest.mark.parametrize("target", [AWS, LOCAL])
 def test_it_is_private_and_names_its_holder(world: World, target: Target) -> None:
-    with world.job(target).exclusive():
+    with world.context(target).exclusive():
         files = {path.suffix: path for path in (world.folder / "locks").iterdir()}
         assert {path.stat().st_mode & 0o777 for path in files.values()} == {0o600}
         assert files[".pid"].read_text() == f"{os.getpid()}\n"
-    with world.job(target).exclusive():
+    with world.context(target).exclusive():
         pass
     assert world.said == ""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.config.targets import Targets
+from cli.config.selection import Targets
 from cli.deploy.destroy import destroy
 from cli.deploy.plan import Action, Change
 from cli.deploy.run import deploy, diff
@@ -28,7 +28,7 @@ def with_policy(*actions: str) -> dict[str, object]:
 
 def deployed(world: World) -> None:
     """Deploy a stack, and forget what was said."""
-    deploy(world.job(yes=True))
+    deploy(world.context(yes=True))
     world.stderr = io.StringIO()
     world.cloudformation.pending = 1
 
@@ -39,7 +39,7 @@ def unchanged(world: World) -> None:
 
 class TestCreating:
     def test_it_uploads_executes_follows_and_remembers(self, world: World) -> None:
-        plan, made = deploy(world.job(yes=True))
+        plan, made = deploy(world.context(yes=True))
 
         assert (plan.action, made.status) == ("create", "CREATE_COMPLETE")
         assert world.assets.prepared
@@ -49,38 +49,38 @@ class TestCreating:
             "CREATE_IN_PROGRESS",
             "CREATE_COMPLETE",
         ]
-        current = Targets(world.job().state).current()
+        current = Targets(world.context().state).current()
         assert current is not None
         assert (current.record, dict(current.outputs)) == (AWS.record, dict(stack().outputs))
 
     def test_on_aws_it_asks_once(self, world: World) -> None:
         world.answer = "y"
-        deploy(world.job())
+        deploy(world.context())
         assert world.asked == 1
         assert "Create stack shop with 2 resources in account 123456789012, region eu-central-1?" in world.said
 
     def test_declined_nothing_is_left(self, world: World) -> None:
         world.answer = "n"
         with pytest.raises(CliError, match="nothing was changed"):
-            deploy(world.job())
+            deploy(world.context())
         assert (world.cloudformation.requests, world.assets.prepared, world.cloudformation.found) == ([], False, None)
 
     def test_without_a_terminal_it_wants_yes(self, world: World) -> None:
         with pytest.raises(UsageError) as caught:
-            deploy(world.job())
+            deploy(world.context())
         assert "--yes" in caught.value.hint
         assert world.cloudformation.requests == []
 
     def test_on_the_local_target_it_does_not_ask(self, world: World) -> None:
-        assert deploy(world.job(LOCAL))[0].action == "create"
+        assert deploy(world.context(LOCAL))[0].action == "create"
         assert world.asked == 0
 
     def test_the_key_is_a_parameter_and_nowhere_else(self, world: World) -> None:
-        plan, _ = deploy(world.job(yes=True))
+        plan, _ = deploy(world.context(yes=True))
         request = world.cloudformation.requests[0]
         assert request.api_key == KEY
         assert KEY not in repr(plan)
-        assert KEY not in repr(world.job())
+        assert KEY not in repr(world.context())
         assert KEY not in world.said
         texts = [path.read_bytes() for path in world.folder.rglob("*") if path.is_file()]
         assert not any(KEY.encode() in text for text in texts)
@@ -88,21 +88,21 @@ class TestCreating:
     def test_a_refused_change_set_leaves_no_empty_stack(self, world: World) -> None:
         world.cloudformation.status, world.cloudformation.reason = "FAILED", "Unresolved resource dependencies"
         with pytest.raises(DeploymentError, match="Unresolved"):
-            deploy(world.job(yes=True))
+            deploy(world.context(yes=True))
         assert world.cloudformation.open == set()
         assert world.cloudformation.deleted == [STACK_ID]
 
     def test_a_change_set_that_is_never_ready_is_given_up(self, world: World) -> None:
         world.cloudformation.pending = 10_000
         with pytest.raises(TimedOutError):
-            deploy(world.job(yes=True))
+            deploy(world.context(yes=True))
         assert world.cloudformation.open == set()
         assert world.cloudformation.deleted == [STACK_ID]
 
     def test_an_upload_that_is_lost_stops_it_before_the_execution(self, world: World) -> None:
         world.assets.loses = True
         with pytest.raises(DeploymentError, match=r"c0de\.zip failed: it is missing"):
-            deploy(world.job(yes=True))
+            deploy(world.context(yes=True))
         assert world.cloudformation.requests == []
 
     def test_an_execution_that_is_refused_leaves_nothing(self, world: World) -> None:
@@ -111,17 +111,17 @@ class TestCreating:
 
         world.cloudformation.execute = refused  # type: ignore[method-assign]
         with pytest.raises(CliError, match="another change set"):
-            deploy(world.job(yes=True))
+            deploy(world.context(yes=True))
         assert world.cloudformation.open == set()
         assert world.cloudformation.deleted == [STACK_ID]
 
     def test_a_bucket_of_somebody_else_is_refused(self, world: World) -> None:
         world.assets.foreign = True
         with pytest.raises(AccessError, match="belongs to another account"):
-            deploy(world.job(yes=True))
+            deploy(world.context(yes=True))
 
     def test_the_template_deployed_is_the_one_synthesized(self, world: World) -> None:
-        deploy(world.job(yes=True))
+        deploy(world.context(yes=True))
         (template,) = world.folder.glob("assemblies/*/shop.template.json")
         key = world.assets.uploads[-1]
         assert json.loads(template.read_text()) == TEMPLATE
@@ -132,7 +132,7 @@ class TestUnchanged:
     def test_an_empty_change_set_says_so_and_is_dropped(self, world: World) -> None:
         deployed(world)
         unchanged(world)
-        plan, found = deploy(world.job())
+        plan, found = deploy(world.context())
         assert (plan.action, found.status) == ("unchanged", "CREATE_COMPLETE")
         assert world.cloudformation.open == set()
         assert world.cloudformation.executed == ["set-1"]
@@ -141,20 +141,20 @@ class TestUnchanged:
         deployed(world)
         unchanged(world)
         world.assets.uploads.clear()
-        deploy(world.job())
+        deploy(world.context())
         assert (world.syntheses, world.assets.uploads) == (1, [])
 
     def test_a_stack_that_somebody_else_changed_is_compared_like_any_other(self, world: World) -> None:
         deployed(world)
         world.cloudformation.found = stack("UPDATE_ROLLBACK_COMPLETE")
-        assert deploy(world.job())[0].action == "update"
+        assert deploy(world.context())[0].action == "update"
 
     def test_it_becomes_the_current_target_all_the_same(self, world: World) -> None:
         deployed(world)
-        Targets(world.job().state).forget(AWS)
+        Targets(world.context().state).forget(AWS)
         unchanged(world)
-        deploy(world.job())
-        current = Targets(world.job().state).current()
+        deploy(world.context())
+        current = Targets(world.context().state).current()
         assert current is not None
         assert current.record == AWS.record
 
@@ -162,13 +162,13 @@ class TestUnchanged:
 class TestAssemblies:
     def test_another_setting_makes_another_one(self, world: World) -> None:
         deployed(world)
-        assert deploy(world.job(tracing=True))[0].action == "update"
+        assert deploy(world.context(tracing=True))[0].action == "update"
         assert world.syntheses == 2
 
     def test_back_to_earlier_settings_it_is_still_there(self, world: World) -> None:
         deployed(world)
-        deploy(world.job(tracing=True))
-        deploy(world.job())
+        deploy(world.context(tracing=True))
+        deploy(world.context())
         assert world.syntheses == 2
 
     @pytest.mark.parametrize("damaged", ["code.zip", "shop.template.json", "shop.assets.json", "esctl.sha256"])
@@ -176,7 +176,7 @@ class TestAssemblies:
         deployed(world)
         (path,) = world.folder.glob(f"assemblies/*/{damaged}")
         path.write_bytes(b"\xff" + path.read_bytes()[1:])
-        deploy(world.job())
+        deploy(world.context())
         assert world.syntheses == 2
         assert not path.read_bytes().startswith(b"\xff")
 
@@ -184,7 +184,7 @@ class TestAssemblies:
         deployed(world)
         (path,) = world.folder.glob("assemblies/*/code.zip")
         path.unlink()
-        deploy(world.job())
+        deploy(world.context())
         assert world.syntheses == 2
 
     def test_an_interrupted_synthesis_leaves_none(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,17 +193,17 @@ class TestAssemblies:
 
         monkeypatch.setattr(world, "synthesize", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            diff(world.job())
+            diff(world.context())
         assert list((world.folder / "assemblies").iterdir()) == []
 
     def test_the_least_recently_used_ones_are_removed(self, world: World) -> None:
         for number in range(6):
             world.sources = f"sources-{number}"
-            diff(world.job())
+            diff(world.context())
         assert len(list((world.folder / "assemblies").iterdir())) == 4
 
     def test_they_are_private(self, world: World) -> None:
-        diff(world.job())
+        diff(world.context())
         paths = [world.folder / "assemblies", *(world.folder / "assemblies").rglob("*")]
         assert {path.stat().st_mode & 0o077 for path in paths} == {0}
 
@@ -211,39 +211,39 @@ class TestAssemblies:
 class TestTheKeyOfAnUpdate:
     def test_an_unknown_one_stays_as_it_is(self, world: World) -> None:
         deployed(world)
-        deploy(world.job(api_key=None))
+        deploy(world.context(api_key=None))
         assert world.cloudformation.requests[-1].api_key is None
 
     def test_another_one_is_sent(self, world: World) -> None:
         deployed(world)
-        deploy(world.job(api_key="another-key-of-24-letters"))
+        deploy(world.context(api_key="another-key-of-24-letters"))
         assert world.cloudformation.requests[-1].api_key == "another-key-of-24-letters"
 
     def test_a_new_stack_on_aws_needs_one(self, world: World) -> None:
         with pytest.raises(SettingError, match="API_KEY is missing"):
-            deploy(world.job(api_key=None, yes=True))
+            deploy(world.context(api_key=None, yes=True))
         assert world.syntheses == 0
 
     def test_so_does_a_stack_that_has_none(self, world: World) -> None:
         world.cloudformation.found = stack(parameters=())
         with pytest.raises(SettingError, match="API_KEY is missing"):
-            deploy(world.job(api_key=None, yes=True))
+            deploy(world.context(api_key=None, yes=True))
 
     @pytest.mark.parametrize(
         "key", ["too-short", "x" * 129, "twenty characters and a space", "ключ-ключ-ключ-ключ-ключ"]
     )
     def test_a_wrong_form_is_refused_before_anything(self, world: World, key: str) -> None:
         with pytest.raises(SettingError) as caught:
-            deploy(world.job(api_key=key, yes=True))
+            deploy(world.context(api_key=key, yes=True))
         assert key not in caught.value.message
         assert world.cloudformation.requests == []
 
     def test_the_local_target_makes_one_up_and_keeps_it(self, world: World) -> None:
-        deploy(world.job(LOCAL, api_key=None))
+        deploy(world.context(LOCAL, api_key=None))
         first = world.cloudformation.requests[-1].api_key
         assert first is not None
         assert len(first) >= 20
-        deploy(world.job(LOCAL, api_key=None))
+        deploy(world.context(LOCAL, api_key=None))
         assert world.cloudformation.requests[-1].api_key == first
         assert kept_key(world) == first
         assert (world.folder / "keys" / LOCAL.record).stat().st_mode & 0o777 == 0o600
@@ -251,22 +251,22 @@ class TestTheKeyOfAnUpdate:
     def test_an_interrupted_creation_goes_on_with_the_same_one(self, world: World) -> None:
         world.cloudformation.interrupt_after = 0
         with pytest.raises(CliError):
-            deploy(world.job(LOCAL, api_key=None))
+            deploy(world.context(LOCAL, api_key=None))
         world.cloudformation.interrupt_after = None
         unchanged(world)
-        deploy(world.job(LOCAL, api_key=None))
+        deploy(world.context(LOCAL, api_key=None))
         assert {request.api_key for request in world.cloudformation.requests} == {kept_key(world)}
 
     def test_a_failed_update_keeps_the_one_that_the_stack_has(self, world: World) -> None:
-        deploy(world.job(LOCAL))
+        deploy(world.context(LOCAL))
         world.cloudformation.steps = [("UPDATE_ROLLBACK_COMPLETE", [event("Role", "UPDATE_FAILED", "no")])]
         with pytest.raises(DeploymentError):
-            deploy(world.job(LOCAL, api_key="another-key-of-24-letters"))
+            deploy(world.context(LOCAL, api_key="another-key-of-24-letters"))
         assert kept_key(world) == KEY
 
     def test_comparing_keeps_none(self, world: World) -> None:
-        deploy(world.job(LOCAL))
-        diff(world.job(LOCAL, api_key="another-key-of-24-letters"))
+        deploy(world.context(LOCAL))
+        diff(world.context(LOCAL, api_key="another-key-of-24-letters"))
         assert kept_key(world) == KEY
 
 
@@ -279,7 +279,7 @@ class TestConsent:
         deployed(world)
         world.sources, world.template = "sources-2", with_policy("s3:GetObject")
         world.answer = "y"
-        plan, _ = deploy(world.job())
+        plan, _ = deploy(world.context())
         assert [str(each) for each in plan.permissions] == ["Role may s3:GetObject on *"]
         assert "New permissions" in world.said
         assert "This grants 1 new permission. Continue?" in world.said
@@ -292,53 +292,53 @@ class TestConsent:
         world.sources, world.template = "sources-2", with_policy("s3:GetObject")
         world.answer = answer
         with pytest.raises(error):
-            deploy(world.job())
+            deploy(world.context())
         assert world.cloudformation.open == set()
         assert world.cloudformation.executed == ["set-1"]
 
     def test_yes_consents(self, world: World) -> None:
         deployed(world)
         world.sources, world.template = "sources-2", with_policy("s3:GetObject")
-        assert deploy(world.job(yes=True))[0].action == "update"
+        assert deploy(world.context(yes=True))[0].action == "update"
         assert world.asked == 0
 
     def test_fewer_permissions_need_none(self, world: World) -> None:
         deployed(world)
         world.cloudformation.deployed = with_policy("s3:GetObject")
-        assert deploy(world.job())[0].action == "update"
+        assert deploy(world.context())[0].action == "update"
         assert world.asked == 0
 
     def test_on_the_local_target_new_permissions_are_shown_not_asked_for(self, world: World) -> None:
-        deploy(world.job(LOCAL))
+        deploy(world.context(LOCAL))
         world.sources, world.template = "sources-2", with_policy("s3:GetObject")
-        deploy(world.job(LOCAL))
+        deploy(world.context(LOCAL))
         assert "New permissions" in world.said
         assert world.asked == 0
 
     def test_replacing_a_table_is_asked_for_on_every_target(self, world: World) -> None:
-        deploy(world.job(LOCAL))
+        deploy(world.context(LOCAL))
         world.cloudformation.changes = REPLACED
         world.answer = "n"
         with pytest.raises(CliError):
-            deploy(world.job(LOCAL))
+            deploy(world.context(LOCAL))
         assert "This replaces or removes Events (data loss). Continue?" in world.said
 
     def test_a_table_that_may_be_replaced_is_asked_for_on_aws_only(self, world: World) -> None:
         """The emulator reports every change of a type that it knows little about as a conditional replacement."""
-        deploy(world.job(LOCAL))
+        deploy(world.context(LOCAL))
         world.cloudformation.changes = MAY_REPLACE
-        deploy(world.job(LOCAL))
+        deploy(world.context(LOCAL))
         assert world.asked == 0
         world.answer = "n"
         with pytest.raises(CliError):
-            deploy(world.job(AWS))
+            deploy(world.context(AWS))
         assert "This may replace Events" in world.said
 
     def test_the_emulator_would_overwrite_kept_events_so_it_asks(self, world: World) -> None:
         destroyed_keeping(world, items=True)
         world.answer = "n"
         with pytest.raises(CliError, match="nothing was changed"):
-            deploy(world.job(LOCAL))
+            deploy(world.context(LOCAL))
         assert "This permanently deletes the events kept in shop-Events-1. Continue?" in world.said
         assert len(world.cloudformation.requests) == 1
 
@@ -348,25 +348,25 @@ class TestConsent:
         world.cloudformation.steps = [("DELETE_COMPLETE", [stack_event("DELETE_COMPLETE")])]
         world.answer = "n"
         with pytest.raises(CliError, match="nothing was changed"):
-            deploy(world.job(LOCAL))
+            deploy(world.context(LOCAL))
         assert "permanently deletes the events kept in shop-Events-1" in world.said
 
     def test_diff_names_the_kept_events_too(self, world: World) -> None:
         destroyed_keeping(world, items=True)
-        diff(world.job(LOCAL))
+        diff(world.context(LOCAL))
         assert "replaces table shop-Events-1" in world.said
 
     def test_kept_but_empty_tables_are_no_question(self, world: World) -> None:
         destroyed_keeping(world, items=False)
-        assert deploy(world.job(LOCAL))[0].action == "create"
+        assert deploy(world.context(LOCAL))[0].action == "create"
 
 
 def destroyed_keeping(world: World, *, items: bool) -> None:
     """Deploy and destroy a local stack, whose table of events stays."""
-    deploy(world.job(LOCAL))
+    deploy(world.context(LOCAL))
     world.cloudformation.held = {"Events": "shop-Events-1"}
     world.cloudformation.steps = [("DELETE_COMPLETE", [stack_event("DELETE_COMPLETE")])]
-    destroy(world.job(LOCAL, yes=True), delete_events=False)
+    destroy(world.context(LOCAL, yes=True), delete_events=False)
     world.tables.tables = {"shop-Events-1": items}
 
 
@@ -375,13 +375,13 @@ class TestStuckStates:
         world.cloudformation.found = stack("UPDATE_ROLLBACK_FAILED", reason="Role is in use")
         for act in (deploy, diff):
             with pytest.raises(DeploymentError, match="Role is in use") as caught:
-                act(world.job(yes=True))
+                act(world.context(yes=True))
             assert "continue-update-rollback --stack-name shop --region eu-central-1" in caught.value.hint
 
     def test_delete_failed_names_destroy(self, world: World) -> None:
         world.cloudformation.found = stack("DELETE_FAILED")
         with pytest.raises(DeploymentError) as caught:
-            deploy(world.job(yes=True))
+            deploy(world.context(yes=True))
         assert "esctl destroy --region eu-central-1 --stack-name shop" in caught.value.hint
 
     @pytest.mark.parametrize("status", ["ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED"])
@@ -392,9 +392,9 @@ class TestStuckStates:
             ("CREATE_COMPLETE", [stack_event("CREATE_COMPLETE")]),
         ]
         world.answer = "y"
-        assert deploy(world.job())[0].action == "create"
+        assert deploy(world.context())[0].action == "create"
         assert world.asked == 1
-        assert "Delete it and create it again?" in world.said
+        assert "Delete and recreate it?" in world.said
         assert "left behind by the failed creation: AWS::DynamoDB::Table Events-1" in world.said
         assert world.cloudformation.requests[0].creating
 
@@ -402,18 +402,18 @@ class TestStuckStates:
         world.cloudformation.found = stack("ROLLBACK_COMPLETE")
         world.answer = "n"
         with pytest.raises(CliError, match="nothing was changed"):
-            deploy(world.job())
+            deploy(world.context())
         assert world.cloudformation.deleted == []
 
     @pytest.mark.parametrize("status", ["ROLLBACK_COMPLETE", "REVIEW_IN_PROGRESS"])
     def test_diff_takes_it_for_a_creation(self, world: World, status: str) -> None:
         world.cloudformation.found = stack(status)
-        assert diff(world.job()).action == "create"
+        assert diff(world.context()).action == "create"
         assert (world.cloudformation.deleted, world.cloudformation.requests) == ([], [])
 
     def test_a_name_in_review_is_taken_over(self, world: World) -> None:
         world.cloudformation.found = stack("REVIEW_IN_PROGRESS", tags={}, outputs={}, parameters=())
-        assert deploy(world.job(yes=True))[0].action == "create"
+        assert deploy(world.context(yes=True))[0].action == "create"
 
     def test_what_runs_is_followed_first(self, world: World) -> None:
         world.cloudformation.found = stack("UPDATE_IN_PROGRESS")
@@ -423,18 +423,18 @@ class TestStuckStates:
             ("UPDATE_COMPLETE", [stack_event("UPDATE_COMPLETE")]),
         ]
         unchanged(world)
-        assert deploy(world.job())[0].action == "unchanged"
+        assert deploy(world.context())[0].action == "unchanged"
         assert "following it to its end first" in world.said
         assert "UPDATE_COMPLETE      Role" in world.said
 
     def test_a_stack_that_is_not_ours_is_left_alone(self, world: World) -> None:
         world.cloudformation.found = stack(tags={}, outputs={"BucketName": "x"})
-        with pytest.raises(DeploymentError, match="not made by esctl"):
-            deploy(world.job(yes=True))
+        with pytest.raises(DeploymentError, match="not created by esctl"):
+            deploy(world.context(yes=True))
 
     def test_a_stack_of_cdk_deploy_is_ours(self, world: World) -> None:
         world.cloudformation.found = stack(tags={})
-        assert deploy(world.job(yes=True))[0].action == "update"
+        assert deploy(world.context(yes=True))[0].action == "update"
 
 
 class TestFailing:
@@ -452,13 +452,13 @@ class TestFailing:
             ("UPDATE_ROLLBACK_COMPLETE", [stack_event("UPDATE_ROLLBACK_COMPLETE")]),
         ]
         with pytest.raises(DeploymentError) as caught:
-            deploy(world.job())
+            deploy(world.context())
         assert caught.value.message == "the deployment failed at Events (AWS::DynamoDB::Table): Too many indexes"
         assert caught.value.faults == (
             "the stack is now UPDATE_ROLLBACK_COMPLETE",
-            "cancelled because of it: 1 more",
+            "1 more cancelled as a consequence",
         )
-        assert caught.value.hint.startswith("The stack is as it was before.")
+        assert caught.value.hint.startswith("The update was rolled back.")
         assert "esctl deploy" in caught.value.hint
         assert "UPDATE_ROLLBACK_COMPLETE" in world.said.splitlines()[-1]
 
@@ -468,22 +468,22 @@ class TestFailing:
             ("UPDATE_ROLLBACK_FAILED", [event("Role", "UPDATE_FAILED", "no"), stack_event("UPDATE_ROLLBACK_FAILED")])
         ]
         with pytest.raises(DeploymentError) as caught:
-            deploy(world.job())
+            deploy(world.context())
         assert "continue-update-rollback" in caught.value.hint
 
     def test_a_failed_creation_is_not_the_current_target(self, world: World) -> None:
         world.cloudformation.steps = [("ROLLBACK_COMPLETE", [event("Role", "CREATE_FAILED", "no")])]
         with pytest.raises(DeploymentError, match="failed at Role") as caught:
-            deploy(world.job(yes=True))
-        assert "next deployment removes what is left" in caught.value.hint
-        assert Targets(world.job().state).current() is None
+            deploy(world.context(yes=True))
+        assert "next deployment removes its remains" in caught.value.hint
+        assert Targets(world.context().state).current() is None
 
 
 class TestInterrupted:
     def test_while_it_runs_it_continues_and_says_how_to_follow(self, world: World) -> None:
         world.cloudformation.interrupt_after = 0
         with pytest.raises(CliError, match="still creating shop") as caught:
-            deploy(world.job(yes=True))
+            deploy(world.context(yes=True))
         assert caught.value.exit_code == ExitCode.INTERRUPTED
         assert "esctl deploy --region eu-central-1 --stack-name shop" in caught.value.hint
         assert world.cloudformation.executed == ["set-1"]
@@ -492,10 +492,10 @@ class TestInterrupted:
     def test_the_next_call_attaches(self, world: World) -> None:
         world.cloudformation.interrupt_after = 0
         with pytest.raises(CliError):
-            deploy(world.job(yes=True))
+            deploy(world.context(yes=True))
         world.cloudformation.interrupt_after = None
         unchanged(world)
-        assert deploy(world.job())[0].action == "unchanged"
+        assert deploy(world.context())[0].action == "unchanged"
         assert "CREATE_COMPLETE" in world.said
 
     def test_before_the_execution_nothing_is_left(self, world: World) -> None:
@@ -506,7 +506,7 @@ class TestInterrupted:
 
         world.cloudformation.template = interrupted  # type: ignore[method-assign]
         with pytest.raises(KeyboardInterrupt):
-            deploy(world.job())
+            deploy(world.context())
         assert world.cloudformation.open == set()
 
     def test_while_the_code_is_uploaded_nothing_is_left(self, world: World) -> None:
@@ -518,13 +518,13 @@ class TestInterrupted:
         world.assets.put = interrupted  # type: ignore[method-assign]
         del world.assets.objects["c0de.zip"]
         with pytest.raises(KeyboardInterrupt):
-            deploy(world.job())
+            deploy(world.context())
         assert world.cloudformation.open == set()
 
 
 class TestDiff:
     def test_a_new_stack_is_all_added_and_nothing_is_made(self, world: World) -> None:
-        plan = diff(world.job(api_key=None))
+        plan = diff(world.context(api_key=None))
         assert plan.action == "create"
         assert [(each.action, each.logical_id) for each in plan.changes] == [
             (Action.ADD, "Events"),
@@ -535,7 +535,7 @@ class TestDiff:
     def test_an_update_is_shown_and_the_change_set_dropped(self, world: World) -> None:
         deployed(world)
         world.sources, world.template = "sources-2", with_policy("s3:GetObject")
-        plan = diff(world.job())
+        plan = diff(world.context())
         assert (plan.action, plan.changes, len(plan.permissions)) == ("update", CHANGED, 1)
         assert world.cloudformation.open == set()
         assert world.cloudformation.executed == ["set-1"]
@@ -544,4 +544,4 @@ class TestDiff:
     def test_what_runs_is_in_the_way(self, world: World) -> None:
         world.cloudformation.found = stack("UPDATE_IN_PROGRESS")
         with pytest.raises(DeploymentError, match="UPDATE_IN_PROGRESS"):
-            diff(world.job())
+            diff(world.context())

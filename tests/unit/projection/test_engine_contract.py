@@ -62,7 +62,7 @@ def test_on_dynamodb_a_batch_is_one_read_and_one_transaction_and_warm_the_transa
         events = [store.append([added(key, stream_id=STREAM)]).events[0] for key in "aba"]
         counting.reset()
 
-        projector.bring_up(StreamId(STREAM), [Hint(event.stream_id, event.event_id, event) for event in events])
+        projector.catch_up(StreamId(STREAM), [Hint(event.stream_id, event.event_id, event) for event in events])
 
         assert counting.calls == expected
         assert counting.write_units == 2 * 3  # a transaction bills twice: two rows and the state

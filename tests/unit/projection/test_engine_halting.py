@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from handlers.core.errors import HandlerFailed
+from handlers.core.errors import HandlerFailedError
 from handlers.core.events import StreamId
 from handlers.projection import Projection
 from handlers.projection.fold import MAX_ERROR_CHARACTERS, fold, prepare
-from handlers.projection.port import Outdated
+from handlers.projection.port import OutdatedError
 from tests.support.bench import STREAM, Bench, hint
 from tests.support.memory_event_store import MemoryEventStore
 from tests.support.memory_read_model import MemoryReadModel
@@ -23,13 +23,13 @@ def test_a_halt_whose_answer_was_lost_still_fails_its_message() -> None:
     bench.append(added("a", stream_id=STREAM, type="BROKEN"))
 
     def repeated() -> None:
-        raise Outdated("the condition does not hold any more: the record is there")
+        raise OutdatedError("the condition does not hold any more: the record is there")
 
     bench.read_model.after("commit", repeated)
 
     # then the message fails, so that its dead letter comes about
-    with pytest.raises(HandlerFailed):
-        bench.projector().bring_up(StreamId(STREAM), [hint(0)])
+    with pytest.raises(HandlerFailedError):
+        bench.projector().catch_up(StreamId(STREAM), [hint(0)])
     assert bench.state().is_halted
 
 

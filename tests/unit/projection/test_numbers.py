@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from handlers.projection.dynamodb import deserialize, serialize
-from handlers.projection.rows import Unstorable, check_number
+from handlers.projection.rows import UnstorableError, check_number
 
 
 @pytest.mark.parametrize(
@@ -22,5 +22,5 @@ def test_a_number_that_the_limits_let_through_is_stored_as_it_is(number: int | D
 
 @pytest.mark.parametrize("number", [10**126, Decimal("1e-131"), Decimal("1" * 39), Decimal("NaN"), Decimal("Infinity")])
 def test_a_number_out_of_range_is_refused(number: int | Decimal) -> None:
-    with pytest.raises(Unstorable):
+    with pytest.raises(UnstorableError):
         check_number(number)

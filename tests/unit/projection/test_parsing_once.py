@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from handlers.catalogue.upcasters import upcaster
+from handlers.catalogue import upcaster
 from handlers.core.events import Event, NewEvent, StreamId
 from handlers.core.messages import Hint
 from handlers.projection import Projection, transitions
 from handlers.projection.engine import Projector
-from handlers.projection.port import Outdated
+from handlers.projection.port import OutdatedError
 from handlers.projection.state import Chunk
 from handlers.replay.requests import Replays
 from handlers.replay.worker import ReplayWorker
@@ -68,8 +68,8 @@ class System:
         ]
         return [event for each in new for event in self.store.append([each]).events]
 
-    def bring_up(self, *hints: Hint) -> None:
-        Projector(self.projection, self.store, self.read_model, FixedClock()).bring_up(STREAM, hints)
+    def catch_up(self, *hints: Hint) -> None:
+        Projector(self.projection, self.store, self.read_model, FixedClock()).catch_up(STREAM, hints)
 
     def rows(self) -> dict[str, int]:
         state = self.storage.load(STREAM).state
@@ -98,7 +98,7 @@ def test_a_live_batch_is_parsed_once_wherever_its_events_come_from(system: Syste
     events = system.append(10, keys=3)
     offered = [whole == "all" or (whole == "the last" and event is events[-1]) for event in events]
 
-    system.bring_up(*(hint(event, whole=each) for event, each in zip(events, offered, strict=True)))
+    system.catch_up(*(hint(event, whole=each) for event, each in zip(events, offered, strict=True)))
 
     assert upcasts == once(10)
     assert system.rows() == summed_by_key(10, 3)
@@ -107,7 +107,7 @@ def test_a_live_batch_is_parsed_once_wherever_its_events_come_from(system: Syste
 def test_a_page_of_several_commits_is_parsed_once(system: System) -> None:
     events = system.append(250, keys=250)
 
-    system.bring_up(hint(events[-1], whole=False))
+    system.catch_up(hint(events[-1], whole=False))
 
     assert system.read_model.calls["commit"] == 3
     assert upcasts == once(250)
@@ -117,11 +117,11 @@ def test_after_a_lost_race_a_handler_gets_data_that_it_has_not_changed(system: S
     events = system.append(10, keys=3)
 
     def lose() -> None:
-        raise Outdated("another projector was first")
+        raise OutdatedError("another projector was first")
 
     system.read_model.before("commit", lose)
 
-    system.bring_up(*(hint(event, whole=True) for event in events))
+    system.catch_up(*(hint(event, whole=True) for event in events))
 
     assert system.rows() == summed_by_key(10, 3)
 
@@ -129,7 +129,7 @@ def test_after_a_lost_race_a_handler_gets_data_that_it_has_not_changed(system: S
 @pytest.mark.parametrize("resumed", [False, True])
 def test_a_chunk_of_a_replay_is_parsed_once(system: System, resumed: bool) -> None:
     events = system.append(150, keys=150)
-    system.bring_up(hint(events[-1], whole=False))
+    system.catch_up(hint(events[-1], whole=False))
     jobs, clock = MemoryReplayJobs(), FixedClock()
     arguments: Any = (system.projection, system.store, system.storage, jobs, clock)
     replays = Replays(*arguments, send=lambda *_: None, new_id=lambda: "r")
@@ -140,7 +140,7 @@ def test_a_chunk_of_a_replay_is_parsed_once(system: System, resumed: bool) -> No
         system.storage.commit(transitions.advance_chunk(state, Chunk(149, 99), AT), rows, 1)
     upcasts.clear()
 
-    ReplayWorker(*arguments, go_on=lambda *_: None, read_ahead=False).work(STREAM, "r", lambda: True)
+    ReplayWorker(*arguments, send_next=lambda *_: None, read_ahead=False).work(STREAM, "r", lambda: True)
 
     assert upcasts == once(150)
     assert system.storage.load(STREAM).state.active_generation == 1

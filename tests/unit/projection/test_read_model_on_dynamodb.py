@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from handlers.projection import transitions
-from handlers.projection.port import Outdated
+from handlers.projection.port import OutdatedError
 from tests.contracts.read_model import KEY, STREAM, all_rows, project
 from tests.support.clients import Call, CountingClient, FaultyClient, answer_lost, client_error
 from tests.support.read_models import dynamodb_read_model
@@ -82,7 +82,7 @@ def test_halves_of_a_read_that_differ_in_their_state_are_read_again_by_the_calle
     read_model = dynamodb_read_model(dynamodb, KEY, FaultyClient(dynamodb, "transact_get_items", too_large))
     project(read_model, 0, {"a": {"n": 1}, "b": {"n": 2}})
 
-    with pytest.raises(Outdated):
+    with pytest.raises(OutdatedError):
         read_model.load(STREAM, ["a", "b"])
 
 
@@ -108,7 +108,7 @@ def test_a_transaction_in_the_way_means_to_read_again(
         state = read_model.load(STREAM, ["a", "b"]).state
         read_model.commit(transitions.advance(state, 0, "f"), {"a": {}} if operation != "update_item" else None)
 
-    with pytest.raises(Outdated):
+    with pytest.raises(OutdatedError):
         read_and_write()
 
 
@@ -122,7 +122,7 @@ def test_a_fault_that_is_no_lost_race_is_not_taken_for_one(dynamodb: Any) -> Non
 
     with pytest.raises(Exception, match="TransactionCanceledException") as raised:
         project(read_model, 0, {"a": {}})
-    assert not isinstance(raised.value, Outdated)
+    assert not isinstance(raised.value, OutdatedError)
 
 
 def test_a_commit_whose_answer_was_lost_is_done_once_and_no_lost_race(dynamodb: Any) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from handlers.core.errors import Gone
+from handlers.core.errors import GoneError
 from handlers.core.events import StreamId
 from handlers.projection import transitions
 from handlers.projection.reading import MAX_TRIES, ListPage, read_page
@@ -133,7 +133,7 @@ def test_a_next_page_of_a_generation_that_was_given_up_is_gone(model: Model, mom
     else:
         model.port.before("page", lambda: model.replay(6))
 
-    with pytest.raises(Gone):
+    with pytest.raises(GoneError):
         model.read(after=first.next_after, generation=first.generation)
 
 

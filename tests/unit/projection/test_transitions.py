@@ -8,7 +8,7 @@ import pytest
 
 from handlers.core.events import StreamId
 from handlers.projection import transitions
-from handlers.projection.port import Outdated
+from handlers.projection.port import OutdatedError
 from handlers.projection.state import Chunk, Halted, Previous, Replay, StreamState
 from handlers.projection.transitions import StateChange
 from tests.support.memory_read_model import MemoryReadModel
@@ -143,7 +143,7 @@ def test_a_change_is_refused_on_a_state_that_others_led_to(name: str, since: str
     read_model = in_storage(somebody_elses(name, state)[since])
     before = read_model.documents[STREAM]
 
-    with pytest.raises(Outdated):
+    with pytest.raises(OutdatedError):
         read_model.commit(change(state), {"a": {"n": 1}}, 2)
 
     assert read_model.documents[STREAM] == before
@@ -218,7 +218,8 @@ def test_a_commit_leaves_what_its_stale_copy_does_not_know_of_and_does_not_chang
 
 
 def test_generation_numbers_are_never_used_again() -> None:
-    read_model, seen = in_storage(LIVE), set()
+    read_model = in_storage(LIVE)
+    seen: set[int] = set()
     for number in range(5):
         state = read_model.load(STREAM).state
         read_model.commit(transitions.begin_replay(state, f"r{number}", "f", AT))

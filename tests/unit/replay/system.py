@@ -76,13 +76,13 @@ class System:
             self.store.append([NewEvent(StreamId(stream_id), "COUNTED", dumps(each)) for each in batch])
 
     def history(self, events: int, keys: int) -> None:
-        """Append events on so many keys, and bring the read model up."""
+        """Append events on so many keys and project them."""
         self.append(*({"k": f"{number * 7 % keys:04}", "v": number} for number in range(events)))
         self.project()
 
     def project(self) -> None:
         projector = Projector(self.projection, self.store, self.read_model, self.clock)
-        projector.bring_up(STREAM, [Hint(STREAM, self.store.head(STREAM))])
+        projector.catch_up(STREAM, [Hint(STREAM, self.store.head(STREAM))])
 
     # -- functions ---------------------------------------------------------------------------------------------------
 
@@ -114,12 +114,12 @@ class System:
             read_model or self.read_model,
             jobs or self.jobs,
             self.clock,
-            go_on=lambda stream_id, replay_id: self.messages.append((stream_id, replay_id)),
+            send_next=lambda stream_id, replay_id: self.messages.append((stream_id, replay_id)),
             read_ahead=read_ahead,
         )
 
-    def work(self, *, slices: bool = False) -> None:
-        """Deliver every message; with ``slices`` a worker's time is up after each step."""
+    def work(self, *, one_step: bool = False) -> None:
+        """Deliver every message; with ``one_step`` a worker's time is up after each step."""
         while self.messages:
             stream_id, replay_id = self.messages.pop(0)
             if stream_id is None:
@@ -127,9 +127,9 @@ class System:
                 while (after := self.replays().enumerate(replay_id, after)) is not None:
                     pass
             else:
-                self.worker().work(stream_id, replay_id, lambda: not slices)
+                self.worker().work(stream_id, replay_id, lambda: not one_step)
 
-    def nudge(self) -> None:
+    def trigger(self) -> None:
         """What the reconciler does, two minutes later."""
         self.clock.later(minutes=2)
         replay_id = unfinished_replay(self.state, self.clock.now())

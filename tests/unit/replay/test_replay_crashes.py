@@ -10,7 +10,7 @@ from handlers.replay.jobs import DONE
 from tests.unit.replay.faults import Brittle, Crash, Fuse, Interloper
 from tests.unit.replay.system import STREAM, System
 
-# 260 events on 130 keys, in pages of 140: chunks of two commits each, and rows that later chunks change again.
+# 260 events on 130 keys, in pages of 140: pages of two commits each, and rows that later pages change again.
 EVENTS, KEYS, PAGE = 260, 130, 140
 
 
@@ -46,7 +46,7 @@ def calls_of_an_undisturbed_run() -> int:
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("redelivered", [True, False], ids=["redelivered", "nudged"])
+@pytest.mark.parametrize("redelivered", [True, False], ids=["redelivered", "triggered"])
 def test_a_worker_that_dies_at_any_call_is_resumed(after: bool, redelivered: bool) -> None:
     calls = calls_of_an_undisturbed_run()
     assert calls > 10
@@ -60,7 +60,7 @@ def test_a_worker_that_dies_at_any_call_is_resumed(after: bool, redelivered: boo
         if redelivered:
             system.messages.append(message)
         else:  # the message is lost; the reconciler finds what stands still
-            system.nudge()
+            system.trigger()
         system.work()
 
         assert fuse.blown
@@ -95,13 +95,13 @@ def test_slices_that_end_after_every_step_lead_to_the_same_end() -> None:
     system = given()
     replay_id = system.replays().trigger(STREAM).replay_id
 
-    system.work(slices=True)
+    system.work(one_step=True)
 
     must_be_right(system, replay_id)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 99])
-@pytest.mark.parametrize(("keys", "page"), [(KEYS, PAGE), (7, 50)], ids=["large chunks", "rows in every chunk"])
+@pytest.mark.parametrize(("keys", "page"), [(KEYS, PAGE), (7, 50)], ids=["large pages", "rows in every page"])
 def test_two_workers_of_one_replay_do_not_hurt_each_other(steps: int, keys: int, page: int) -> None:
     at, acted = 0, True
     while acted:
@@ -175,7 +175,7 @@ def test_a_trigger_that_dies_at_any_call_can_be_repeated_and_followed(after: boo
 
         assert system.replays().progress(job.replay_id).state != DONE, f"call {at}: it can be followed"
         if not system.messages:
-            system.nudge()
+            system.trigger()
         system.work()
         must_be_right(system, job.replay_id)
         at += 1

@@ -30,7 +30,7 @@ def test_every_stream_is_replayed() -> None:
     system.work()
 
     progress = system.replays().progress(replay_id)
-    assert (progress.state, progress.events_done, len(progress.job.parts)) == (DONE, 6, 3)
+    assert (progress.state, progress.events_done, len(progress.job.tasks)) == (DONE, 6, 3)
     assert generations(system) == [1, 1, 1]
 
 
@@ -64,6 +64,6 @@ def test_finding_the_streams_is_taken_up_again_wherever_it_was_cut_off() -> None
             system.work()  # the message is redelivered: it is still there
 
             progress = system.replays().progress(replay_id)
-            assert (progress.state, len(progress.job.parts)) == (DONE, 3), f"call {at}"
+            assert (progress.state, len(progress.job.tasks)) == (DONE, 3), f"call {at}"
             assert generations(system) == [1, 1, 1], f"call {at}"
             at += 1

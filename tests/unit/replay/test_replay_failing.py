@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from handlers.core.errors import Conflict, HandlerFailed, InvalidInput, NotFound
+from handlers.core.errors import ConflictError, HandlerFailedError, InvalidInputError, NotFoundError
 from handlers.core.events import NewEvent, StreamId
 from handlers.replay.jobs import DONE, FAILED, RUNNING
 from tests.unit.replay.system import STREAM, System, tally
@@ -54,21 +54,21 @@ def test_a_stored_event_that_is_no_json_halts_its_stream_instead_of_failing_for_
     system.history(10, 5)
     system.store.append([NewEvent(STREAM, "COUNTED", "not JSON")])
 
-    with pytest.raises(HandlerFailed):
+    with pytest.raises(HandlerFailedError):
         system.project()
 
     assert system.state.is_halted
     assert system.state.checkpoint == 9
 
 
-def test_a_replay_after_the_fold_is_mended_runs_to_its_end() -> None:
+def test_a_replay_after_the_fold_is_fixed_completes() -> None:
     system = with_poison(System())
     system.replays().trigger(STREAM)
     system.work()
     system.projection = tally()
-    mended: dict[str, Any] = dict(system.projection.handlers)
+    fixed: dict[str, Any] = dict(system.projection.handlers)
 
-    system.projection._handlers["COUNTED"] = lambda row, data: mended["COUNTED"](
+    system.projection._handlers["COUNTED"] = lambda row, data: fixed["COUNTED"](
         row, {"k": data["k"], "v": data.get("v", 0)}
     )
     replay_id = system.replays().trigger(STREAM).replay_id
@@ -116,11 +116,11 @@ def test_what_is_not_there_is_not_found() -> None:
     system = System()
     system.history(10, 5)
 
-    with pytest.raises(NotFound):
+    with pytest.raises(NotFoundError):
         system.replays().trigger(StreamId("nobody"))
-    with pytest.raises(NotFound):
+    with pytest.raises(NotFoundError):
         system.replays().progress("nobody")
-    with pytest.raises(Conflict):
+    with pytest.raises(ConflictError):
         system.replays().rollback(STREAM)
-    with pytest.raises(InvalidInput):
+    with pytest.raises(InvalidInputError):
         system.replays().trigger(STREAM, 5)  # the fold is not idempotent

@@ -1,4 +1,4 @@
-"""What a replay holds in memory between chunks (R5)."""
+"""what a replay keeps in memory between pages (R5)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from handlers.core.events import StreamId
 from handlers.projection import Projection
 from handlers.projection.port import Snapshot
-from handlers.replay.row_cache import MAX_HELD_ROW_BYTES
+from handlers.replay.caches import MAX_CACHED_ROW_BYTES
 from tests.unit.replay.system import STREAM, System
 
 KEYS, PAGE, EVENTS = 10, 20, 60
@@ -42,7 +42,9 @@ def counting(text_bytes: int) -> Projection:
     return projection
 
 
-@pytest.mark.parametrize(("text_bytes", "read_again"), [(10, 0), (2 * MAX_HELD_ROW_BYTES, (EVENTS // PAGE - 1) * KEYS)])
+@pytest.mark.parametrize(
+    ("text_bytes", "read_again"), [(10, 0), (2 * MAX_CACHED_ROW_BYTES, (EVENTS // PAGE - 1) * KEYS)]
+)
 def test_small_rows_are_held_and_large_ones_read_again(text_bytes: int, read_again: int) -> None:
     system = System(counting(text_bytes), page_events=PAGE)
     system.history(EVENTS, KEYS)

@@ -1,4 +1,4 @@
-"""Replays from the middle, in place (R3): whoever brings the rows up, the job tells how far they are."""
+"""Replays from the middle, in place (R3): the job reports progress whether the worker or the projector catches up."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from handlers.core.errors import HandlerFailed
+from handlers.core.errors import HandlerFailedError
 from handlers.replay.jobs import DONE, FAILED, RUNNING
 from tests.unit.replay.system import STREAM, System, tally
 
@@ -32,7 +32,7 @@ def test_a_rewind_that_the_projector_halted_in_has_failed_there() -> None:
     stored = system.store._streams[STREAM]
     stored[17] = replace(stored[17], data='{"k":"0001","poison":true}')
 
-    with pytest.raises(HandlerFailed):
+    with pytest.raises(HandlerFailedError):
         system.project()
 
     progress = system.replays().progress(replay_id)

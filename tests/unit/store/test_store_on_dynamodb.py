@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from handlers.core.backoff import Backoff, attempts
-from handlers.core.errors import Contended, VersionConflict
+from handlers.core.clock import Backoff, attempts
+from handlers.core.errors import ContendedError, VersionConflictError
 from handlers.store import IdempotencyKey
 from handlers.store.dynamodb import CONTENTION, DynamoDbEventStore
 from tests.support.clients import Call, CountingClient, FaultyClient, answer_lost, client_error
@@ -35,7 +35,7 @@ def make_store(dynamodb: Any, tables: EventTables) -> Callable[..., DynamoDbEven
             through or dynamodb,
             events_table=tables.events,
             idempotency_table=tables.idempotency,
-            retries=lambda _: range(9),
+            retries=lambda _: iter(range(9)),
         )
 
     return make
@@ -172,7 +172,7 @@ def test_a_head_that_is_out_of_date_costs_one_failed_write_and_one_read(
 ) -> None:
     # given a store that has not seen the last events of a stream that it knows
     tables, waits = make_event_tables(counting._client), Waits()
-    names = {"events_table": tables.events, "idempotency_table": tables.idempotency}
+    names: dict[str, Any] = {"events_table": tables.events, "idempotency_table": tables.idempotency}
     store = DynamoDbEventStore(counting, **names, retries=waits)
     store.append([new_event()])
     DynamoDbEventStore(counting._client, **names).append(numbered(behind))
@@ -261,7 +261,7 @@ def test_a_loser_that_expects_a_version_learns_the_head_without_waiting(dynamodb
 
     for expected in (-1, 0):
         client.races = 1
-        with pytest.raises(VersionConflict) as conflict:
+        with pytest.raises(VersionConflictError) as conflict:
             store.append([new_event(expected_version=expected)])
         assert conflict.value.head == expected + 1
 
@@ -275,7 +275,7 @@ def test_losing_for_too_long_is_reported_and_nothing_was_written(dynamodb: Any, 
     client.races = 99
     store = DynamoDbEventStore(client, events_table=tables.events, retries=waits)
 
-    with pytest.raises(Contended, match="nothing was written"):
+    with pytest.raises(ContendedError, match="nothing was written"):
         store.append([new_event(data='{"by":"us"}')])
 
     assert CONTENTION.deadline_s - CONTENTION.cap_s <= sum(waits.slept) <= CONTENTION.deadline_s
@@ -290,7 +290,7 @@ def test_a_write_that_stays_undecided_for_too_long_is_reported_as_such(
 
     store = make_store(FaultyClient(dynamodb, "put_item", in_the_way, times=999))
 
-    with pytest.raises(Contended, match="not known whether"):
+    with pytest.raises(ContendedError, match="unknown whether"):
         store.append([new_event(expected_version=-1)])
 
 
@@ -406,13 +406,13 @@ def test_an_undecided_write_that_another_writer_won_is_a_version_conflict(
 
     store = make_store(FaultyClient(dynamodb, "put_item", other_won))
 
-    with pytest.raises(VersionConflict):
+    with pytest.raises(VersionConflictError):
         store.append([new_event(expected_version=-1)])
 
     assert len(whole_stream(store)) == 1
 
 
-# -- the guard is part of the transaction (E4) -------------------------------------------------------------------------
+# -- the idempotency record is part of the transaction (E4)  -------------------------------------------------------
 
 
 @pytest.mark.parametrize("done", [True, False])
@@ -446,10 +446,10 @@ def test_an_idempotent_append_is_one_transaction_with_its_guard(
 def test_a_guard_expires_after_the_events_are_old(dynamodb: Any, make_store: Any, tables: EventTables) -> None:
     make_store().append([new_event()], KEY)
 
-    (guard,) = dynamodb.scan(TableName=tables.idempotency)["Items"]
+    (record,) = dynamodb.scan(TableName=tables.idempotency)["Items"]
 
-    assert set(guard) == {"idempotencyKey", "payloadHash", "answer", "expiresAt"}
-    days = (int(guard["expiresAt"]["N"]) - time.time()) / 86_400
+    assert set(record) == {"idempotencyKey", "payloadHash", "answer", "expiresAt"}
+    days = (int(record["expiresAt"]["N"]) - time.time()) / 86_400
     assert 29.9 < days < 30.1
 
 

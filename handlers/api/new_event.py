@@ -1,4 +1,4 @@
-"""Reading one event of a request: its schema, the limits, the catalogue; every fault with its place."""
+"""Read and validate one event of a request against its schema, the limits and the catalogue."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from handlers import catalogue
 from handlers.api.schemas import IMPORTED_EVENT, NEW_EVENT
 from handlers.core import lossless_json
 from handlers.core.clock import parse_rfc3339, rfc3339
-from handlers.core.dynamodb_limits import NESTING_LEVELS
+from handlers.core.dynamodb import NESTING_LEVELS
 from handlers.core.errors import Fault
 from handlers.core.events import NewEvent, StreamId
 from handlers.core.validation import Validator
 from handlers.projection import rows
 from handlers.store import limits
 
-# Clocks differ: what another machine has just stored is not "in the future" for being a little ahead of this one.
+# Tolerates the skew between this clock and the one that stamped an imported event.
 MAX_CLOCK_SKEW = timedelta(minutes=1)
 
 _new, _imported = Validator(NEW_EVENT), Validator(IMPORTED_EVENT)
@@ -31,9 +31,9 @@ class EventContext:
     Attributes
     ----------
     request_id
-        The API request's id: the correlationId of events that bring none.
+        The API request's id: the default correlationId.
     caller
-        The identity that signed the request, where API Gateway checked one: the actor of its events.
+        The identity that signed the request, if API Gateway verified one: the actor of its events.
     strict
         Whether types outside the catalogue are refused.
     importing
@@ -48,17 +48,12 @@ class EventContext:
 
 
 def read_event(value: Any, place: str, context: EventContext) -> tuple[NewEvent | None, list[Fault]]:
-    """Read an event of a request body.
-
-    Returns
-    -------
-    The event where it is valid, else None; and every fault, with pointers that begin with ``place``.
-    """
+    """Return the event, or None if it is invalid, and every fault, with pointers that begin with ``place``."""
     faults = (_imported if context.importing else _new)(value, place)
     if isinstance(value, dict):
         faulty = {fault.pointer.removeprefix(place).split("/")[1] for fault in faults if fault.pointer != place}
         valid = {name: field for name, field in value.items() if name not in faulty}
-        # Data is held against the version of its type that it claims; where that is invalid, there is nothing to say.
+        # Data is validated against the schemaVersion it claims, so not if that is invalid.
         needed = {"streamId", "type", "data"} | (value.keys() & {"schemaVersion"} if context.importing else set())
         faults += _semantic_faults(valid, place, context, needed)
     if faults:
@@ -79,7 +74,7 @@ def read_event(value: Any, place: str, context: EventContext) -> tuple[NewEvent 
 
 
 def _semantic_faults(valid: dict[str, Any], place: str, context: EventContext, needed: Set[str]) -> Iterator[Fault]:
-    """Yield what a schema cannot say about the fields that are valid by it; data is examined if the needed ones are."""
+    """Yield faults that a schema cannot express; data is examined if all needed fields are valid."""
     for name in ("data", "metadata"):
         if name in valid and limits.depth(valid[name]) > NESTING_LEVELS:
             del valid[name]
@@ -99,7 +94,7 @@ def _time_faults(value: str, place: str, now: datetime) -> Iterator[Fault]:
 
 
 def _data_faults(value: dict[str, Any], place: str, context: EventContext) -> Iterator[Fault]:
-    """Hold the data against its type's schema and what projections need, in the newest version, as they will see it."""
+    """Validate data, upcast to the newest version, against its type's schema and the needs of projections."""
     event_type, data = value["type"], value["data"]
     known = catalogue.known_types()
     if context.strict and event_type not in known:
@@ -109,7 +104,7 @@ def _data_faults(value: dict[str, Any], place: str, context: EventContext) -> It
         return
     newest = catalogue.current_version(event_type)
     version = value.get("schemaVersion", newest)
-    if version > newest and event_type in known:  # a type outside the catalogue may have any history elsewhere
+    if version > newest and event_type in known:  # a type outside the catalogue may have any version
         yield Fault(f"{place}/schemaVersion", f"must be a whole number from 1 to {newest}")
         return
     try:
@@ -127,8 +122,8 @@ def _data_faults(value: dict[str, Any], place: str, context: EventContext) -> It
 def _metadata(value: dict[str, Any], context: EventContext) -> dict[str, Any] | None:
     """Complete the metadata; an import's is kept as given, except for the actor.
 
-    The actor is always the identity that API Gateway checked, where it checked one. In an import, the actor that the event
-    had elsewhere is kept as ``originalActor``, unless an earlier import has recorded one there.
+    The actor is always the identity that API Gateway verified, if any. An import keeps the event's previous actor as
+    ``originalActor``, unless an earlier import has recorded one.
     """
     given: dict[str, Any] | None = value.get("metadata")
     metadata = dict(given or {})
