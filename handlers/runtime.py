@@ -55,7 +55,7 @@ def client(service: str) -> Any:
 
 @cache
 def usage() -> Usage:
-    """Return what counts the calls of this function's clients."""
+    """Return the counter of the clients' calls."""
     from handlers.core.dynamodb import Usage
 
     return Usage()
@@ -104,7 +104,7 @@ def read_model(projection_name: str) -> ReadModel:
 
 
 def projector(projection_name: str) -> Projector:
-    """Return a new projector, with nothing warm."""
+    """Return a new projector with empty caches."""
     from handlers.core.clock import SystemClock, pause
     from handlers.projection.engine import Projector
 

@@ -31,9 +31,9 @@ from cli.transfer.files import BadLineError, Sink, lines
 from handlers.core.clock import Backoff, attempts
 from handlers.core.lossless_json import dumps
 
-# The API client itself gives up after five attempts within two seconds; an import outlasts a minute of throttling.
+# The API client itself gives up after five attempts within two seconds; an import outlasts half a minute of throttling.
 _THROTTLED_STATUSES = frozenset({429, 502, 503, 504})
-_RETRIES = Backoff(deadline_s=60.0, base_s=1.0, cap_s=15.0)
+_RETRIES = Backoff(deadline_s=30.0, base_s=1.0, cap_s=15.0)
 # All partitions together: enough that one long stream does not hold up the others in the file.
 _QUEUED_BYTES_MAX = 16 * 1024 * 1024
 _TICK_S = 0.2

@@ -5,6 +5,8 @@ from __future__ import annotations
 from handlers.api.response import MAX_TOKEN_CHARACTERS
 from handlers.api.route import Component, ProjectionState, array, integer, record, text
 from handlers.core.validation import BASE64URL, NOT_BLANK, VISIBLE_ASCII, Validator
+from handlers.replay.jobs import DONE, FAILED, REWIND, ROLLBACK, RUNNING, SWITCHING
+from handlers.replay.jobs import REPLAY as REPLAY_KIND
 from handlers.store.limits import (
     MAX_ACTOR_CHARACTERS,
     MAX_METADATA_ID_CHARACTERS,
@@ -199,7 +201,7 @@ SKIPPED = Component(
 
 # -- replays -------------------------------------------------------------------------------------------------------------
 
-_JOB_STATE = {"type": "string", "enum": ["running", "switching", "done", "failed"]}
+_JOB_STATE = {"type": "string", "enum": [RUNNING, SWITCHING, DONE, FAILED]}
 
 REPLAY_ERROR = Component(
     "ReplayError",
@@ -232,7 +234,7 @@ _REPLAY = {
     "projection": text(),
     "kind": {
         "type": "string",
-        "enum": ["replay", "rollback", "rewind"],
+        "enum": [REPLAY_KIND, ROLLBACK, REWIND],
         "description": "rewind: reapplies events from one in the middle, in place.",
     },
     "state": _JOB_STATE,

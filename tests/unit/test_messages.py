@@ -55,7 +55,8 @@ def test_ids_are_hashes_that_sqs_takes() -> None:
 
 
 def test_deduplication_tells_events_streams_and_triggers_apart() -> None:
-    given_ = {deduplication_id(*each) for each in [("a", 1), ("a", 2), ("b", 1), ("a", 1, "x"), ("1#a", 1), ("a", 11)]}
+    positions = [("a", 1, ""), ("a", 2, ""), ("b", 1, ""), ("a", 1, "x"), ("1#a", 1, ""), ("a", 11, "")]
+    given_ = {deduplication_id(*each) for each in positions}
 
     assert len(given_) == 6
     assert deduplication_id("a", 1) == deduplication_id("a", 1)
