@@ -44,7 +44,7 @@ def doctor(
     """
     if probe and read_only:
         raise UsageError("--probe and --read-only can't be combined: a probe appends events")
-    show = partial(_tell, session)
+    show = partial(_show, session)
     found = run(_machine(session), show)
     if not any(finding.verdict is Verdict.FAULT for finding in found):
         session.announce("Checking")
