@@ -44,7 +44,7 @@ def doctor(
     """
     if probe and read_only:
         raise UsageError("--probe and --read-only can't be combined: a probe appends events")
-    show = partial(_tell, session)
+    show = partial(_show, session)
     found = run(_machine(session), show)
     if not any(finding.verdict is Verdict.FAULT for finding in found):
         session.announce("Checking")
@@ -118,7 +118,7 @@ def auditor(service: Service) -> Audit:
     return Audit(partial(streams_of, service), differing)
 
 
-def _tell(session: Session, finding: Finding) -> None:
+def _show(session: Session, finding: Finding) -> None:
     output = session.output
     if not output.is_text:
         return

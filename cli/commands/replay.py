@@ -11,7 +11,7 @@ from cli.client.service import ReplayJob
 from cli.errors import DegradedError, UsageError
 from cli.replay.audit import Effect, audit, streams_of
 from cli.replay.run import failure, run, start, start_rollback
-from cli.replay.screen import job_pairs, job_table, show_differences
+from cli.replay.screen import job_pairs, job_table, show_differences, show_result
 from cli.shell.command import command
 from cli.shell.session import Session
 from cli.terminal.text import visible
@@ -68,8 +68,6 @@ def replay(
     if no_wait:
         _started(session, begin())
         return
-    from cli.replay.screen import show_result
-
     outcome = run(
         session.service, session.environment, session.output, chosen, begin, stream_id=stream_id, timeout_s=timeout
     )

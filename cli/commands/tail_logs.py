@@ -60,7 +60,7 @@ def tail_logs(
                 "--trace needs an event: add --event N, and --stream-id ID unless it is in the test stream"
             )
         if raw or follow:
-            raise UsageError("--trace shows one event's path and ends: it goes with neither -f nor --raw")
+            raise UsageError("--trace can't be combined with --follow or --raw: it shows one event's path and ends")
         traced = find_event(session.service, stream_id, number)
         show_trace(session.output, function_logs(session.target, session.clients), traced, timeout)
         return

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from cli.config.targets import Target
 
 DEFAULT_SINCE_S = 600.0
-_POLL_LOCAL_S, _POLL_AWS_S = 0.3, 2.0
+_POLL_MIN_S = 0.3
 _BEFORE_EVENT_S = 60.0  # the request precedes the event, and the clocks of two machines differ
 
 Segment = tuple[str, str]
@@ -91,7 +91,7 @@ class FunctionLogs:
     @property
     def poll_s(self) -> float:
         """Return the pause between two polls, in seconds."""
-        return _POLL_LOCAL_S if self.target.is_local else _POLL_AWS_S
+        return max(_POLL_MIN_S, self.target.poll_s)
 
     def follower(self, start: datetime) -> Follower:
         """Return a follower of all logs from a time on."""

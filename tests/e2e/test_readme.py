@@ -32,7 +32,7 @@ VOLATILE = [
         r"\1",
     ),
     (re.compile(r"(?m)^.* \d+ of \d+ \.\.\.\n"), ""),  # how far it is: shown or not, by how quick it is
-    (re.compile(r"(?m)^\d+ functions? had no calls$"), "IDLE"),
+    (re.compile(r"(?m)^\d+ functions? had no invocations$"), "IDLE"),
     (re.compile(r"(?m)^(TIME +test-items +replay +done +\d+) .*$"), r"\1"),
 ]
 

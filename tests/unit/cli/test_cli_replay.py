@@ -68,7 +68,7 @@ REPAIRED = [
 # -- replay --------------------------------------------------------------------------------------------------------------
 
 
-def test_replay_waits_and_tells_what_changed(esctl: Esctl, api: ServedApi) -> None:
+def test_replay_waits_and_reports_what_changed(esctl: Esctl, api: ServedApi) -> None:
     damage(api)
 
     result = esctl("replay", "-o", "json")
@@ -92,7 +92,7 @@ def test_replay_shows_the_rows_that_differ(esctl: Esctl, api: ServedApi) -> None
     assert "is done" in result.stderr
 
 
-def test_what_live_events_did_meanwhile_is_not_put_down_to_the_replay(esctl: Esctl, api: ServedApi) -> None:
+def test_changes_by_live_events_are_not_attributed_to_the_replay(esctl: Esctl, api: ServedApi) -> None:
     damage(api)
     api.before = lambda route: (
         api.model.given(created("new", 5)) if route == "POST /triggerReplay" and "new" not in rows(api) else None
@@ -113,13 +113,13 @@ def test_what_live_events_did_meanwhile_is_not_put_down_to_the_replay(esctl: Esc
         ("switching", 1_000, 50.0, "replay of test-items: switching · 50 events/s"),
     ],
 )
-def test_the_bar_says_the_rate_and_the_time_left(state: str, done: int, rate: float, said: str) -> None:
+def test_the_progress_bar_shows_rate_and_time_left(state: str, done: int, rate: float, said: str) -> None:
     counts = {"head": 999, "eventsDone": done, "eventsPerSecond": rate}
 
     assert describe(ReplayJob({"kind": "replay", "projection": "test-items", "state": state, **counts})) == said
 
 
-def test_replay_follows_the_one_that_runs(esctl: Esctl, api: ServedApi) -> None:
+def test_replay_joins_the_running_one(esctl: Esctl, api: ServedApi) -> None:
     api.model.given(created("1"))
     running = esctl("replay", "--no-wait", "-o", "json").json
 
@@ -182,14 +182,14 @@ def test_interrupting_leaves_the_replay_running_and_says_how_to_follow_it(esctl:
     assert len(esctl("replays", "-o", "json").json["replays"]) == 1
 
 
-def test_waiting_ends_in_time(esctl: Esctl, api: ServedApi) -> None:
+def test_waiting_times_out(esctl: Esctl, api: ServedApi) -> None:
     api.model.given(created("1"))
-    esctl.clock = Clock()  # nobody works
+    esctl.clock = Clock()  # no worker runs
 
     result = esctl("replay", "--timeout", "60")
 
     assert result.exit_code == ExitCode.TIMED_OUT
-    assert "no progress for a while" in result.stderr
+    assert "no progress;" in result.stderr
 
 
 def test_replay_from_an_event_repairs_in_place(esctl: Esctl, api: ServedApi) -> None:
@@ -215,9 +215,7 @@ def test_replay_from_an_event_repairs_in_place(esctl: Esctl, api: ServedApi) -> 
         (["--rollback", "--from-event-id", "1"], ExitCode.USAGE),
     ],
 )
-def test_what_can_not_be_replayed_is_refused(
-    esctl: Esctl, api: ServedApi, arguments: list[str], code: ExitCode
-) -> None:
+def test_an_impossible_replay_is_refused(esctl: Esctl, api: ServedApi, arguments: list[str], code: ExitCode) -> None:
     api.model.given(created("1"))
 
     result = esctl("replay", *arguments)
@@ -230,7 +228,7 @@ def test_what_can_not_be_replayed_is_refused(
 # -- rollback ------------------------------------------------------------------------------------------------------------
 
 
-def test_rollback_goes_back_to_the_generation_before_and_catches_up(esctl: Esctl, api: ServedApi) -> None:
+def test_rollback_restores_the_previous_generation_and_catches_up(esctl: Esctl, api: ServedApi) -> None:
     damage(api)
     esctl("replay")
     api.model.given(created("new", 5))
@@ -242,7 +240,7 @@ def test_rollback_goes_back_to_the_generation_before_and_catches_up(esctl: Esctl
     assert listed == {"new": 5, "right": 3, "stray": 7, "wrong": 99}
 
 
-def test_rollback_without_a_generation_before_says_so(esctl: Esctl, api: ServedApi) -> None:
+def test_rollback_without_a_previous_generation_is_an_error(esctl: Esctl, api: ServedApi) -> None:
     api.model.given(created("1"))
 
     result = esctl("replay", "--rollback")
@@ -280,7 +278,7 @@ def test_dry_run_shows_what_differs_and_writes_nothing(esctl: Esctl, api: Served
     assert not [route for route, _ in api.calls if route.startswith("POST")]
 
 
-def test_dry_run_is_content_where_nothing_differs(esctl: Esctl, api: ServedApi) -> None:
+def test_dry_run_succeeds_if_nothing_differs(esctl: Esctl, api: ServedApi) -> None:
     for start in range(0, 2_500, 100):
         api.model.given(*(created(str(number), number) for number in range(start, start + 100)))
 
@@ -336,7 +334,7 @@ def travelled(esctl: Esctl, *arguments: str) -> list[tuple[str, object]]:
     ]
 
 
-def test_as_of_is_the_list_as_it_was(esctl: Esctl, api: ServedApi) -> None:
+def test_as_of_an_event_lists_the_rows_of_that_moment(esctl: Esctl, api: ServedApi) -> None:
     changed = ("ITEM_AMOUNT_CHANGED", {"itemId": "a", "amount": 2})
     api.model.given(created("a", 1), created("b", 1), changed, ("ITEM_DELETED", {"itemId": "a"}))
 
@@ -369,7 +367,9 @@ def test_as_of_a_time_is_the_list_at_that_time(esctl: Esctl, api: ServedApi) -> 
         (["0001-01-01T00:00:00+23:00"], ExitCode.USAGE),
     ],
 )
-def test_as_of_what_never_was_is_refused(esctl: Esctl, api: ServedApi, arguments: list[str], code: ExitCode) -> None:
+def test_as_of_a_nonexistent_moment_is_refused(
+    esctl: Esctl, api: ServedApi, arguments: list[str], code: ExitCode
+) -> None:
     api.model.given(created("a"), created("b"))
 
     assert esctl("list", "--as-of", *arguments).exit_code == code

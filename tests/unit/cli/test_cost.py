@@ -46,7 +46,7 @@ def costs(measured: Measured, *, count_reads: bool = False) -> dict[str, Decimal
     }
 
 
-def test_no_time_before_1970_is_asked_for() -> None:
+def test_times_before_1970_are_not_requested() -> None:
     assert start(1_000.0, 5_000.0) == 0
 
 
@@ -60,11 +60,11 @@ def test_amounts_are_added_up_from_log_lines() -> None:
     assert projector.log_bytes > 0
 
 
-def test_an_answer_that_was_only_repeated_appended_nothing() -> None:
+def test_a_replayed_answer_appended_nothing() -> None:
     assert measure([line("AddEvent", "replayed", eventId=0, lastEventId=9)]).events == 0
 
 
-def test_amounts_become_money() -> None:
+def test_amounts_are_priced() -> None:
     found = costs(measure(LINES))
 
     assert found["API Gateway calls"] == Decimal("1.75")  # one call for two events
@@ -78,24 +78,24 @@ def test_amounts_become_money() -> None:
     assert found["SQS sent, received, deleted"] == Decimal("2.00")
 
 
-def test_reads_are_counted_where_the_units_are_wrong() -> None:
+def test_reads_are_counted_if_the_units_are_wrong() -> None:
     measured = measure(LINES)
 
     reads = "DynamoDB ProjectorItems: reads"
     assert costs(measured)[reads] * 4 == costs(measured, count_reads=True)[reads]
 
 
-def test_only_functions_on_an_events_way_are_counted() -> None:
+def test_only_functions_on_an_events_path_are_counted() -> None:
     names = ["Api", "ProjectorItems", "Browse", "Publisher", "AddEvent", "ReplayWorker"]
 
     assert on_event_path(names) == ["AddEvent", "Publisher", "ProjectorItems"]
 
 
-def test_a_month_costs_something_without_any_event() -> None:
+def test_a_month_without_events_has_a_cost() -> None:
     parts = monthly(load_prices(), event_bytes=400, alarms=24, queues=2, projections=1)
 
     assert {part.what: part.cost for part in parts}["alarms"] == Decimal("2.40")
-    assert next(part for part in parts if "kept" in part.what).cost == Decimal("0.10")
+    assert next(part for part in parts if "stored" in part.what).cost == Decimal("0.10")
 
 
 def test_prices_have_a_date_and_sources() -> None:
@@ -106,9 +106,9 @@ def test_prices_have_a_date_and_sources() -> None:
     assert all(price.price > 0 and price.per > 0 for price in table.by_name.values())
 
 
-def test_what_was_assumed_is_said() -> None:
+def test_assumptions_are_stated() -> None:
     said = " ".join(assumptions(measure(LINES), load_prices(), local=True))
 
     assert load_prices().as_of in said
     assert "2 events in 1 calls" in said
-    assert "this machine's" in said
+    assert "this machine" in said

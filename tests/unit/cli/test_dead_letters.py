@@ -155,7 +155,7 @@ def test_a_halted_stream_is_resumed_and_its_dead_letters_deleted_when_it_has_cau
     assert items.dead.count() == 0
 
 
-def test_a_dead_letter_stays_where_the_stream_halts_again(queues: Make, run: Run) -> None:
+def test_a_dead_letter_is_kept_if_the_stream_halts_again(queues: Make, run: Run) -> None:
     items, stack = queues(), Stack({"s": 6}, halted={"s": 7}, broken={"s"})
     items.given(hint(5), hint(7))
 
@@ -186,7 +186,7 @@ def test_a_stream_that_does_not_catch_up_in_time_keeps_its_dead_letters(queues: 
     assert items.dead_bodies() == [hint(8)]
 
 
-def test_a_stream_that_has_caught_up_needs_nothing_but_the_deletion(queues: Make, run: Run) -> None:
+def test_dead_letters_of_a_caught_up_stream_are_just_deleted(queues: Make, run: Run) -> None:
     items, stack = queues(), Stack({"s": HEAD})
     items.given(hint(8))
 
@@ -194,7 +194,7 @@ def test_a_stream_that_has_caught_up_needs_nothing_but_the_deletion(queues: Make
     assert stack.did == []
 
 
-def test_more_dead_letters_of_one_stream_than_sqs_shows_at_once_are_all_done(queues: Make, run: Run) -> None:
+def test_more_dead_letters_of_one_stream_than_sqs_returns_at_once_are_all_done(queues: Make, run: Run) -> None:
     items, stack = queues(), Stack({"s": HEAD})
     items.given(*(hint(number % HEAD) for number in range(12)))
 
@@ -209,7 +209,7 @@ def test_a_dead_letter_of_a_stream_that_is_no_longer_followed_is_done(queues: Ma
     assert run(items, Stack()).done == 1
 
 
-def test_a_stream_that_somebody_else_resumes_is_waited_for(queues: Make, run: Run) -> None:
+def test_a_concurrently_resumed_stream_is_waited_for(queues: Make, run: Run) -> None:
     items, stack = queues(), Stack({"s": 6}, halted={"s": 7}, racing=True)
     items.given(hint(7))
 
@@ -217,7 +217,7 @@ def test_a_stream_that_somebody_else_resumes_is_waited_for(queues: Make, run: Ru
 
 
 @pytest.mark.parametrize("body", ["nonsense", "[]", {"streamId": 1, "eventId": 2}, {"streamId": "s"}])
-def test_a_message_that_is_not_ours_stays(queues: Make, run: Run, body: object) -> None:
+def test_a_foreign_message_is_kept(queues: Make, run: Run, body: object) -> None:
     items = queues()
     items.given(body)
 
@@ -239,7 +239,7 @@ def test_messages_of_replays_are_sent_again(queues: Make, run: Run) -> None:
     assert replays.dead_bodies() == ["nonsense"]
 
 
-def test_what_the_publisher_could_not_announce_is_found_by_the_reconciler(queues: Make, run: Run) -> None:
+def test_events_that_the_publisher_failed_to_publish_are_found_by_the_reconciler(queues: Make, run: Run) -> None:
     publisher, stack = queues("publisher"), Stack()
     publisher.given({}, "nonsense")
 
@@ -248,7 +248,7 @@ def test_what_the_publisher_could_not_announce_is_found_by_the_reconciler(queues
     assert publisher.dead.count() == 0
 
 
-def test_an_empty_queue_needs_nothing(queues: Make, run: Run) -> None:
+def test_an_empty_queue_is_left_alone(queues: Make, run: Run) -> None:
     stack = Stack()
 
     assert run(queues(), stack).done == 0
@@ -257,7 +257,7 @@ def test_an_empty_queue_needs_nothing(queues: Make, run: Run) -> None:
 
 @pytest.mark.parametrize("kind", ["projection", "replays", "publisher"])
 @pytest.mark.parametrize("error", [KeyboardInterrupt, CliError])
-def test_a_redrive_that_is_broken_off_loses_nothing_and_can_be_repeated(
+def test_an_interrupted_redrive_loses_nothing_and_can_be_repeated(
     queues: Make, run: Run, kind: QueueKind, error: type[BaseException]
 ) -> None:
     class Breaking(Stack):
@@ -336,7 +336,7 @@ def test_the_plan_names_every_stream_once() -> None:
     assert plan(items, []) == []
 
 
-def test_dead_letters_say_what_they_are_about() -> None:
+def test_dead_letters_describe_their_subject() -> None:
     batch = {"DDBStreamBatchInfo": {"batchSize": 3, "approximateArrivalOfFirstRecord": "2026-11-23T06:00:00Z"}}
 
     assert letter(hint(7)).about == "event 7 of stream s"
@@ -345,7 +345,7 @@ def test_dead_letters_say_what_they_are_about() -> None:
     assert "unreadable" in letter("x").about
 
 
-def test_looking_leaves_every_message_where_it_is(queues: Make) -> None:
+def test_peeking_leaves_every_message_in_the_queue(queues: Make) -> None:
     items = queues()
     items.given(*(hint(number, f"s{number}") for number in range(25)))
 

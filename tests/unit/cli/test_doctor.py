@@ -1,4 +1,4 @@
-"""`esctl doctor`: how checks run, and the checks that can be told apart from a deployed stack."""
+"""`esctl doctor`: how checks run, and the checks that need no deployed stack."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ def well(area: str, *needs: str) -> Check:
 def failing(area: str, *needs: str) -> Check:
     def look() -> Iterator[Finding]:
         yield Finding(area, Verdict.OK, "so far")
-        raise CliError("it broke: badly", "Mend it.", faults=["here", "there"])
+        raise CliError("it broke: badly", "Fix it.", faults=["here", "there"])
 
     return Check(area, look, needs)
 
 
-def test_what_a_check_raises_is_a_fault_of_its_area() -> None:
+def test_an_error_in_a_check_is_a_fault_of_its_area() -> None:
     told: list[Finding] = []
 
     run([failing("api")], told.append)
 
     assert [each.verdict for each in told] == [Verdict.OK, Verdict.FAULT]
     assert told[1].what == "it broke: badly; here; there"
-    assert told[1].hint == "Mend it."
+    assert told[1].hint == "Fix it."
 
 
-def test_what_needs_a_broken_area_is_skipped_and_the_rest_is_not() -> None:
+def test_only_checks_that_depend_on_a_faulty_area_are_skipped() -> None:
     assert found(failing("api"), well("streams", "api"), well("probe", "streams"), well("queues")) == [
         ("api", "ok"),
         ("api", "fault"),
@@ -59,8 +59,8 @@ def test_what_needs_a_broken_area_is_skipped_and_the_rest_is_not() -> None:
     ]
 
 
-def test_a_note_is_no_fault() -> None:
-    note = Check("a", lambda: [Finding("a", Verdict.NOTE, "by the way")])
+def test_a_note_is_not_a_fault() -> None:
+    note = Check("a", lambda: [Finding("a", Verdict.NOTE, "FYI")])
 
     assert found(note, well("b", "a")) == [("a", "note"), ("b", "ok")]
 
@@ -134,7 +134,7 @@ def test_without_a_target_the_machine_is_still_checked(esctl: Esctl) -> None:
 
 
 @pytest.mark.parametrize(("mode", "said"), [(0o644, True), (0o600, False)])
-def test_a_key_that_others_may_read_is_said(esctl: Esctl, mode: int, said: bool) -> None:
+def test_a_key_that_others_can_read_is_reported(esctl: Esctl, mode: int, said: bool) -> None:
     file = esctl.directory / ".env"
     file.write_text("API_KEY=half-of-a-secret-and-the-other-half\n")
     file.chmod(mode)
@@ -145,7 +145,7 @@ def test_a_key_that_others_may_read_is_said(esctl: Esctl, mode: int, said: bool)
     assert "secret" not in result.stdout + result.stderr
 
 
-def test_a_read_model_that_differs_is_named_with_a_command_that_builds_it_anew(esctl: Esctl) -> None:
+def test_a_differing_read_model_is_reported_with_a_command_that_rebuilds_it(esctl: Esctl) -> None:
     environment = esctl.environment()
     with served(esctl) as api:
         api.model.given(("ITEM_CREATED", {"itemId": "lost", "amount": 1}))

@@ -26,7 +26,7 @@ def asked(api: FakeApi) -> list[str]:
     return [f"{call.method} {call.path}" for call in api.calls]
 
 
-def test_the_list_is_what_is_shown_without_a_subcommand(esctl: Esctl, api: FakeApi) -> None:
+def test_without_a_subcommand_the_list_is_shown(esctl: Esctl, api: FakeApi) -> None:
     api.answers = [described(), described()]
 
     assert esctl("projections").stdout == esctl("projections", "list").stdout
@@ -65,7 +65,7 @@ def test_resuming_waits_for_the_catch_up(esctl: Esctl, api: FakeApi) -> None:
     assert "checkpoint 9" in result.stderr
 
 
-def test_resuming_what_halts_again_is_degraded(esctl: Esctl, api: FakeApi) -> None:
+def test_a_stream_that_halts_again_is_degraded(esctl: Esctl, api: FakeApi) -> None:
     api.answers = [RESUMED, HALTED]
 
     result = esctl("projections", "resume", "items")
@@ -85,7 +85,7 @@ def test_resuming_that_takes_too_long_times_out(esctl: Esctl, api: FakeApi) -> N
     assert esctl.clock.now <= 3
 
 
-def test_resuming_where_nothing_is_halted_says_so(esctl: Esctl, api: FakeApi) -> None:
+def test_resuming_with_nothing_halted_says_so(esctl: Esctl, api: FakeApi) -> None:
     api.answers = [(202, {"projection": "items", "streams": []})]
 
     result = esctl("projections", "resume", "items")
@@ -105,7 +105,7 @@ def test_skipping_asks_first(esctl: Esctl, api: FakeApi) -> None:
     assert api.calls == []
 
 
-def test_skipping_steps_over_and_waits(esctl: Esctl, api: FakeApi) -> None:
+def test_skipping_skips_the_event_and_waits(esctl: Esctl, api: FakeApi) -> None:
     api.answers = [SKIPPED, described()]
 
     result = esctl("projections", "skip", "items", "--stream-id", STREAM, "--event-id", "7", "--yes", "-o", "json")
@@ -125,7 +125,7 @@ def test_skipping_another_event_than_the_halted_one_is_a_conflict(esctl: Esctl, 
     assert "halted at event 7" in result.stderr
 
 
-def test_a_stream_id_of_any_text_can_be_copied_from_the_hint(esctl: Esctl, api: FakeApi) -> None:
+def test_the_hint_quotes_any_stream_id(esctl: Esctl, api: FakeApi) -> None:
     odd = "it's; $(odd)"
     halted = described("halted", checkpoint=6, halted=HALT)
     halted[1]["projections"][0]["streams"][0]["streamId"] = odd

@@ -40,17 +40,17 @@ def kinds(snapshot: Snapshot, max_lag: int = 100) -> list[str]:
     return [fault.kind for fault in faults(snapshot, max_lag)]
 
 
-def test_nothing_is_wrong_with_a_healthy_stack() -> None:
+def test_a_healthy_stack_has_no_faults() -> None:
     assert kinds(WELL) == []
 
 
-def test_the_command_that_resumes_can_be_typed_whatever_the_stream_is_called() -> None:
+def test_the_resume_command_quotes_any_stream_id() -> None:
     [fault] = faults(replace(WELL, streams=(replace(HALTED, stream_id="it's; a $stream"),)), max_lag=100)
 
     assert shlex.split(fault.hint)[-1] == "it's; a $stream"
 
 
-def test_a_halted_stream_is_a_fault_with_the_command_that_resumes_it() -> None:
+def test_a_halted_stream_is_a_fault_with_its_resume_command() -> None:
     [fault] = faults(replace(WELL, streams=(HALTED,)), max_lag=100)
 
     assert "halted at event 7: KeyError: 'a'" in fault.what
@@ -83,7 +83,7 @@ def test_an_api_that_does_not_answer_is_a_fault() -> None:
         (None, []),
     ],
 )
-def test_the_stacks_own_state_is_judged(status: str | None, found: list[str]) -> None:
+def test_a_bad_stack_status_is_a_fault(status: str | None, found: list[str]) -> None:
     assert kinds(replace(WELL, stack_status=status)) == found
 
 
@@ -96,7 +96,7 @@ def test_the_worst_streams_come_first_and_the_rest_is_counted() -> None:
     assert section.note == "and 18 more, none worse than these"
 
 
-def test_states_are_said_in_words() -> None:
+def test_states_are_shown_in_words() -> None:
     replay = RunningReplay("r", "replay", 1, 4)
     rollback = replace(replay, kind="rollback")
 
@@ -107,7 +107,7 @@ def test_states_are_said_in_words() -> None:
     assert state_text(replace(HALTED, replay=replay)) == "✗ halted at 7, replay 50 %"
 
 
-def test_what_is_not_known_is_said_to_be_so() -> None:
+def test_unknown_values_are_shown_as_unknown() -> None:
     unknown = replace(WELL, stack_status=None, unknown={"functions": "not allowed"})
 
     assert "state n/a" in headline(TARGET, unknown)
@@ -121,10 +121,10 @@ def test_idle_functions_are_only_counted() -> None:
     section = sections(replace(WELL, functions=functions))[2]
 
     assert list(section.rows) == [("A", 3, 1, "n/a")]
-    assert section.note == "1 function had no calls"
+    assert section.note == "1 function had no invocations"
 
 
-def test_the_document_is_whole_and_has_the_apis_names() -> None:
+def test_the_document_is_complete_and_uses_the_apis_names() -> None:
     written = document(TARGET, replace(WELL, streams=(HALTED,)), faults(replace(WELL, streams=(HALTED,)), 0))
 
     assert written["healthy"] is False
@@ -139,7 +139,7 @@ def test_the_document_is_whole_and_has_the_apis_names() -> None:
     }
 
 
-def test_durations_have_the_unit_that_suits_them() -> None:
+def test_durations_have_a_suitable_unit() -> None:
     seconds = [0.4, 12, 75, 7300, 200_000]
 
     assert [duration(each) for each in seconds] == ["0.4 s", "12 s", "1 min 15 s", "2 h 1 min", "2 d 7 h"]
@@ -208,11 +208,11 @@ RESOURCES = Resources(
     ("wanted", "found"),
     [("AddEvent", "AddEvent"), ("add-event", "AddEvent"), ("projector", "ProjectorTestItems"), ("api", "Api")],
 )
-def test_functions_are_named_as_people_name_them(wanted: str, found: str) -> None:
+def test_functions_are_found_by_prefix_in_any_case(wanted: str, found: str) -> None:
     assert function_named(RESOURCES, wanted) == found
 
 
-def test_an_unknown_function_is_refused_with_the_names_there_are() -> None:
+def test_an_unknown_function_is_refused_with_the_known_names() -> None:
     with pytest.raises(Exception, match="no such function") as caught:
         function_named(RESOURCES, "nothing")
 

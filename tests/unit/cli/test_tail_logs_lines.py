@@ -43,23 +43,23 @@ def test_a_structured_line_has_the_time_that_the_function_wrote() -> None:
     assert (line.kind, line.level, line.text, line.request_id) == (Kind.LOG, "INFO", "appended", "inv-1")
 
 
-def test_a_line_is_shown_with_what_matters_of_it() -> None:
+def test_a_line_is_shown_with_its_relevant_fields() -> None:
     text = shown(log(streamId="s", eventId=3, lastEventId=3, conflicts=0, correlation_id="0123456789abc"))
 
     assert text.endswith("AddEvent  appended  streamId=s eventId=3 correlation_id=01234567")
 
 
-def test_levels_other_than_info_are_said() -> None:
+def test_levels_other_than_info_are_shown() -> None:
     assert "ERROR stream halted" in shown(log(text="stream halted", level="ERROR"))
 
 
-def test_an_exception_stands_below_its_line() -> None:
+def test_an_exception_is_shown_below_its_line() -> None:
     text = shown(log(level="ERROR", exception="Traceback:\n  File\nKeyError"))
 
     assert text.splitlines()[1:] == ["    Traceback:", "      File", "    KeyError"]
 
 
-def test_a_report_is_shown_in_short_with_its_cold_start() -> None:
+def test_a_report_is_summarized_with_its_cold_start() -> None:
     assert shown(report()).endswith("└ 13 ms · 100 MB")
     assert shown(report(init="Init Duration: 480.20 ms\t")).endswith("└ 13 ms · 100 MB · cold start 480 ms")
 
@@ -93,7 +93,7 @@ def test_a_line_can_not_steer_the_terminal() -> None:
     assert "\x1b" not in shown(log(streamId="\x1b[2J"))
 
 
-def test_what_nobody_needs_is_left_out() -> None:
+def test_useless_lines_are_omitted() -> None:
     lines = [understand(RawLine("A", 0, "END RequestId: abc")), log()]
 
     assert Selection(Wanted()).pick(lines) == [lines[1]]
@@ -117,7 +117,7 @@ def test_lines_of_the_events_request_are_about_it_too() -> None:
 
 
 @pytest.mark.parametrize("field", ["correlation_id", "requestId", "functionRequestId", "xray_trace_id"])
-def test_the_beginning_of_an_id_is_enough(field: str) -> None:
+def test_an_id_prefix_matches(field: str) -> None:
     line = log(**{field: "0123456789"}) if field != "functionRequestId" else log(invocation="0123456789")
 
     assert Selection(Wanted(request_id="0123")).pick([line]) == [line]
@@ -141,12 +141,12 @@ def test_event_ids_are_shown_as_ranges() -> None:
 
 
 @pytest.mark.parametrize(("text", "found"), [("90s", 90), ("10m", 600), ("1.5h", 5400), ("2d", 172_800)])
-def test_durations_are_read(text: str, found: float) -> None:
+def test_durations_are_parsed(text: str, found: float) -> None:
     assert seconds(text) == found
 
 
 @pytest.mark.parametrize("text", ["", "10", "m", "10 minutes", "-5m"])
-def test_what_is_no_duration_is_refused(text: str) -> None:
+def test_invalid_durations_are_refused(text: str) -> None:
     with pytest.raises(CliError):
         seconds(text)
 
@@ -155,5 +155,5 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
     "arguments",
     [("--trace",), ("--event", "x"), ("--event", "1", "--trace", "-f"), ("--event", "1", "--trace", "--raw")],
 )
-def test_contradicting_options_are_refused_before_anything_is_asked(esctl: Esctl, arguments: tuple[str, ...]) -> None:
+def test_contradicting_options_are_refused_before_any_call(esctl: Esctl, arguments: tuple[str, ...]) -> None:
     assert esctl("tail-logs", *arguments).exit_code == 2

@@ -56,7 +56,7 @@ def messages(lines: list[RawLine]) -> list[str]:
     return [line.message for line in lines]
 
 
-def test_a_line_comes_once_however_often_it_is_looked_for() -> None:
+def test_a_line_is_returned_once_however_often_the_log_is_polled() -> None:
     logs = Logs()
     logs.write("one", NOW_MS)
     follower = Follower(logs, ["A"], NOW_MS - 1000)
@@ -78,7 +78,7 @@ def test_a_line_that_arrives_late_is_not_missed() -> None:
     assert messages(follower.look()) == ["late"]
 
 
-def test_what_was_seen_is_not_asked_for_for_ever() -> None:
+def test_old_lines_are_not_read_forever() -> None:
     logs = Logs()
     follower = Follower(logs, ["A"], NOW_MS - 3_600_000)
     follower.look()
@@ -111,7 +111,7 @@ def test_equal_lines_of_the_same_millisecond_are_all_shown_once() -> None:
     assert messages(follower.look()) == ["tick"]
 
 
-def test_lines_with_ids_are_told_apart_by_these() -> None:
+def test_lines_with_ids_are_distinguished_by_id() -> None:
     logs = Logs()
     logs.write("tick", NOW_MS, event_id="1")
     follower = Follower(logs, ["A"], NOW_MS - 1)
@@ -143,7 +143,7 @@ def test_lines_of_several_functions_are_merged_by_time() -> None:
     assert messages(Follower(logs, ["A", "B"], NOW_MS).look()) == ["first", "second", "third"]
 
 
-def test_after_a_look_that_failed_the_next_one_has_everything() -> None:
+def test_the_poll_after_a_failed_one_returns_everything() -> None:
     logs = Logs(fails=1)
     logs.write("one", NOW_MS)
     follower = Follower(logs, ["A"], NOW_MS)
@@ -154,7 +154,7 @@ def test_after_a_look_that_failed_the_next_one_has_everything() -> None:
     assert messages(follower.look()) == ["one"]
 
 
-def test_cloudwatch_is_asked_page_after_page(moto_client: Callable[[str], Any]) -> None:
+def test_cloudwatch_is_read_page_by_page(moto_client: Callable[[str], Any]) -> None:
     client = moto_client("logs")
     client.create_log_group(logGroupName="g")
     client.create_log_stream(logGroupName="g", logStreamName="s")

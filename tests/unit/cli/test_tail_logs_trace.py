@@ -1,4 +1,4 @@
-"""One event's path, put together from log lines."""
+"""The trace of one event, from log lines."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def steps(found: Trace) -> list[tuple[str, int]]:
     return [(step["where"], step["sinceFirstMs"]) for step in document(found)["steps"]]
 
 
-def test_an_event_that_is_not_there_is_an_error_with_a_command_that_can_be_typed(esctl: Esctl, api: FakeApi) -> None:
+def test_a_missing_event_is_an_error_with_a_quoted_command(esctl: Esctl, api: FakeApi) -> None:
     api.answers = [(200, {"events": [], "nextToken": None})]
 
     result = esctl("tail-logs", "--trace", "--stream-id", "a stream", "--event", "7")
@@ -73,7 +73,7 @@ def test_the_path_goes_from_the_api_to_the_read_model() -> None:
     assert (found.complete, found.projected, found.correlation_id) == (True, ("items",), "c-1")
 
 
-def test_an_event_that_was_caught_up_on_is_found_by_a_later_checkpoint() -> None:
+def test_a_caught_up_event_is_found_by_a_later_checkpoint() -> None:
     found = trace(EVENT, [APPENDED, ANSWERED, projected(900, 9, eventIds=[9])], ["items"])
 
     assert found.complete
@@ -106,7 +106,7 @@ def test_an_event_whose_append_is_no_longer_in_the_logs_still_has_a_time() -> No
     assert found.complete
 
 
-def test_traces_of_the_functions_are_named_for_x_ray() -> None:
+def test_x_ray_traces_of_the_functions_are_collected() -> None:
     lines = [
         line("AddEvent", 0, "appended", streamId="s", eventId=5, xray_trace_id="1-a"),
         line("Publisher", 9, "published", streamId="s", eventIds=[5], xray_trace_id="1-b"),

@@ -92,7 +92,7 @@ def test_an_export_names_who_imported_and_who_was_first(
             assert machine("import", name, "-o", "json").json["already"] == 2
 
 
-def test_lines_are_the_contracts_own_form_stream_after_stream(esctl: Esctl, api: ServedApi) -> None:
+def test_lines_have_the_contracts_format_grouped_by_stream(esctl: Esctl, api: ServedApi) -> None:
     result = esctl("export", "-")
 
     events = [loads(line) for line in result.lines]
@@ -109,13 +109,13 @@ def test_only_the_streams_asked_for(esctl: Esctl, api: ServedApi) -> None:
     assert [loads(line)["streamId"] for line in result.lines] == ["~", "~", "a", "a", "a"]
 
 
-def test_the_import_it_names_can_be_typed_whatever_the_file_is_called(esctl: Esctl, api: ServedApi) -> None:
+def test_the_suggested_import_command_quotes_any_file_name(esctl: Esctl, api: ServedApi) -> None:
     result = esctl("export", "my events.jsonl")
 
     assert "esctl import 'my events.jsonl' --stack-name NAME" in result.stderr
 
 
-def test_packed_files_hold_no_time_and_no_name(esctl: Esctl, api: ServedApi) -> None:
+def test_compressed_files_contain_no_time_and_no_name(esctl: Esctl, api: ServedApi) -> None:
     esctl("export", "one.gz")
     esctl("export", "two.gz")
 
@@ -124,7 +124,7 @@ def test_packed_files_hold_no_time_and_no_name(esctl: Esctl, api: ServedApi) -> 
     assert len(gzip.decompress(one).splitlines()) == 1209
 
 
-def test_a_file_is_there_complete_or_not_at_all(esctl: Esctl, api: ServedApi) -> None:
+def test_a_file_appears_complete_or_not_at_all(esctl: Esctl, api: ServedApi) -> None:
     before = esctl.directory / "old.jsonl"
     before.write_text("precious")
     calls = iter(range(100))
@@ -155,7 +155,7 @@ def test_a_file_that_cannot_be_written(esctl: Esctl, api: ServedApi) -> None:
     assert "can't write no/such/folder.jsonl" in result.stderr
 
 
-def test_of_many_streams_the_streams_are_counted(esctl: Esctl, api: ServedApi) -> None:
+def test_with_many_streams_progress_counts_streams(esctl: Esctl, api: ServedApi) -> None:
     for number in range(150):
         api.model.given(("PING", {}), stream_id=f"s-{number}")
 

@@ -135,7 +135,7 @@ def test_a_lost_answer_is_retried_without_duplicates(esctl: Esctl, api: ServedAp
 def test_events_with_an_event_id_are_recognised_without_any_key(esctl: Esctl, api: ServedApi) -> None:
     write(esctl, numbered(250))
     esctl("import", "in.jsonl")
-    api.model.store._answers.clear()  # thirty days later
+    api.model.store._answers.clear()  # as after thirty days
 
     result = esctl("import", "in.jsonl", "-o", "json")
 
@@ -165,7 +165,9 @@ def test_only_what_is_missing_is_appended(esctl: Esctl, api: ServedApi) -> None:
         {"data": {"n": True}},
     ],
 )
-def test_another_event_at_the_place_is_a_conflict(esctl: Esctl, api: ServedApi, change: Mapping[str, Any]) -> None:
+def test_a_different_event_at_the_position_is_a_conflict(
+    esctl: Esctl, api: ServedApi, change: Mapping[str, Any]
+) -> None:
     write(esctl, numbered(3))
     esctl("import", "in.jsonl")
     write(esctl, [*numbered(2)[:1], {**numbered(2)[1], **change}], "other.jsonl")
@@ -178,7 +180,7 @@ def test_another_event_at_the_place_is_a_conflict(esctl: Esctl, api: ServedApi, 
     assert stored(api) == [0, 1, 2]
 
 
-def test_the_order_of_names_makes_no_other_event(esctl: Esctl, api: ServedApi) -> None:
+def test_the_order_of_names_does_not_matter(esctl: Esctl, api: ServedApi) -> None:
     line = '{"streamId":"s","eventId":0,"type":"PING","data":%s,"timeStamp":"2026-01-01T01:00:00+01:00"}'
     write(esctl, [line % '{"n":1,"m":1.0}'])
     write(esctl, [line % '{"m":1.0,"n":1}'], "other.jsonl")
@@ -197,7 +199,7 @@ def test_events_whose_predecessors_are_missing_are_a_conflict(esctl: Esctl, api:
     assert api.model.is_empty()
 
 
-def test_time_metadata_and_version_are_imported_as_they_are(esctl: Esctl, api: ServedApi) -> None:
+def test_time_metadata_and_version_are_imported_unchanged(esctl: Esctl, api: ServedApi) -> None:
     more = {"timeStamp": "2020-02-29T12:00:00.5Z", "schemaVersion": 3, "metadata": {"actor": "me", "x": [1]}}
     write(esctl, [event(0) | more])
     esctl("import", "in.jsonl")
@@ -234,7 +236,7 @@ def test_a_bad_line_is_named_and_nothing_of_its_batch_is_stored(
     assert api.model.is_empty()
 
 
-def test_what_only_the_api_refuses_is_found_at_its_line(esctl: Esctl, api: ServedApi) -> None:
+def test_an_event_that_only_the_api_refuses_is_reported_with_its_line(esctl: Esctl, api: ServedApi) -> None:
     write(esctl, [event(0), event(1, timeStamp="2100-01-01T00:00:00Z")])
 
     result = esctl("import", "in.jsonl")
@@ -293,7 +295,7 @@ def test_an_interruption_says_how_to_continue(esctl: Esctl, api: ServedApi) -> N
     [
         ("nowhere.jsonl", "No such file"),
         (".", "directory"),
-        ("plain.gz", "it is not a gzip file"),
+        ("plain.gz", "not a gzip file"),
         ("cut.gz", "cut off"),
         ("torn.gz", "damaged"),
     ],
