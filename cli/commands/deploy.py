@@ -15,7 +15,6 @@ from cli.deploy.assembly import Assemblies
 from cli.deploy.aws import Assets, CloudFormation, Tables, located
 from cli.deploy.destroy import Destroyed
 from cli.deploy.destroy import destroy as destroy_stack
-from cli.deploy.follow import poll_s
 from cli.deploy.plan import Plan, Stack, esctl
 from cli.errors import DeploymentError, NotFoundError
 from cli.replay.run import offer_replays
@@ -115,7 +114,7 @@ def _context(session: Session, target: Target, *, yes: bool, creates: bool) -> r
         assemblies=Assemblies(session.state, _synthesize, source_fingerprint),
         cloudformation=CloudFormation(clients),
         assets=Assets(clients, target),
-        tables=Tables(clients, poll_s(target)),
+        tables=Tables(clients, target.poll_s),
         yes=yes,
     )
 

@@ -157,9 +157,4 @@ def follow(
                 f"{stack.name} is {stack.status}, but nothing happened for {LOCAL_STALL_S:.0f} s",
                 f"The emulator was stopped during the operation. Remove the stack:  {esctl('destroy', target)}",
             )
-        environment.sleep(poll_s(target))
-
-
-def poll_s(target: Target) -> float:
-    """Return the seconds between two polls of an operation."""
-    return target.poll_s
+        environment.sleep(target.poll_s)

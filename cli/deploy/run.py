@@ -16,7 +16,7 @@ from cli.config.state import State
 from cli.config.targets import Target
 from cli.deploy.assembly import Assemblies, Assembly
 from cli.deploy.aws import Assets, CloudFormation, Tables
-from cli.deploy.follow import EventReader, OperationResult, follow, poll_s
+from cli.deploy.follow import EventReader, OperationResult, follow
 from cli.deploy.permission_diff import permission_diff
 from cli.deploy.plan import KEY_PARAMETER, ChangeSet, Plan, Stack, all_new, esctl, obstacle
 from cli.deploy.screen import OperationView, show_plan
@@ -229,7 +229,7 @@ def _change_set(ctx: DeployContext, assembly: Assembly, api_key: str | None, *, 
                 raise TimedOutError(
                     f"the change set is not ready after {CHANGE_SET_TIMEOUT_S:.0f} s", "Run the command again."
                 )
-            environment.sleep(poll_s(ctx.target))
+            environment.sleep(ctx.target.poll_s)
         if not change_set.is_empty and change_set.status != "CREATE_COMPLETE":
             raise DeploymentError(f"CloudFormation rejected the changes: {change_set.reason or change_set.status}")
     if change_set.is_empty:

@@ -58,7 +58,7 @@ class ReplayWorker:
         self._read_model = read_model
         self._jobs = jobs
         self._clock = clock
-        self._go_on = send_next
+        self._send_next = send_next
         self._read_ahead = read_ahead
         self._fingerprint = projection.fingerprint()
         self.events_done = 0
@@ -81,7 +81,7 @@ class ReplayWorker:
                 except OutdatedError:
                     rows.clear()
                 if not has_time():
-                    self._go_on(stream_id, replay_id)
+                    self._send_next(stream_id, replay_id)
                     return False
         finally:
             pages.close()
@@ -165,7 +165,7 @@ class ReplayWorker:
         for generation in state.sweep:
             while not self._read_model.sweep(state.stream_id, generation):
                 if not has_time():
-                    self._go_on(state.stream_id, replay_id)
+                    self._send_next(state.stream_id, replay_id)
                     return False
             change = transitions.swept(state, generation)
             try:
