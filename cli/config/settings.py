@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast
 
+from cli.config.state import Surroundings
 from cli.errors import SettingError
-from cli.terminal.environment import Environment
-from cli.terminal.text import is_unicode
 from stack.settings import Auth, choice, settings_from
 
 # Required by API Gateway: https://docs.aws.amazon.com/apigateway/latest/api/API_ApiKey.html
@@ -97,7 +96,7 @@ def is_api_key(text: str) -> bool:
 _MAKE_A_KEY = 'Make one and put it into .env:  (umask 077; echo "API_KEY=$(openssl rand -hex 20)" >> .env)'
 
 
-def load(environment: Environment) -> Settings:
+def load(environment: Surroundings) -> Settings:
     """Read the settings.
 
     Raises
@@ -107,8 +106,11 @@ def load(environment: Environment) -> Settings:
     """
     values = {**_dotenv(environment), **{k: v for k, v in environment.variables.items() if v.strip()}}
     for name in _VARIABLES:
-        if not is_unicode(values.get(name, "")):
-            raise SettingError(f"{name} can't be used: it is not {sys.getfilesystemencoding().upper()} text")
+        try:
+            values.get(name, "").encode()
+        except UnicodeEncodeError as error:
+            encoding = sys.getfilesystemencoding().upper()
+            raise SettingError(f"{name} can't be used: it is not {encoding} text") from error
     try:
         stack = settings_from(values)
         target = choice("ESCTL_TARGET", values, _TARGETS)
@@ -140,7 +142,7 @@ def checked_stack_name(name: str, source: str = "--stack-name") -> str:
     return name
 
 
-def shared_key_file(environment: Environment) -> Path | None:
+def shared_key_file(environment: Surroundings) -> Path | None:
     """Return the path of the ``.env`` that exposes the API key to other users of this machine; None if none does."""
     path = environment.directory / ".env"
     if "API_KEY" not in _dotenv(environment):
@@ -148,7 +150,7 @@ def shared_key_file(environment: Environment) -> Path | None:
     return path if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO) else None
 
 
-def _dotenv(environment: Environment) -> dict[str, str]:
+def _dotenv(environment: Surroundings) -> dict[str, str]:
     path = environment.directory / ".env"
     try:
         if not path.is_file():

@@ -8,13 +8,22 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from cli.errors import CliError
-from cli.terminal.environment import Environment
 
 _DIRECTORY_MODE = 0o700
 _FILE_MODE = 0o600
+
+
+class Surroundings(Protocol):
+    """What settings and state are found in: the process's environment variables and its working directory."""
+
+    @property
+    def variables(self) -> Mapping[str, str]: ...
+
+    @property
+    def directory(self) -> Path: ...
 
 
 class State:
@@ -24,11 +33,11 @@ class State:
         self.root = root
 
     @classmethod
-    def of(cls, environment: Environment) -> State:
+    def of(cls, environment: Surroundings) -> State:
         """Return the state in ``$XDG_STATE_HOME/esctl``, by default in the platform's own place."""
-        configured = environment.variable("XDG_STATE_HOME")
+        configured = environment.variables.get("XDG_STATE_HOME", "").strip()
         # The XDG base directory specification: a relative path is invalid and must be ignored.
-        if configured and os.path.isabs(configured):
+        if os.path.isabs(configured):
             return cls(Path(configured) / "esctl")
         from platformdirs import user_state_path
 
