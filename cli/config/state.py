@@ -14,6 +14,7 @@ from cli.errors import CliError
 
 _DIRECTORY_MODE = 0o700
 _FILE_MODE = 0o600
+_WAITING_AFTER_S = 0.5
 
 
 class Surroundings(Protocol):
@@ -132,20 +133,21 @@ class State:
             self.path(*parts).unlink()
 
     @contextmanager
-    def lock(self, *parts: str) -> Iterator[None]:
+    def lock(self, *parts: str, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
         """Hold a lock between processes; the system releases it when its holder exits.
 
-        Raises
-        ------
-        CliError
-            The lock file can't be used.
+        `waiting` is called once if another process holds it.
         """
-        from filelock import FileLock  # 35 ms; most commands take no lock
+        from filelock import FileLock, Timeout  # 35 ms; most commands take no lock
 
         path = self.directory(*parts[:-1]) / parts[-1]
         lock = FileLock(path, mode=_FILE_MODE)
         try:
-            lock.acquire()
+            try:
+                lock.acquire(timeout=_WAITING_AFTER_S)
+            except Timeout:
+                waiting()
+                lock.acquire()
         except OSError as error:
             raise _unusable(path, error) from error
         try:

@@ -43,6 +43,8 @@ class Target(ABC):
         The stack's outputs at the last deployment; empty before it.
     poll_s
         Seconds between two polls of an operation.
+    stall_s
+        Seconds without an event after which an operation will never end; None: every operation ends.
     has_metrics
         Whether CloudWatch has metrics of the stack.
     keeps_key
@@ -60,6 +62,7 @@ class Target(ABC):
     kind: ClassVar[Kind]
     is_local: ClassVar[bool] = False
     poll_s: ClassVar[float]
+    stall_s: ClassVar[float | None] = None
     has_metrics: ClassVar[bool]
     keeps_key: ClassVar[bool]
     needs_approval: ClassVar[bool]
@@ -166,6 +169,9 @@ class LocalTarget(Target):
     kind = "local"
     is_local = True
     poll_s = 0.1
+    stall_s = (
+        30.0  # the emulator creates a resource within a second, but never ends an operation during which it was killed
+    )
     has_metrics = False
     keeps_key = True
     needs_approval = False

@@ -156,7 +156,7 @@ class Plan:
     def question(self) -> str | None:
         """The confirmation prompt; None if nothing needs approval."""
         target = self.target
-        if self.action == "create" and target.is_local:
+        if self.action == "create" and not target.needs_approval:
             if not self.overwritten:
                 return None
             return f"This permanently deletes the events kept in {', '.join(self.overwritten)}. Continue?"
@@ -171,7 +171,7 @@ class Plan:
         losing = [
             each
             for each in self.changes
-            if not each.follows and (each.loses_data if self.target.is_local else each.may_lose_data)
+            if not each.follows and (each.may_lose_data if self.target.needs_approval else each.loses_data)
         ]
         if not losing:
             return ""
