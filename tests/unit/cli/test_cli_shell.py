@@ -12,8 +12,8 @@ import sys
 import pytest
 
 from cli.errors import ExitCode
+from cli.shell.app import COMMANDS
 from cli.shell.main import run
-from cli.shell.registry import COMMANDS
 from cli.terminal.environment import Environment
 from tests.unit.cli.cli_driver import Esctl
 from tests.unit.cli.fake_api import FakeApi
