@@ -17,6 +17,7 @@ from cli.shell.command import ListingGroup, command
 from cli.shell.session import Session
 from cli.terminal.tables import Column
 from cli.terminal.text import duration
+from handlers.core.clock import rfc3339
 from handlers.core.lossless_json import dumps
 
 app = typer.Typer(cls=ListingGroup)
@@ -197,7 +198,7 @@ def _document(message: DeadLetter, why: str | None) -> dict[str, Any]:
     return {
         "id": message.message_id,
         "queue": message.queue,
-        "sentAt": message.sent_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "sentAt": rfc3339(message.sent_at),
         "deliveries": message.deliveries,
         "streamId": message.stream_id,
         "eventId": message.event_id,
