@@ -29,17 +29,11 @@ _logger = logging.getLogger("esctl.restore")
 
 @dataclass(frozen=True, slots=True)
 class SavedService:
-    """The saved state of one service.
-
-    Attributes
-    ----------
-    port
-        The emulator's port in its addresses; None if saved before seals existed.
-    """
+    """The saved state of one service."""
 
     path: Path
     text: str
-    port: int | None
+    port: int | None  # the emulator's in its addresses; None if saved by the emulator itself
 
     def at_port(self, port: int) -> str:
         """Return the text with the port in the emulator's own addresses replaced."""
@@ -50,22 +44,11 @@ class SavedService:
 
 
 def read_saved(services: Path, objects: Path, *, copies: Iterable[Path] = ()) -> dict[str, SavedService]:
-    """Read and verify the saved state, by service.
+    """Read and verify the saved state in the folders of the services and of the objects in buckets.
 
     Damaged function code is restored from the deployment's objects or from ``copies``. Damaged objects of deployments are
-    removed, so that the next deployment uploads them.
-
-    Parameters
-    ----------
-    services, objects
-        Folders of the services' state and of the objects in buckets.
-    copies
-        Files that may be copies of function code.
-
-    Raises
-    ------
-    EmulatorError
-        Names every damaged file. The emulator would start without it, and then overwrite it.
+    removed, so that the next deployment uploads them. Any other damage is an `EmulatorError` that names every file: the
+    emulator would start without it, and then overwrite it.
     """
     for rest in (*services.glob("*.tmp"), *services.glob(f"{_CODE}/*.tmp")):  # left by a killed save
         rest.unlink()
@@ -88,12 +71,7 @@ def _reason(error: OSError | ValueError) -> str:
 
 
 def _read(path: Path) -> SavedService:
-    """Read one service's file.
-
-    Raises
-    ------
-    OSError, ValueError
-    """
+    """Read one service's file; raise `OSError` or `ValueError`."""
     content = path.read_bytes()
     seal = _SEAL.search(content[-128:])
     if seal is not None:
@@ -150,13 +128,7 @@ def _sum_of(path: Path) -> str | None:
 
 
 def restore_services(saved: dict[str, SavedService], port: int) -> None:
-    """Load the saved state into the emulator of this process, emptying the dictionary.
-
-    Raises
-    ------
-    EmulatorError
-        A service can't load its state.
-    """
+    """Load the saved state into the emulator of this process, emptying the dictionary."""
     from ministack import app
     from ministack.core.persistence import _json_object_hook, _state_format_version
 

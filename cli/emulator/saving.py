@@ -46,17 +46,7 @@ class Saver:
     (https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/). The parent continues at once; since the
     fork happens on the thread that handles requests, the child never sees half a transaction.
 
-    Parameters
-    ----------
-    save
-        Writes everything or raises; called in a forked child.
-    activity
-        Counts changes.
-
-    Attributes
-    ----------
-    unsaved
-        Why the last attempt failed; None if it did not.
+    ``save`` writes everything or raises. ``unsaved`` says why the last attempt failed; it is None if it did not.
     """
 
     def __init__(
@@ -106,7 +96,7 @@ class Saver:
                 return True
             if self.unsaved is None or self.unsaved.why != why:
                 _logger.error("can't save: %s", why)
-            self.unsaved = Unsaved(self._saved_at.isoformat(timespec="seconds").replace("+00:00", "Z"), why)
+            self.unsaved = Unsaved(f"{self._saved_at:%Y-%m-%dT%H:%M:%SZ}", why)
             return False
 
     async def _snapshot(self) -> str | None:
@@ -171,14 +161,7 @@ def _why_not(save: Callable[[], None]) -> str | None:
 def save_services(services: Mapping[str, Callable[[], object]], folder: Path, port: int) -> None:
     """Write the state of every service; on a full disk all files of the last save stay.
 
-    Parameters
-    ----------
-    services
-        By name, functions that return the state, or None if there is none.
-
-    Raises
-    ------
-    OSError, SaveError
+    The services are functions that return their state, or None if there is none. Raises `OSError` or `SaveError`.
     """
     from ministack.core.persistence import _json_default, _state_format_version
 
