@@ -131,7 +131,8 @@ def reset(
         return
     with session.output.progress("emptying the emulator"):
         session.emulator.reset()
-        session.targets.forget_local()
+        for target in session.targets.local():
+            session.targets.forget(target)
     if not session.output.is_text:
         session.output.json(_document(session, session.emulator.status()))
         return

@@ -63,13 +63,7 @@ class State:
         return path
 
     def read_text(self, *parts: str) -> str | None:
-        """Return the file's text; None if it is missing or damaged (not UTF-8).
-
-        Raises
-        ------
-        CliError
-            It exists but can't be read: it is a folder, or permission is denied.
-        """
+        """Return the file's text; None if it is missing or not UTF-8. Raise `CliError` if it can't be read."""
         path = self.path(*parts)
         try:
             return path.read_text(encoding="utf-8")
@@ -101,20 +95,7 @@ class State:
         return path
 
     def read_json(self, *parts: str, valid: Callable[[dict[str, Any]], bool] | None = None) -> dict[str, Any] | None:
-        """Return the file's JSON object; None if it is missing or damaged, so that the caller rebuilds it.
-
-        Everything kept as JSON can be rebuilt.
-
-        Parameters
-        ----------
-        valid
-            Whether an object has the fields and types that its reader relies on.
-
-        Raises
-        ------
-        CliError
-            As `read_text`.
-        """
+        """Return the file's JSON object; None if it is missing, damaged or not ``valid``: the caller rebuilds it."""
         text = self.read_text(*parts)
         if text is None:
             return None

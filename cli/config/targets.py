@@ -35,44 +35,24 @@ class AccessKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Target(ABC):
-    """One stack, deployed or about to be: a `LocalTarget` or an `AwsTarget`.
-
-    Attributes
-    ----------
-    outputs
-        The stack's outputs at the last deployment; empty before it.
-    poll_s
-        Seconds between two polls of an operation.
-    stall_s
-        Seconds without an event after which an operation will never end; None: every operation ends.
-    has_metrics
-        Whether CloudWatch has metrics of the stack.
-    keeps_key
-        Whether the stack's API key is kept in the state directory.
-    needs_approval
-        Whether new permissions and the removal of a failed stack need approval; the local target is the user's own.
-    uses_proxy
-        Whether calls follow the proxy settings of the environment.
-    connect_retries_max
-        How often a refused connection is retried; None for no own limit.
-    client_settings
-        Settings of boto3's clients (`botocore.config.Config`).
-    """
+    """One stack, deployed or about to be: a `LocalTarget` or an `AwsTarget`."""
 
     kind: ClassVar[Kind]
     is_local: ClassVar[bool] = False
-    poll_s: ClassVar[float]
-    stall_s: ClassVar[float | None] = None
-    has_metrics: ClassVar[bool]
-    keeps_key: ClassVar[bool]
-    needs_approval: ClassVar[bool]
-    uses_proxy: ClassVar[bool]
-    connect_retries_max: ClassVar[int | None]
-    client_settings: ClassVar[Mapping[str, Any]]
+    poll_s: ClassVar[float]  # between two polls of an operation
+    stall_s: ClassVar[float | None] = None  # without an event for so long, an operation will never end; None: it will
+    has_metrics: ClassVar[bool]  # in CloudWatch
+    keeps_key: ClassVar[bool]  # the stack's API key, in the state directory
+    needs_approval: ClassVar[
+        bool
+    ]  # for additions, permissions and removing a failed stack; locally they are the user's own
+    uses_proxy: ClassVar[bool]  # as the environment says
+    connect_retries_max: ClassVar[int | None]  # retries of a refused connection; None for no own limit
+    client_settings: ClassVar[Mapping[str, Any]]  # of boto3's clients (`botocore.config.Config`)
 
     stack_name: str
     region: str
-    outputs: Mapping[str, str] = field(default_factory=dict, kw_only=True)
+    outputs: Mapping[str, str] = field(default_factory=dict, kw_only=True)  # of the last deployment; empty before it
 
     @property
     def account(self) -> str | None:
@@ -134,13 +114,7 @@ class Target(ABC):
         return None
 
     def own_credentials(self) -> AccessKey | None:
-        """Return the target's own credentials; None for those that the user has configured.
-
-        Raises
-        ------
-        NotRunningError
-            The local target is not running.
-        """
+        """Return the target's own credentials; None for those that the user has configured."""
         return None
 
     @staticmethod
@@ -158,13 +132,7 @@ class Target(ABC):
 
 @dataclass(frozen=True, slots=True)
 class LocalTarget(Target):
-    """A stack on this machine's emulator. The user's AWS configuration, profile and proxy never apply to it.
-
-    Attributes
-    ----------
-    access_key
-        The access key id that the emulator requires; None while it is not running.
-    """
+    """A stack on this machine's emulator. The user's AWS configuration, profile and proxy never apply to it."""
 
     kind = "local"
     is_local = True
@@ -186,7 +154,7 @@ class LocalTarget(Target):
     )
 
     endpoint_url: str | None = None
-    access_key: str | None = field(default=None, repr=False)
+    access_key: str | None = field(default=None, repr=False)  # the id that the running emulator requires
 
     @property
     def account(self) -> str:

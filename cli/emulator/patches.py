@@ -159,7 +159,7 @@ _FASTER: Mapping[str, Callable[[Function], Function]] = {
 
 
 def replace_function(path: str, wrap: Callable[[Function], Function], sources: Mapping[str, str]) -> None:
-    """Replace a module's function by its wrapper; raise `UnexpectedSourceError` if its source is not the one in ``sources``."""
+    """Replace a module's function by its wrapper; raise `UnexpectedSourceError` if its source is not that in ``sources``."""
     module, _, name = path.rpartition(".")
     function = original(path)
     if function is None or source_hash(function) != sources[path]:

@@ -18,31 +18,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """The process environment of one run of ``esctl``.
-
-    Attributes
-    ----------
-    stdin, stdout, stderr
-        Text streams; only data goes to ``stdout``.
-    variables
-        The environment variables.
-    directory
-        The working directory, which may contain a ``.env``.
-    width
-        Columns of the terminal, if known.
-    sleep, monotonic
-        The clock of waiting loops, in seconds.
-    """
+    """The process environment of one run of ``esctl``; only data goes to ``stdout``."""
 
     stdin: TextIO
     stdout: TextIO
     stderr: TextIO
     variables: Mapping[str, str]
-    directory: Path
+    directory: Path  # the working directory, which may contain a .env
     stdin_is_terminal: bool = False
     stdout_is_terminal: bool = False
     stderr_is_terminal: bool = False
-    width: int | None = None
+    width: int | None = None  # columns of the terminal, if known
     sleep: Callable[[float], None] = field(default=time.sleep)
     monotonic: Callable[[], float] = field(default=time.monotonic)
 
@@ -76,15 +62,7 @@ class Environment:
         pause_s: float = 0.02,
         pause_max_s: float = 0.5,
     ) -> T:
-        """Ask at least once, with growing pauses, until the answer is ``done`` or time is up; return the last answer.
-
-        Parameters
-        ----------
-        timeout_s
-            None for no limit.
-        pause_s, pause_max_s
-            The first and the longest pause.
-        """
+        """Ask at least once, with growing pauses, until the answer is ``done`` or time is up; return the last answer."""
         deadline = None if timeout_s is None else self.monotonic() + timeout_s
         while not done(answer := ask()):
             left_s = pause_s if deadline is None else deadline - self.monotonic()
@@ -94,17 +72,8 @@ class Environment:
             pause_s = min(pause_s * 1.5, pause_max_s)
         return answer
 
-    def variable(self, name: str) -> str | None:
-        """Return a variable's value without surrounding whitespace; None if it is missing or blank."""
-        return (self.variables.get(name) or "").strip() or None
-
     def read_stdin(self) -> str:
-        """Read all of standard input as UTF-8, whatever the locale.
-
-        Raises
-        ------
-        UnicodeDecodeError
-        """
+        """Read all of standard input as UTF-8, whatever the locale; raise `UnicodeDecodeError`."""
         if isinstance(self.stdin, io.TextIOWrapper):
             raw: bytes = self.stdin.buffer.read()
             return raw.decode("utf-8-sig")
