@@ -99,25 +99,12 @@ def _event_bytes(session: Session) -> int:
 
 def _show(session: Session, title: str, parts: list[LineItem]) -> None:
     figures = [Column(name, "right") for name in ("per event", "amount", "price per", "USD")]
-    columns: list[Column | str] = ["service", "what", *figures]
-    rows = [
-        (
-            each.service,
-            each.what,
-            "" if each.each is None else f"{each.each:.3f}",
-            _amount(each),
-            each.unit,
-            f"{each.cost:.2f}",
-        )
-        for each in parts
-    ]
-    session.output.table(columns, rows, title=title)
-
-
-def _amount(part: LineItem) -> str:
-    if "GB " in part.unit:
-        return f"{part.amount / 1_000_000_000:.2f} GB"
-    return f"{part.amount:,.0f}"
+    rows = []
+    for part in parts:
+        each = "" if part.each is None else f"{part.each:.3f}"
+        amount = f"{part.amount / 1_000_000_000:.2f} GB" if "GB " in part.unit else f"{part.amount:,.0f}"
+        rows.append((part.service, part.what, each, amount, part.unit, f"{part.cost:.2f}"))
+    session.output.table(["service", "what", *figures], rows, title=title)
 
 
 def _money(amount: Decimal | int) -> str:

@@ -120,7 +120,7 @@ def _import(session: Session, file: str, counts: ImportCounts, import_id: str, c
             counts,
             name=import_id,
             connections=connections,
-            tick=lambda: progress.update(done=counts.done),
+            tick=lambda: progress.update(done=counts.imported + counts.already),
         )
 
 
