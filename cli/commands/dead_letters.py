@@ -16,7 +16,7 @@ from cli.operate.resources import Queue, queues_of
 from cli.shell.command import ListingGroup, command
 from cli.shell.session import Session
 from cli.terminal.tables import Column
-from cli.terminal.text import duration
+from cli.terminal.text import duration, plural
 from handlers.core.clock import rfc3339
 from handlers.core.lossless_json import dumps
 
@@ -139,7 +139,9 @@ def purge(
     [found] = _queues(session, queue)
     session.announce(f"Purging the dead letters of {queue}")
     number = found.count()
-    if number and not session.output.confirm(f"Permanently delete {_number(number)} of {queue}?", yes=yes):
+    if number and not session.output.confirm(
+        f"Permanently delete {plural(number, 'dead letter')} of {queue}?", yes=yes
+    ):
         session.output.message("Nothing was deleted.")
         return
     deleted = found.purge() if number else 0
@@ -234,11 +236,7 @@ def _report(session: Session, results: list[Redriven]) -> None:
     if kept:
         skips = [f"Skip the event:  {skip_command(each)}" for result in results for each in result.halted]
         raise DegradedError(
-            f"{_number(len(kept))} could not be redriven",
+            f"{plural(len(kept), 'dead letter')} could not be redriven",
             "\n".join(skips) or "List them:  esctl dead-letters list",
             faults=[f"{message.queue}: {message.about}: {why}" for message, why in kept[:10]],
         )
-
-
-def _number(count: int) -> str:
-    return f"{count} dead letter{'' if count == 1 else 's'}"

@@ -14,7 +14,7 @@ from cli.shell.command import command
 from cli.shell.session import Session
 from cli.terminal.output import Format
 from cli.terminal.tables import TERMINAL_CHARACTERS_MAX, event_lines
-from cli.terminal.text import visible
+from cli.terminal.text import plural, visible
 from handlers.core.lossless_json import dumps
 
 _WIDTH = 100  # of a line if the output is not a terminal
@@ -44,7 +44,7 @@ def streams(session: Session, limit: Limit = None) -> None:
     if not output.is_text:
         return
     if number:
-        output.message(f"{number:,} stream{'' if number == 1 else 's'}")
+        output.message(plural(number, "stream"))
         output.hint("Show the events of one:  esctl events STREAM")
     else:
         output.message("There are no streams.")

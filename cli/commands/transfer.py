@@ -13,7 +13,7 @@ import typer
 from cli.errors import CliError, ConflictError, ExitCode, NotFoundError, PartialError
 from cli.shell.command import command
 from cli.shell.session import Session
-from cli.terminal.text import shell_word, visible
+from cli.terminal.text import plural, shell_word, visible
 from cli.transfer import send
 from cli.transfer.batches import PARTITIONS
 from cli.transfer.files import STANDARD, BadLineError, count_lines, sink, source
@@ -66,7 +66,7 @@ def export_events(
         session.output.json({"events": done.events, "streams": done.streams, "file": file})
         return
     where = "written" if file == STANDARD else f"in {file}"
-    session.output.success(f"{_number(done.events, 'event')} of {_number(done.streams, 'stream')} are {where}.")
+    session.output.success(f"{plural(done.events, 'event')} of {plural(done.streams, 'stream')} are {where}.")
     if file != STANDARD:
         session.output.hint(f"Import them into another stack:  esctl import {shell_word(file)} --stack-name NAME")
 
@@ -158,14 +158,14 @@ def _check(session: Session, file: str) -> None:
     if bad:
         more = " (there may be more)" if len(bad) == _FAULTS_MAX else ""
         raise CliError(
-            f"{file} has {_number(len(bad), 'bad line')}{more}",
+            f"{file} has {plural(len(bad), 'bad line')}{more}",
             f"Fix them and check again:  esctl import {shell_word(file)} --dry-run",
             faults=list(chain.from_iterable([f"line {each.line}: {fault}" for fault in each.faults] for each in bad)),
         )
     if not session.output.is_text:
         session.output.json({"events": good, "file": file})
         return
-    session.output.success(f"{file} is valid: {_number(good, 'event')}. Nothing was imported.")
+    session.output.success(f"{file} is valid: {plural(good, 'event')}. Nothing was imported.")
     session.output.hint(f"Import it:  esctl import {shell_word(file)}")
 
 
@@ -173,13 +173,13 @@ def _report(session: Session, counts: ImportCounts, file: str) -> None:
     if not session.output.is_text:
         session.output.json({"imported": counts.imported, "already": counts.already, "file": file})
         return
-    session.output.success(f"{_number(counts.imported, 'event')} imported{_already(counts)}.")
+    session.output.success(f"{plural(counts.imported, 'event')} imported{_already(counts)}.")
     session.output.hint("List the streams:  esctl streams")
 
 
 def _fail(error: BaseException, counts: ImportCounts, file: str) -> NoReturn:
     """Raise the error with what was imported so far and how to continue."""
-    done = f"{_number(counts.imported, 'event')} imported{_already(counts)}"
+    done = f"{plural(counts.imported, 'event')} imported{_already(counts)}"
     resume = "Run the same command again to continue: no event is imported twice"
     if isinstance(error, KeyboardInterrupt):
         raise CliError(f"interrupted: {done}", f"{resume}.", exit_code=ExitCode.INTERRUPTED) from None
@@ -205,7 +205,3 @@ def _fail(error: BaseException, counts: ImportCounts, file: str) -> NoReturn:
 
 def _already(counts: ImportCounts) -> str:
     return f", {counts.already:,} were already stored" if counts.already else ""
-
-
-def _number(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"

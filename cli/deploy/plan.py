@@ -10,6 +10,7 @@ from typing import Any, Literal
 from cli.config.targets import Target
 from cli.deploy.assembly import Assembly, Template
 from cli.deploy.permission_diff import Grant
+from cli.terminal.text import plural
 
 TAGS = {"application": "esctl"}
 """Tags that identify our stacks. They are constant because CloudFormation copies them to every resource: a changing tag
@@ -181,8 +182,7 @@ class Plan:
     def _permission_risk(self) -> str:
         if not (self.target.needs_approval and self.permissions):
             return ""
-        count = len(self.permissions)
-        return f"grants {count} new permission{'s' if count > 1 else ''}"
+        return f"grants {plural(len(self.permissions), 'new permission')}"
 
 
 def change_of(entry: Mapping[str, Any]) -> Change | None:

@@ -15,7 +15,7 @@ from cli.errors import NotFoundError, UnreachableError
 from cli.operate.logs import CloudWatchSource, Follower, Kind, Line, RawLine, Selection, Wanted, understand
 from cli.operate.resources import find_resources, function_named
 from cli.terminal.output import Format, Output
-from cli.terminal.text import one_line, shell_word, visible
+from cli.terminal.text import one_line, plural, shell_word, visible
 from handlers.core.clock import parse_rfc3339, rfc3339
 from handlers.domain.items import TEST_STREAM
 
@@ -92,7 +92,7 @@ def tail(output: Output, logs: FunctionLogs, wanted: Wanted, start: datetime, *,
         printer.show(_picked(selection, follower.look()))
         printer.end()
         if output.is_text:
-            output.message(f"{_number(printer.total)} · {tailing}")
+            output.message(f"{plural(printer.total, 'line')} · {tailing}")
             if not printer.total:
                 output.hint("Look further back with --since 1h, or follow the logs with -f.")
         return
@@ -101,10 +101,6 @@ def tail(output: Output, logs: FunctionLogs, wanted: Wanted, start: datetime, *,
         for lines in _polls(output, follower, logs.poll_s):
             printer.show(_picked(selection, lines))
             update(printer.total)
-
-
-def _number(lines: int) -> str:
-    return f"{lines} line{'' if lines == 1 else 's'}"
 
 
 def _polls(output: Output, follower: Follower, pause_s: float) -> Iterator[list[RawLine]]:
@@ -161,7 +157,7 @@ def _spinner(output: Output) -> Iterator[Callable[[int], None]]:
 
         def update(lines: int) -> None:
             now = datetime.now().astimezone().strftime("%H:%M:%S")
-            status.update(f"{_number(lines)} · last polled {now}")
+            status.update(f"{plural(lines, 'line')} · last polled {now}")
 
         yield update
 
