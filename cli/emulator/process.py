@@ -105,8 +105,9 @@ def write_record(state: State, record: ProcessRecord) -> None:
 
 def _is_record(document: dict[str, Any]) -> bool:
     pid, create_time, port = (document.get(name) for name in ("pid", "create_time", "port"))
-    numbers = isinstance(pid, int) and isinstance(create_time, int | float) and isinstance(port, int)
-    return numbers and pid > 0 and 0 < port < 65536
+    if not (isinstance(pid, int) and isinstance(create_time, int | float) and isinstance(port, int)):
+        return False
+    return pid > 0 and 0 < port < 65536
 
 
 def last_endpoint(state: State) -> str | None:

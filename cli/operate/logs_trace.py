@@ -155,7 +155,7 @@ def show(output: Output, target: Target, found: Trace) -> None:
     _conclude(output, target, found)
 
 
-def _rows(steps: Sequence[Step]) -> list[tuple[object, ...]]:
+def _rows(steps: Sequence[Step]) -> Sequence[Sequence[object]]:
     first, rows = steps[0], []
     for before, step in zip((first, *steps), steps, strict=False):
         time = step.at.astimezone().strftime("%H:%M:%S.%f")[:-3]

@@ -14,6 +14,7 @@ from typing import Literal, TextIO, TypeVar
 from cli.terminal.text import UNENCODABLE
 
 T = TypeVar("T")
+Stream = Literal["stdout", "stderr"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,12 @@ class Environment:
             raw: bytes = self.stdin.buffer.read()
             return raw.decode("utf-8-sig")
         return self.stdin.read()
+
+    def stream(self, name: Stream) -> TextIO:
+        return self.stdout if name == "stdout" else self.stderr
+
+    def is_terminal(self, name: Stream) -> bool:
+        return self.stdout_is_terminal if name == "stdout" else self.stderr_is_terminal
 
     @property
     def interactive(self) -> bool:
