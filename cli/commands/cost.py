@@ -72,7 +72,6 @@ def cost(
 
 
 def _measured(session: Session, resources: Resources, since: str) -> Measured:
-    """Measure usage from the logs of the functions that process an event."""
     groups = {name: resources.log_groups[name] for name in on_event_path(resources.log_groups)}
     logs = FunctionLogs(session.target, session.clients, groups)
     with session.output.progress("reading the logs"):

@@ -152,7 +152,6 @@ def purge(
 
 
 def _queues(session: Session, name: str | None) -> list[DeadLetterQueue]:
-    """Return the dead-letter queue of one name, or all of them."""
     queues = queues_of(session.target.outputs)
     chosen = [each for each in queues if name in (None, each.name)]
     if name is not None and not chosen:

@@ -63,7 +63,6 @@ class Targets:
             self._state.remove(_CURRENT)
 
     def local(self) -> list[LocalTarget]:
-        """Return the local stacks."""
         return [target for target in self.all() if isinstance(target, LocalTarget)]
 
     def all(self) -> list[Target]:

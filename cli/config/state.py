@@ -45,7 +45,6 @@ class State:
         return cls(user_state_path("esctl", appauthor=False))
 
     def path(self, *parts: str) -> Path:
-        """Return the path of a file, which need not exist."""
         return self.root.joinpath(*parts)
 
     def directory(self, *parts: str) -> Path:
@@ -109,7 +108,6 @@ class State:
         return self.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n", *parts)
 
     def remove(self, *parts: str) -> None:
-        """Remove a file if it exists."""
         with suppress(FileNotFoundError, NotADirectoryError):
             self.path(*parts).unlink()
 

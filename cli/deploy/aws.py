@@ -70,7 +70,6 @@ class CloudFormation:
         }
 
     def delete_stack(self, stack_id: str, token: str) -> None:
-        """Start deleting the stack."""
         self._client.delete_stack(StackName=stack_id, ClientRequestToken=token)
 
     def create_change_set(
@@ -104,7 +103,6 @@ class CloudFormation:
         return ChangeSet(change_set_id, first["StackId"], first["Status"], first.get("StatusReason", ""), changes)
 
     def execute(self, change_set_id: str, token: str) -> None:
-        """Start executing the change set."""
         self._client.execute_change_set(ChangeSetName=change_set_id, ClientRequestToken=token)
 
     def delete_change_set(self, change_set_id: str) -> None:
@@ -206,7 +204,6 @@ class Assets:
         return found["ContentLength"]
 
     def put(self, key: str, path: Path) -> None:
-        """Upload the file."""
         from boto3.exceptions import S3UploadFailedError  # loads boto3: 100 ms, not needed by --help
 
         try:

@@ -121,7 +121,6 @@ class OperationView:
             self._output.message(f"{self._title}: {len(self._done)} resources, {self._state}")
 
     def show(self, event: StackEvent) -> None:
-        """Add an event to the display."""
         ended = not event.status.endswith("_IN_PROGRESS")
         if event.is_stack:
             if event.status != self._state and _is_important(event):

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
     from cli.emulator.request_guard import Receive, Scope, Send
-    from cli.emulator.restore import SavedService
+    from cli.emulator.saved_data import SavedService
 
 _LOCK_TIMEOUT_S = 2.0  # a concurrent `is_alive` holds the lock for an instant
 _DRAIN_S = 1.0
@@ -89,7 +89,7 @@ def _hold_alive_lock(state: State) -> FileLock:
 def _run(state: State, port: int, ready: int) -> None:
     import psutil
 
-    from cli.emulator.restore import read_saved
+    from cli.emulator.saved_data import read_saved
 
     _set_up_logging(state)
     shutil.rmtree(Files(state).temporary, ignore_errors=True)
@@ -178,8 +178,7 @@ class _Supervisor:
 
         from cli.emulator.patches import patch_emulator
         from cli.emulator.request_guard import RequestGuard, is_issued
-        from cli.emulator.restore import restore_services
-        from cli.emulator.saving import Saver, save_services
+        from cli.emulator.saved_data import Saver, restore_services, save_services
 
         self._emulator: Any = emulator
         self._started, self._stop = asyncio.Event(), asyncio.Event()

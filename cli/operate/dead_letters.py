@@ -65,7 +65,6 @@ class DeadLetter:
 
     @property
     def about(self) -> str:
-        """Describe the message in a few words."""
         if self.replay_id is not None:
             where = f", stream {self.stream_id}" if self.stream_id is not None else ""
             return f"replay {self.replay_id} of {self.content.get('projection')}{where}"
@@ -123,7 +122,6 @@ class DeadLetterQueue:
         return [each for each in dead_letters if each.message_id not in self._deleted]
 
     def purge(self) -> int:
-        """Delete all messages; returns their number."""
         deleted = 0
         while True:
             with self.taken() as dead_letters:

@@ -265,7 +265,6 @@ class Selection:
     _invocations: set[str] = field(default_factory=set)
 
     def pick(self, lines: Iterable[Line]) -> list[Line]:
-        """Return the matching lines in their order."""
         return [line for line in lines if self._wants(line)]
 
     def _wants(self, line: Line) -> bool:

@@ -68,7 +68,6 @@ class FunctionLogs:
         return max(_POLL_MIN_S, self.target.poll_s)
 
     def follower(self, start: datetime) -> Follower:
-        """Return a follower of all logs from a time on."""
         source = CloudWatchSource(self.clients.client("logs"), self.groups)
         return Follower(source, list(self.groups), int(start.timestamp() * 1000))
 

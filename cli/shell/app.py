@@ -55,7 +55,7 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("cost", "cli.commands.cost:cost", "Estimate the cost of a million events from measurements.", OPERATE),
     Entry("streams", "cli.commands.events:streams", "List the streams.", WORK),
     Entry("events", "cli.commands.events:events", "Show the events of a stream, or follow them.", WORK),
-    Entry("schemas", "cli.commands.schemas:app", "Show the catalogue of known event types.", WORK),
+    Entry("schemas", "cli.commands.add_event:schemas_app", "Show the catalogue of known event types.", WORK),
     Entry("export", "cli.commands.transfer:export_events", "Write events to a file.", WORK),
     Entry("import", "cli.commands.transfer:import_events", "Append the events of a file, each exactly once.", WORK),
     Entry("local", "cli.commands.local:app", "Start, stop, use and reset the emulator of the local target.", LOCAL),

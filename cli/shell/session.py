@@ -48,7 +48,6 @@ class Session:
 
     @cached_property
     def target(self) -> Target:
-        """The deployed stack that this command talks to."""
         target = self.targets.resolve(self.choice, self.settings)
         if isinstance(target, LocalTarget):
             target = self.on_emulator(target)
@@ -61,16 +60,13 @@ class Session:
 
     @cached_property
     def clients(self) -> Clients:
-        """boto3 clients for the target."""
         return self.clients_for(self.target)
 
     @cached_property
     def service(self) -> Service:
-        """The deployed API."""
         return self.service_for(self.target)
 
     def service_for(self, target: Target) -> Service:
-        """Return the API of one stack."""
         from cli.client.aws import key_for_calls
         from cli.client.http import HttpClient
         from cli.client.service import Service

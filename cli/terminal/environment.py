@@ -35,7 +35,6 @@ class Environment:
 
     @classmethod
     def of_process(cls) -> Environment:
-        """Return the environment of this process."""
         stdin = sys.stdin or _nothing("r")
         stdout, stderr = sys.stdout or _nothing("w"), sys.stderr or _nothing("w")
         # Output that can't be encoded is escaped; input that can't be decoded is an error.
