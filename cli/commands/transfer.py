@@ -19,8 +19,6 @@ from cli.transfer.batches import PARTITIONS
 from cli.transfer.files import STANDARD, BadLineError, count_lines, sink, source
 from cli.transfer.send import ExportCounts, ImportCounts, check
 
-# With up to this many streams, their heads are read so that the progress bar counts events; with more, it counts streams.
-_HEADS_MAX = 100
 _FAULTS_MAX = 20  # bad lines that --dry-run lists
 
 _ConnectionsOption = Annotated[
@@ -30,7 +28,7 @@ _ConnectionsOption = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """The streams to export, and how many events or streams that is."""
+    """The streams to export, and how many events or, for all streams, how many streams that is."""
 
     stream_ids: Iterable[str]
     total: int
@@ -126,27 +124,15 @@ def _import(session: Session, file: str, counts: ImportCounts, import_id: str, c
 
 def _plan(session: Session, given: list[str], connections: int) -> _Plan:
     """Return which streams to export, and how much that is; raise `NotFoundError` for an unknown stream."""
-    pages = session.service.stream_pages()
-    first = given or [stream_id for page in _until(pages, _HEADS_MAX) for stream_id in page]
-    if not given and len(first) > _HEADS_MAX:
-        number = len(first) + sum(map(len, pages))
-        return _Plan((stream_id for page in session.service.stream_pages() for stream_id in page), number, False)
+    pages = session.service.stream_pages
+    if not given:
+        return _Plan(chain.from_iterable(pages()), sum(map(len, pages())), counts_events=False)
     with ThreadPoolExecutor(connections) as pool:
-        heads = list(pool.map(session.service.head, first))
-    for stream_id, last in zip(first, heads, strict=True):
+        heads = list(pool.map(session.service.head, given))
+    for stream_id, last in zip(given, heads, strict=True):
         if last < 0:
             raise NotFoundError(f"there is no stream {visible(stream_id)}", "List them:  esctl streams")
-    return _Plan(first, sum(heads) + len(heads), True)
-
-
-def _until(pages: Iterable[list[str]], number: int) -> Iterable[list[str]]:
-    """Yield pages until they have more than `number` entries."""
-    seen = 0
-    for page in pages:
-        yield page
-        seen += len(page)
-        if seen > number:
-            return
+    return _Plan(given, sum(heads) + len(heads), counts_events=True)
 
 
 def _check(session: Session, file: str) -> None:
