@@ -157,13 +157,7 @@ def _data_text(session: Session, data: str | None) -> str | None:
 
 
 def _given_data(text: str | None, shorthand: Mapping[str, str | None]) -> dict[str, Any]:
-    """Combine `--data` and the shorthand options.
-
-    Raises
-    ------
-    UsageError
-        `--data` is not a JSON object, or a field is given twice.
-    """
+    """Combine `--data` and the shorthand options; raise `UsageError` if it is no object or a field is given twice."""
     data = {} if text is None else _json_value(text, "--data")
     if not isinstance(data, dict):
         raise UsageError("--data can't be used: it is not a JSON object", """For example:  --data '{"itemId": "1"}'""")

@@ -126,12 +126,7 @@ class Assets:
     def upload(self, files: Sequence[Asset]) -> list[Asset]:
         """Upload the files that are not in the bucket yet, and return them.
 
-        Raises
-        ------
-        AccessError
-            The bucket belongs to another account.
-        DeploymentError
-            An uploaded file is missing; the emulator would silently create a function without code.
+        A file that does not arrive is a `DeploymentError`; the emulator would silently create a function without code.
         """
         self.prepare()
         uploaded = []
@@ -149,19 +144,13 @@ class Assets:
         return uploaded
 
     def prepare(self) -> None:
-        """Create the bucket (encrypted, versioned, private, TLS only), or complete an interrupted creation.
-
-        Raises
-        ------
-        AccessError
-            It belongs to another account: bucket names are global.
-        """
+        """Create the bucket (encrypted, versioned, private, TLS only), or complete an interrupted creation."""
         try:
             self._client.head_bucket(Bucket=self.bucket, ExpectedBucketOwner=self._owner)
             # The policy is written last: if it exists, the bucket is complete.
             self._client.get_bucket_policy(Bucket=self.bucket, ExpectedBucketOwner=self._owner)
         except ClientError as error:
-            if _status(error) == 403:
+            if _status(error) == 403:  # bucket names are global
                 raise AccessError(
                     f"can't use the asset bucket {self.bucket}: it belongs to another account, or access is denied",
                     "Ask its owner for access, or use another region.",

@@ -124,28 +124,17 @@ class ChangeSet:
 class Plan:
     """What a deployment does.
 
-    Attributes
-    ----------
-    stack
-        The deployed stack; None: it will be created.
-    api_key
-        The key to deploy; None: the stack keeps its own.
-    permissions
-        New permissions that an update grants.
-    change_set
-        The update; None if nothing changes. For a new stack, it is made on execution because it creates the stack.
-    overwritten
-        Tables with events, kept by an earlier `destroy`, that a new local stack replaces.
+    The change set is None if nothing changes; that of a new stack is made on execution, because it creates the stack.
     """
 
     target: Target
     assembly: Assembly
-    stack: Stack | None
-    api_key: str | None = field(repr=False)
+    stack: Stack | None  # None: it will be created
+    api_key: str | None = field(repr=False)  # None: the stack keeps its own
     changes: tuple[Change, ...] = ()
-    permissions: tuple[Grant, ...] = ()
+    permissions: tuple[Grant, ...] = ()  # that an update adds
     change_set: ChangeSet | None = None
-    overwritten: tuple[str, ...] = ()
+    overwritten: tuple[str, ...] = ()  # tables with events, kept by an earlier destroy, that a new local stack replaces
 
     @property
     def action(self) -> Literal["create", "update", "unchanged"]:

@@ -14,8 +14,6 @@ import typer
 import typer.main
 from typer.core import TyperCommand, TyperGroup
 
-from cli.errors import EXIT_CODE_MEANINGS
-
 START = "Start here"
 WORK = "Events and read models"
 OPERATE = "Operations"
@@ -68,9 +66,10 @@ _HELP = "Event sourcing on AWS serverless: deploy it to AWS or to this machine, 
 _SETTINGS = "Settings, from the environment or a .env file: API_KEY, TRACING, STACK_NAME, AUTH, STRICT, ESCTL_TARGET."
 
 
-def _epilog() -> str:
-    codes = " · ".join(f"{code.value} {meaning}" for code, meaning in EXIT_CODE_MEANINGS.items())
-    return f"{_SETTINGS}\n\nExit codes: {codes}."
+_EXIT_CODES = (
+    "Exit codes: 0 done · 1 failed · 2 wrong usage · 3 not deployed or not found · 4 credentials or access · "
+    "5 version conflict · 6 timed out · 7 degraded (status) · 8 partly done · 130 interrupted."
+)
 
 
 class LazyGroup(TyperGroup):
@@ -151,7 +150,7 @@ def make() -> Any:
         name="esctl",
         cls=LazyGroup,
         help=_HELP,
-        epilog=_epilog(),
+        epilog=f"{_SETTINGS}\n\n{_EXIT_CODES}",
         rich_markup_mode="rich",
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["--help", "-h"]},

@@ -22,12 +22,7 @@ def main() -> None:
 
 
 def run(environment: Environment, arguments: Sequence[str]) -> int:
-    """Run one command line.
-
-    Returns
-    -------
-    The exit code; no exception escapes.
-    """
+    """Run one command line and return the exit code; no exception escapes."""
     try:
         code = _run(environment, arguments)
         environment.stdout.flush()

@@ -201,3 +201,9 @@ def test_help_imports_no_command(esctl: Esctl) -> None:
 def test_flags_are_shown_without_a_type(esctl: Esctl) -> None:
     for arguments in ([], ["local"], ["local", "reset"], ["list"]):
         assert "bool" not in esctl(*arguments, "--help").stdout
+
+
+def test_the_help_explains_every_exit_code(esctl: Esctl) -> None:
+    shown = " ".join(esctl("--help").stdout.split())
+
+    assert [code for code in ExitCode if f" {code.value} " not in shown.partition("Exit codes:")[2]] == []
