@@ -56,21 +56,20 @@ def read_line(number: int, raw: bytes) -> Incoming:
             raise BadLineError(["it is not a JSON object"])
         event = dict(value)
         event_id = _pop_event_id(event)
+        if event_id is not None:
+            event["expectedVersion"] = event_id - 1
+        new, faults = read_event(event, "", _ANY_TIME)
+        if new is None or faults:
+            raise BadLineError([f"{fault.pointer or 'the event'} {fault.detail}" for fault in faults])
+        check_sizes([new])
     except UnicodeDecodeError as error:
         raise BadLineError(["it is not UTF-8 text"], number) from error
     except NotJsonError as error:
         raise BadLineError([f"it is not JSON: {str(error).replace('line 1, ', '')}"], number) from error
-    except BadLineError as error:
-        raise BadLineError(error.faults, number) from error
-    if event_id is not None:
-        event["expectedVersion"] = event_id - 1
-    new, faults = read_event(event, "", _ANY_TIME)
-    if new is None or faults:
-        raise BadLineError([f"{fault.pointer or 'the event'} {fault.detail}" for fault in faults], number)
-    try:
-        check_sizes([new])
     except TooLargeError as error:
         raise BadLineError([error.detail], number) from error
+    except BadLineError as error:
+        raise BadLineError(error.faults, number) from error
     return Incoming(number, new.stream_id, event_id, dumps(event))
 
 
