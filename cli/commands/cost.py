@@ -36,7 +36,8 @@ def cost(
     resources = find_resources(session.clients, session.target.stack_name)
     measured = _measured(session, resources, since)
     table = load_prices()
-    parts = per_million(measured, table, count_reads=session.target.is_local)
+    local = session.target.is_local  # the emulator reports wrong read units, and this machine's durations
+    parts = per_million(measured, table, count_reads=local)
     projections = sum(name.startswith("Projector") for name in resources.functions)
     by_month = monthly(
         table,
@@ -45,7 +46,7 @@ def cost(
         queues=projections + 1,
         projections=projections,
     )
-    notes = assumptions(measured, table, local=session.target.is_local)
+    notes = assumptions(measured, table, local=local)
     if not session.output.is_text:
         session.output.json(
             {

@@ -62,10 +62,7 @@ COMMANDS: tuple[Entry, ...] = (
 _ENTRIES = {entry.name: entry for entry in COMMANDS}
 _WANTED = "esctl.wanted"
 _HELP = "Event sourcing on AWS serverless: deploy it to AWS or to this machine, and work with it."
-
 _SETTINGS = "Settings, from the environment or a .env file: API_KEY, TRACING, STACK_NAME, AUTH, STRICT, ESCTL_TARGET."
-
-
 _EXIT_CODES = (
     "Exit codes: 0 done · 1 failed · 2 wrong usage · 3 not deployed or not found · 4 credentials or access · "
     "5 version conflict · 6 timed out · 7 degraded (status) · 8 partly done · 130 interrupted."
