@@ -141,3 +141,7 @@ def _discard(stdout: TextIO) -> None:
     """Prevent the interpreter's flush at exit from failing: a closed pipe (``esctl list | head -1``) is no error."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stdout.fileno())
+
+
+if __name__ == "__main__":  # python -m cli.shell.main is esctl
+    main()

@@ -78,7 +78,9 @@ def test_the_shell_completes_commands_options_and_values(esctl: Esctl, typed: st
         "COMP_CWORD": str(len(words.split(" ")) - 1),
     }
 
-    done = subprocess.run([sys.executable, "-m", "cli"], env=variables, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "cli.shell.main"], env=variables, capture_output=True, text=True, check=False
+    )
 
     assert done.stdout.split() == completed
     assert done.stderr == ""
@@ -133,7 +135,7 @@ def test_unwritable_output_is_reported(esctl: Esctl, api: FakeApi) -> None:
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
 def test_closed_streams_are_not_an_error(esctl: Esctl, api: FakeApi, closed: str) -> None:
     process = subprocess.run(
-        f'"{sys.executable}" -m cli outputs {closed}',
+        f'"{sys.executable}" -m cli.shell.main outputs {closed}',
         shell=True,
         env={**os.environ, **esctl.variables},
         capture_output=True,
