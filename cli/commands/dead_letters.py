@@ -38,25 +38,27 @@ def list_dead_letters(session: Session, queue: QueueName = None) -> None:
     found = _peeked(session, queue)
     reasons = _reasons(session, [message for _, _, messages in found for message in messages])
     if not session.output.is_text:
-        session.output.json([_queue_document(*each, reasons) for each in found])
-        return
-    rows = [
-        (
-            message.queue,
-            message.message_id,
-            _age(message),
-            message.deliveries,
-            message.about,
-            reasons.get(message.message_id),
+        session.output.json(
+            [
+                {
+                    "queue": queued.name,
+                    "count": max(number, len(messages)),
+                    "letters": [_document(message, reasons.get(message.message_id)) for message in messages],
+                }
+                for queued, number, messages in found
+            ]
         )
-        for _, _, messages in found
-        for message in messages
-    ]
+        return
+    now = datetime.now(UTC)
+    rows = []
+    for each in (message for _, _, messages in found for message in messages):
+        age = duration((now - each.sent_at).total_seconds())
+        rows.append((each.queue, each.message_id, age, each.deliveries, each.about, reasons.get(each.message_id)))
     columns = ("queue", "id", Column("age", "right"), Column("deliveries", "right"), "about", "why")
     session.output.table(columns, rows, empty="There are no dead letters.")
-    for each, number, messages in found:
+    for queued, number, messages in found:
         if number > len(messages):
-            session.output.message(f"{each.name}: showing {len(messages)} of {number}; SQS returns no more at once.")
+            session.output.message(f"{queued.name}: showing {len(messages)} of {number}; SQS returns no more at once.")
     if rows:
         session.output.hint("Show one in full:  esctl dead-letters show ID")
         session.output.hint("Recover and delete them:  esctl dead-letters redrive")
@@ -184,15 +186,6 @@ def _reasons(session: Session, messages: list[DeadLetter]) -> dict[str, str]:
         if halt is not None and message.event_id is not None and halt.event_id <= message.event_id:
             found[message.message_id] = f"halted at event {halt.event_id}: {halt.error}"
     return found
-
-
-def _age(message: DeadLetter) -> str:
-    return duration((datetime.now(UTC) - message.sent_at).total_seconds())
-
-
-def _queue_document(queue: Queue, number: int, messages: list[DeadLetter], reasons: dict[str, str]) -> dict[str, Any]:
-    listed = [_document(message, reasons.get(message.message_id)) for message in messages]
-    return {"queue": queue.name, "count": max(number, len(messages)), "letters": listed}
 
 
 def _document(message: DeadLetter, why: str | None) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def client(service: str, endpoint_url: str | None = None, access_key: str = ACCE
 
 @cache
 def _session(*, for_moto: bool) -> boto3.session.Session:
-    """Return the one session of all tests: reading the model of a service takes 0.2 s per session."""
+    """Return the one session of all tests: each one reads the models of services again, 0.1 s each."""
     if for_moto:
         import moto.core.models  # noqa: F401 - it answers only sessions that are made after its import
     return boto3.session.Session()
