@@ -197,18 +197,22 @@ def _execute(ctx: DeployContext, plan: Plan) -> Stack:
 def _change_set(ctx: DeployContext, assembly: Assembly, api_key: str | None, *, creating: bool) -> ChangeSet:
     """Create a change set and wait until it is ready; delete it if it has no changes."""
     ctx.assets.upload([assembly.template_file])
-    url, environment = ctx.assets.url(assembly.template_file.key), ctx.output.environment
+    url, poll_s = ctx.assets.url(assembly.template_file.key), ctx.target.poll_s
     identifier = ctx.cloudformation.create_change_set(
         ctx.target.stack_name, _token(), creating=creating, template_url=url, api_key=api_key
     )
     with _discarding(ctx, identifier, creating=creating):
-        deadline = environment.monotonic() + CHANGE_SET_TIMEOUT_S
-        while (change_set := ctx.cloudformation.change_set(identifier)).is_pending:
-            if environment.monotonic() > deadline:
-                raise TimedOutError(
-                    f"the change set is not ready after {CHANGE_SET_TIMEOUT_S:.0f} s", "Run the command again."
-                )
-            environment.sleep(ctx.target.poll_s)
+        change_set = ctx.output.environment.poll(
+            partial(ctx.cloudformation.change_set, identifier),
+            lambda found: not found.is_pending,
+            timeout_s=CHANGE_SET_TIMEOUT_S,
+            pause_s=poll_s,
+            pause_max_s=poll_s,
+        )
+        if change_set.is_pending:
+            raise TimedOutError(
+                f"the change set is not ready after {CHANGE_SET_TIMEOUT_S:.0f} s", "Run the command again."
+            )
         if not change_set.is_empty and change_set.status != "CREATE_COMPLETE":
             raise DeploymentError(f"CloudFormation rejected the changes: {change_set.reason or change_set.status}")
     if change_set.is_empty:

@@ -105,14 +105,12 @@ class Emulator:
         """Return the record of the process if it answers in time."""
         if local_access_key(self._state) is None:  # the key file is damaged: it cannot be called
             return None
-        deadline = self._environment.monotonic() + _HEALTH_TIMEOUT_S
-        while record := process.find(self._state):
-            if process.health_of(self._state, record) is not None:
-                return record
-            if self._environment.monotonic() > deadline:
-                break
-            self._environment.sleep(0.05)
-        return None
+
+        def settled(record: ProcessRecord | None) -> bool:
+            return record is None or process.health_of(self._state, record) is not None
+
+        record = self._environment.poll(lambda: process.find(self._state), settled, timeout_s=_HEALTH_TIMEOUT_S)
+        return record if settled(record) else None
 
     def status(self, *, started: bool = False) -> Status:
         """Return its state; ``started`` is passed on."""

@@ -58,13 +58,8 @@ class UnexpectedSourceError(Exception):
 def patch_emulator(*, access_key: str, restore: Callable[[], None], sources: Mapping[str, str] = SOURCES) -> None:
     """Apply all patches; raise `EmulatorError` if one for safety or correctness does not fit the emulator's release.
 
-    Parameters
-    ----------
-    access_key
-        Access key id of the emulator's administrator.
-    restore
-        Restores the saved state; replaces the emulator's own, which ignores what it does not understand and then
-        overwrites it.
+    The access key id becomes the administrator's. ``restore`` replaces the emulator's own function, which ignores saved
+    state that it does not understand, and then overwrites it.
     """
     from ministack import app
 
