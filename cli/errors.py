@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 
 class ExitCode(IntEnum):
-    """The exit status of ``esctl``; listed in ``esctl --help``."""
+    """The exit status of ``esctl``; explained in ``esctl --help`` (`cli.shell.app`)."""
 
     DONE = 0
     FAILED = 1
@@ -22,41 +22,15 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130  # 128 + SIGINT, as shells count
 
 
-EXIT_CODE_MEANINGS: dict[ExitCode, str] = {
-    ExitCode.DONE: "done",
-    ExitCode.FAILED: "failed",
-    ExitCode.USAGE: "wrong usage",
-    ExitCode.NOT_FOUND: "not deployed or not found",
-    ExitCode.ACCESS: "credentials or access",
-    ExitCode.CONFLICT: "version conflict",
-    ExitCode.TIMED_OUT: "timed out",
-    ExitCode.DEGRADED: "degraded (status)",
-    ExitCode.PARTIAL: "partly done",
-    ExitCode.INTERRUPTED: "interrupted",
-}
-
-
 class CliError(Exception):
     """An expected failure.
 
-    Parameters
-    ----------
-    message
-        One line, ``what: why``.
-    hint
-        What to do next, usually a command; may be empty.
-    exit_code
-        Overrides the class's code.
-    faults
-        Individual faults, listed below the message.
-
-    Attributes
-    ----------
-    status, problem
-        The HTTP status and problem document that caused it; 0 and empty for any other cause.
+    The message is one line, ``what: why``; the hint says what to do next, usually a command; the faults are listed below
+    the message; the exit code overrides that of the class.
     """
 
     code: ClassVar[ExitCode] = ExitCode.FAILED
+    # The HTTP status and problem document that caused it; 0 and empty for any other cause.
     status: int = 0
     problem: Mapping[str, Any] = {}
 

@@ -1,4 +1,4 @@
-"""`esctl add-event`: append one event."""
+"""`esctl add-event`: append one event; `esctl schemas`: show the catalogue of known event types."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from typing import Annotated, Any
 import typer
 
 from cli.client.projections import projections_of, wait_until_projected
-from cli.errors import CliError, UsageError
+from cli.errors import CliError, NotFoundError, UsageError
 from cli.shell.command import command
 from cli.shell.session import Session
+from cli.terminal.tables import Column
 from cli.terminal.text import visible
 from handlers import catalogue
 from handlers.api.routes import IDEMPOTENCY_KEY
@@ -24,6 +25,9 @@ from handlers.core.lossless_json import NotJsonError, loads
 from handlers.core.validation import Validator
 from handlers.domain.items import TEST_STREAM
 
+schemas_app = typer.Typer()
+
+_SCHEMA_COLUMNS = ("type", Column("version", "right"), "required", "optional", "description")
 _SHORTHANDS = {"itemId": "--item-id", "amount": "--amount"}  # fields that have an option of their own
 
 
@@ -32,13 +36,7 @@ def add_event(
     session: Session,
     event_type: Annotated[
         str | None,
-        typer.Option(
-            "--type",
-            "-t",
-            metavar="TYPE",
-            help="The event type.",
-            autocompletion=lambda: [*catalogue.known_types()],
-        ),
+        typer.Option("--type", "-t", metavar="TYPE", help="The event type.", autocompletion=catalogue.known_types),
     ] = None,
     stream_id: Annotated[
         str, typer.Option("--stream-id", "-s", metavar="ID", help="The stream to append to.")
@@ -116,18 +114,24 @@ def _check_key(key: str | None) -> None:
 
 
 def _warn_of_unknown_type(session: Session, event_type: str) -> None:
-    known = catalogue.known_types()
-    if event_type not in known:
-        near = get_close_matches(event_type.upper(), known, n=1)
-        suggestion = f"; did you mean {near[0]}?" if near else ""
+    if event_type not in catalogue.known_types():
+        near = _similar_type(event_type)
+        suggestion = f"; did you mean {near}?" if near else ""
         session.output.warning(f"{event_type} is not a known type: it is stored but not projected{suggestion}")
 
 
+def _similar_type(event_type: str) -> str | None:
+    return next(iter(get_close_matches(event_type.upper(), catalogue.known_types(), n=1)), None)
+
+
+def _known_types() -> str:
+    return f"Known types: {', '.join(catalogue.known_types())}"
+
+
 def _ask_type(session: Session) -> str:
-    known = f"Known types: {', '.join(catalogue.known_types())}"
     if not session.environment.interactive:
-        raise UsageError("--type is missing", f"{known}.")
-    session.output.message(known)
+        raise UsageError("--type is missing", f"{_known_types()}.")
+    session.output.message(_known_types())
     return _ask(session, "type")
 
 
@@ -153,13 +157,7 @@ def _data_text(session: Session, data: str | None) -> str | None:
 
 
 def _given_data(text: str | None, shorthand: Mapping[str, str | None]) -> dict[str, Any]:
-    """Combine `--data` and the shorthand options.
-
-    Raises
-    ------
-    UsageError
-        `--data` is not a JSON object, or a field is given twice.
-    """
+    """Combine `--data` and the shorthand options; raise `UsageError` if it is no object or a field is given twice."""
     data = {} if text is None else _json_value(text, "--data")
     if not isinstance(data, dict):
         raise UsageError("--data can't be used: it is not a JSON object", """For example:  --data '{"itemId": "1"}'""")
@@ -245,3 +243,59 @@ def _json_value(text: str, name: str) -> Any:
         if re.match(r"\s*\{\s*[A-Za-z_]+\s*:", text):
             hint = "The shell removed the double quotes: enclose the JSON in single quotes."
         raise UsageError(f"{name} can't be used: {error}", hint) from error
+
+
+@schemas_app.callback(invoke_without_command=True)
+def schemas(
+    context: typer.Context,
+    output: Annotated[str, typer.Option("--output", "-o", metavar="FORMAT", help="text or json.")] = "text",
+) -> None:
+    """Show the catalogue of known event types.
+
+    Events of these types are validated against their JSON Schema before they are stored. Events of other types are
+    stored unvalidated, or rejected if the stack is deployed with STRICT=true.
+    """
+    if context.invoked_subcommand is None:
+        _list_schemas(context, local=False, stack_name=None, region=None, profile=None, output=output)
+
+
+@command()
+def _list_schemas(session: Session) -> None:
+    known = [(name, catalogue.schema(name)) for name in catalogue.known_types()]
+    if not session.output.is_text:
+        session.output.json({"types": [_summary(name, schema) for name, schema in known]})
+        return
+    rows = []
+    for name, schema in known:
+        summary = _summary(name, schema)
+        required, optional = ", ".join(summary["required"]), ", ".join(summary["optional"])
+        rows.append((name, summary["version"], required, optional, summary["description"]))
+    session.output.table(_SCHEMA_COLUMNS, rows, empty="The catalogue is empty.")
+    session.output.hint("Show one:  esctl schemas show TYPE")
+
+
+@schemas_app.command("show")
+@command()
+def show_schema(
+    session: Session,
+    event_type: Annotated[
+        str, typer.Argument(metavar="TYPE", help="The event type.", autocompletion=catalogue.known_types)
+    ],
+) -> None:
+    """Show the JSON Schema (draft-07) of one event type."""
+    if event_type not in catalogue.known_types():
+        near = _similar_type(event_type)
+        meant = f" Did you mean {near}?" if near else ""
+        raise NotFoundError(f"there is no event type {event_type!r} in the catalogue", f"{_known_types()}.{meant}")
+    session.output.json(catalogue.schema(event_type))
+
+
+def _summary(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    required = list(schema.get("required", []))
+    return {
+        "type": name,
+        "version": catalogue.current_version(name),
+        "required": required,
+        "optional": [field for field in schema.get("properties", {}) if field not in required],
+        "description": schema.get("description", schema.get("title", "")),
+    }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -10,8 +9,9 @@ import typer
 
 from cli.errors import CliError, NotFoundError
 from cli.operate.cost import LineItem, Measured, assumptions, load_prices, measure, monthly, on_event_path, per_million
-from cli.operate.logs import CloudWatchSource, Follower, seconds, understand
-from cli.operate.resources import find_resources
+from cli.operate.logs import seconds, understand
+from cli.operate.logs_tail import FunctionLogs, start_of
+from cli.operate.resources import Resources, find_resources
 from cli.shell.command import command
 from cli.shell.session import Session
 from cli.terminal.tables import Column
@@ -34,9 +34,10 @@ def cost(
     Requests, write units and milliseconds are those of the events appended within --since.
     """
     resources = find_resources(session.clients, session.target.stack_name)
-    measured = _measured(session, resources.log_groups, since)
+    measured = _measured(session, resources, since)
     table = load_prices()
-    parts = per_million(measured, table, count_reads=session.target.is_local)
+    local = session.target.is_local  # the emulator reports wrong read units, and this machine's durations
+    parts = per_million(measured, table, count_reads=local)
     projections = sum(name.startswith("Projector") for name in resources.functions)
     by_month = monthly(
         table,
@@ -45,7 +46,7 @@ def cost(
         queues=projections + 1,
         projections=projections,
     )
-    notes = assumptions(measured, table, local=session.target.is_local)
+    notes = assumptions(measured, table, local=local)
     if not session.output.is_text:
         session.output.json(
             {
@@ -71,13 +72,11 @@ def cost(
         )
 
 
-def _measured(session: Session, groups: Any, since: str) -> Measured:
-    """Measure usage from the logs of the functions that process an event."""
-    names = on_event_path(groups)
-    start_ms = start(time.time(), seconds(since))
-    source = CloudWatchSource(session.clients.client("logs"), groups)
+def _measured(session: Session, resources: Resources, since: str) -> Measured:
+    groups = {name: resources.log_groups[name] for name in on_event_path(resources.log_groups)}
+    logs = FunctionLogs(session.target, session.clients, groups)
     with session.output.progress("reading the logs"):
-        lines = Follower(source, names, start_ms).look()
+        lines = logs.follower(start_of(seconds(since), None)).look()
     measured = measure(map(understand, lines))
     if not measured.events:
         raise CliError(
@@ -85,17 +84,6 @@ def _measured(session: Session, groups: Any, since: str) -> Measured:
             "Append some events:  esctl walkthrough\nOr measure a longer period:  esctl cost --since 1d",
         )
     return measured
-
-
-def start(now_s: float, back_s: float) -> int:
-    """Return the time to read from, in milliseconds since 1970; CloudWatch rejects negative ones.
-
-    Examples
-    --------
-    >>> start(1_000.5, 1.0), start(1_000.5, 5_000.0)
-    (999500, 0)
-    """
-    return int(max(0.0, now_s - back_s) * 1000)
 
 
 def _event_bytes(session: Session) -> int:
@@ -111,25 +99,12 @@ def _event_bytes(session: Session) -> int:
 
 def _show(session: Session, title: str, parts: list[LineItem]) -> None:
     figures = [Column(name, "right") for name in ("per event", "amount", "price per", "USD")]
-    columns: list[Column | str] = ["service", "what", *figures]
-    rows = [
-        (
-            each.service,
-            each.what,
-            "" if each.each is None else f"{each.each:.3f}",
-            _amount(each),
-            each.unit,
-            f"{each.cost:.2f}",
-        )
-        for each in parts
-    ]
-    session.output.table(columns, rows, title=title)
-
-
-def _amount(part: LineItem) -> str:
-    if "GB " in part.unit:
-        return f"{part.amount / 1_000_000_000:.2f} GB"
-    return f"{part.amount:,.0f}"
+    rows = []
+    for part in parts:
+        each = "" if part.each is None else f"{part.each:.3f}"
+        amount = f"{part.amount / 1_000_000_000:.2f} GB" if "GB " in part.unit else f"{part.amount:,.0f}"
+        rows.append((part.service, part.what, each, amount, part.unit, f"{part.cost:.2f}"))
+    session.output.table(["service", "what", *figures], rows, title=title)
 
 
 def _money(amount: Decimal | int) -> str:

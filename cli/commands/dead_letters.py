@@ -16,7 +16,8 @@ from cli.operate.resources import Queue, queues_of
 from cli.shell.command import ListingGroup, command
 from cli.shell.session import Session
 from cli.terminal.tables import Column
-from cli.terminal.text import duration
+from cli.terminal.text import duration, plural
+from handlers.core.clock import rfc3339
 from handlers.core.lossless_json import dumps
 
 app = typer.Typer(cls=ListingGroup)
@@ -37,25 +38,27 @@ def list_dead_letters(session: Session, queue: QueueName = None) -> None:
     found = _peeked(session, queue)
     reasons = _reasons(session, [message for _, _, messages in found for message in messages])
     if not session.output.is_text:
-        session.output.json([_queue_document(*each, reasons) for each in found])
-        return
-    rows = [
-        (
-            message.queue,
-            message.message_id,
-            _age(message),
-            message.deliveries,
-            message.about,
-            reasons.get(message.message_id),
+        session.output.json(
+            [
+                {
+                    "queue": queued.name,
+                    "count": max(number, len(messages)),
+                    "letters": [_document(message, reasons.get(message.message_id)) for message in messages],
+                }
+                for queued, number, messages in found
+            ]
         )
-        for _, _, messages in found
-        for message in messages
-    ]
+        return
+    now = datetime.now(UTC)
+    rows = []
+    for each in (message for _, _, messages in found for message in messages):
+        age = duration((now - each.sent_at).total_seconds())
+        rows.append((each.queue, each.message_id, age, each.deliveries, each.about, reasons.get(each.message_id)))
     columns = ("queue", "id", Column("age", "right"), Column("deliveries", "right"), "about", "why")
     session.output.table(columns, rows, empty="There are no dead letters.")
-    for each, number, messages in found:
+    for queued, number, messages in found:
         if number > len(messages):
-            session.output.message(f"{each.name}: showing {len(messages)} of {number}; SQS returns no more at once.")
+            session.output.message(f"{queued.name}: showing {len(messages)} of {number}; SQS returns no more at once.")
     if rows:
         session.output.hint("Show one in full:  esctl dead-letters show ID")
         session.output.hint("Recover and delete them:  esctl dead-letters redrive")
@@ -138,7 +141,9 @@ def purge(
     [found] = _queues(session, queue)
     session.announce(f"Purging the dead letters of {queue}")
     number = found.count()
-    if number and not session.output.confirm(f"Permanently delete {_number(number)} of {queue}?", yes=yes):
+    if number and not session.output.confirm(
+        f"Permanently delete {plural(number, 'dead letter')} of {queue}?", yes=yes
+    ):
         session.output.message("Nothing was deleted.")
         return
     deleted = found.purge() if number else 0
@@ -149,7 +154,6 @@ def purge(
 
 
 def _queues(session: Session, name: str | None) -> list[DeadLetterQueue]:
-    """Return the dead-letter queue of one name, or all of them."""
     queues = queues_of(session.target.outputs)
     chosen = [each for each in queues if name in (None, each.name)]
     if name is not None and not chosen:
@@ -184,20 +188,11 @@ def _reasons(session: Session, messages: list[DeadLetter]) -> dict[str, str]:
     return found
 
 
-def _age(message: DeadLetter) -> str:
-    return duration((datetime.now(UTC) - message.sent_at).total_seconds())
-
-
-def _queue_document(queue: Queue, number: int, messages: list[DeadLetter], reasons: dict[str, str]) -> dict[str, Any]:
-    listed = [_document(message, reasons.get(message.message_id)) for message in messages]
-    return {"queue": queue.name, "count": max(number, len(messages)), "letters": listed}
-
-
 def _document(message: DeadLetter, why: str | None) -> dict[str, Any]:
     return {
         "id": message.message_id,
         "queue": message.queue,
-        "sentAt": message.sent_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "sentAt": rfc3339(message.sent_at),
         "deliveries": message.deliveries,
         "streamId": message.stream_id,
         "eventId": message.event_id,
@@ -233,11 +228,7 @@ def _report(session: Session, results: list[Redriven]) -> None:
     if kept:
         skips = [f"Skip the event:  {skip_command(each)}" for result in results for each in result.halted]
         raise DegradedError(
-            f"{_number(len(kept))} could not be redriven",
+            f"{plural(len(kept), 'dead letter')} could not be redriven",
             "\n".join(skips) or "List them:  esctl dead-letters list",
             faults=[f"{message.queue}: {message.about}: {why}" for message, why in kept[:10]],
         )
-
-
-def _number(count: int) -> str:
-    return f"{count} dead letter{'' if count == 1 else 's'}"

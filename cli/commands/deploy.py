@@ -13,8 +13,6 @@ from cli.config.targets import Target
 from cli.deploy import run
 from cli.deploy.assembly import Assemblies
 from cli.deploy.aws import Assets, CloudFormation, Tables, located
-from cli.deploy.destroy import Destroyed
-from cli.deploy.destroy import destroy as destroy_stack
 from cli.deploy.plan import Plan, Stack, esctl
 from cli.errors import DeploymentError, NotFoundError
 from cli.replay.run import offer_replays
@@ -74,7 +72,7 @@ def destroy(
     ctx = _context(session, _known_target(session, changes=True), yes=yes, creates=False)
     _announce(session, "Destroying", ctx.target)
     with ctx.exclusive():
-        result = destroy_stack(ctx, delete_events=delete_events)
+        result = run.destroy(ctx, delete_events=delete_events)
     _show_destroyed(session, ctx.target, result)
 
 
@@ -152,7 +150,7 @@ def _show_deployed(session: Session, plan: Plan, stack: Stack, seconds: float) -
     output.hint("List the items:  esctl list")
 
 
-def _show_destroyed(session: Session, target: Target, result: Destroyed) -> None:
+def _show_destroyed(session: Session, target: Target, result: run.Destroyed) -> None:
     output = session.output
     if not output.is_text:
         left = [{"type": kind, "name": name} for kind, name in result.left]

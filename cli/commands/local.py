@@ -120,10 +120,7 @@ def show_environment(session: Session) -> None:
 
 @app.command("reset")
 @command()
-def reset(
-    session: Session,
-    yes: Yes = False,
-) -> None:
+def reset(session: Session, yes: Yes = False) -> None:
     """Empty the emulator: permanently delete every local stack and all events."""
     stacks = ", ".join(_stacks(session)) or "none"
     if not session.output.confirm(f"Permanently delete every local stack ({stacks}) and all events?", yes=yes):
@@ -131,7 +128,8 @@ def reset(
         return
     with session.output.progress("emptying the emulator"):
         session.emulator.reset()
-        session.targets.forget_local()
+        for target in session.targets.local():
+            session.targets.forget(target)
     if not session.output.is_text:
         session.output.json(_document(session, session.emulator.status()))
         return

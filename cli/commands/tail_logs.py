@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from cli.errors import UsageError
-from cli.operate.logs import seconds
-from cli.operate.logs_tail import Request, find_event, function_logs, tail
+from cli.operate.logs import Wanted, seconds
+from cli.operate.logs_tail import find_event, function_logs, start_of, tail
 from cli.operate.logs_trace import show_trace
 from cli.shell.command import command
 from cli.shell.session import Session
@@ -64,19 +64,14 @@ def tail_logs(
         traced = find_event(session.service, stream_id, number)
         show_trace(session.output, function_logs(session.target, session.clients), traced, timeout)
         return
-    request = Request(
-        follow=follow,
-        since_s=seconds(since) if since is not None else None,
-        functions=tuple(function or ()),
-        text=text,
-        stream_id=stream_id,
-        event_id=number,
-        request_id=request_id,
-        raw=raw,
-    )
-    logs = function_logs(session.target, session.clients, request.functions)
-    about = None if number is None else find_event(session.service, stream_id, number)
-    tail(session.output, logs, request, about)
+    since_s = seconds(since) if since is not None else None
+    logs = function_logs(session.target, session.clients, function or ())
+    about, correlation_id = None, None
+    if number is not None:
+        about = find_event(session.service, stream_id, number)
+        stream_id, correlation_id = about["streamId"], (about.get("metadata") or {}).get("correlationId")
+    wanted = Wanted(text, stream_id, number, request_id, correlation_id)
+    tail(session.output, logs, wanted, start_of(since_s, about), follow=follow, raw=raw)
 
 
 def _event_number(text: str | None) -> int | None:

@@ -13,14 +13,12 @@ import typer
 from cli.errors import CliError, ConflictError, ExitCode, NotFoundError, PartialError
 from cli.shell.command import command
 from cli.shell.session import Session
-from cli.terminal.text import shell_word, visible
+from cli.terminal.text import plural, shell_word, visible
 from cli.transfer import send
 from cli.transfer.batches import PARTITIONS
 from cli.transfer.files import STANDARD, BadLineError, count_lines, sink, source
 from cli.transfer.send import ExportCounts, ImportCounts, check
 
-# With up to this many streams, their heads are read so that the progress bar counts events; with more, it counts streams.
-_HEADS_MAX = 100
 _FAULTS_MAX = 20  # bad lines that --dry-run lists
 
 _ConnectionsOption = Annotated[
@@ -30,7 +28,7 @@ _ConnectionsOption = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """The streams to export, and how many events or streams that is."""
+    """The streams to export, and how many events or, for all streams, how many streams that is."""
 
     stream_ids: Iterable[str]
     total: int
@@ -66,7 +64,7 @@ def export_events(
         session.output.json({"events": done.events, "streams": done.streams, "file": file})
         return
     where = "written" if file == STANDARD else f"in {file}"
-    session.output.success(f"{_number(done.events, 'event')} of {_number(done.streams, 'stream')} are {where}.")
+    session.output.success(f"{plural(done.events, 'event')} of {plural(done.streams, 'stream')} are {where}.")
     if file != STANDARD:
         session.output.hint(f"Import them into another stack:  esctl import {shell_word(file)} --stack-name NAME")
 
@@ -120,33 +118,21 @@ def _import(session: Session, file: str, counts: ImportCounts, import_id: str, c
             counts,
             name=import_id,
             connections=connections,
-            tick=lambda: progress.update(done=counts.done),
+            tick=lambda: progress.update(done=counts.imported + counts.already),
         )
 
 
 def _plan(session: Session, given: list[str], connections: int) -> _Plan:
     """Return which streams to export, and how much that is; raise `NotFoundError` for an unknown stream."""
-    pages = session.service.stream_pages()
-    first = given or [stream_id for page in _until(pages, _HEADS_MAX) for stream_id in page]
-    if not given and len(first) > _HEADS_MAX:
-        number = len(first) + sum(map(len, pages))
-        return _Plan((stream_id for page in session.service.stream_pages() for stream_id in page), number, False)
+    pages = session.service.stream_pages
+    if not given:
+        return _Plan(chain.from_iterable(pages()), sum(map(len, pages())), counts_events=False)
     with ThreadPoolExecutor(connections) as pool:
-        heads = list(pool.map(session.service.head, first))
-    for stream_id, last in zip(first, heads, strict=True):
+        heads = list(pool.map(session.service.head, given))
+    for stream_id, last in zip(given, heads, strict=True):
         if last < 0:
             raise NotFoundError(f"there is no stream {visible(stream_id)}", "List them:  esctl streams")
-    return _Plan(first, sum(heads) + len(heads), True)
-
-
-def _until(pages: Iterable[list[str]], number: int) -> Iterable[list[str]]:
-    """Yield pages until they have more than `number` entries."""
-    seen = 0
-    for page in pages:
-        yield page
-        seen += len(page)
-        if seen > number:
-            return
+    return _Plan(given, sum(heads) + len(heads), counts_events=True)
 
 
 def _check(session: Session, file: str) -> None:
@@ -158,14 +144,14 @@ def _check(session: Session, file: str) -> None:
     if bad:
         more = " (there may be more)" if len(bad) == _FAULTS_MAX else ""
         raise CliError(
-            f"{file} has {_number(len(bad), 'bad line')}{more}",
+            f"{file} has {plural(len(bad), 'bad line')}{more}",
             f"Fix them and check again:  esctl import {shell_word(file)} --dry-run",
             faults=list(chain.from_iterable([f"line {each.line}: {fault}" for fault in each.faults] for each in bad)),
         )
     if not session.output.is_text:
         session.output.json({"events": good, "file": file})
         return
-    session.output.success(f"{file} is valid: {_number(good, 'event')}. Nothing was imported.")
+    session.output.success(f"{file} is valid: {plural(good, 'event')}. Nothing was imported.")
     session.output.hint(f"Import it:  esctl import {shell_word(file)}")
 
 
@@ -173,13 +159,13 @@ def _report(session: Session, counts: ImportCounts, file: str) -> None:
     if not session.output.is_text:
         session.output.json({"imported": counts.imported, "already": counts.already, "file": file})
         return
-    session.output.success(f"{_number(counts.imported, 'event')} imported{_already(counts)}.")
+    session.output.success(f"{plural(counts.imported, 'event')} imported{_already(counts)}.")
     session.output.hint("List the streams:  esctl streams")
 
 
 def _fail(error: BaseException, counts: ImportCounts, file: str) -> NoReturn:
     """Raise the error with what was imported so far and how to continue."""
-    done = f"{_number(counts.imported, 'event')} imported{_already(counts)}"
+    done = f"{plural(counts.imported, 'event')} imported{_already(counts)}"
     resume = "Run the same command again to continue: no event is imported twice"
     if isinstance(error, KeyboardInterrupt):
         raise CliError(f"interrupted: {done}", f"{resume}.", exit_code=ExitCode.INTERRUPTED) from None
@@ -205,7 +191,3 @@ def _fail(error: BaseException, counts: ImportCounts, file: str) -> NoReturn:
 
 def _already(counts: ImportCounts) -> str:
     return f", {counts.already:,} were already stored" if counts.already else ""
-
-
-def _number(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -20,19 +20,7 @@ _ACCESS_KEY_FORM = re.compile(r"ESCTL[0-9A-F]{40}", re.ASCII)
 def choose_key(target: Target, settings: Settings, state: State, *, has_key: bool) -> str | None:
     """Choose the key to deploy with: ``API_KEY``; otherwise, on the local target, the kept or a new one.
 
-    Parameters
-    ----------
-    has_key
-        Whether the stack exists and has a key.
-
-    Returns
-    -------
-    The key; None if a stack on AWS keeps the one it has.
-
-    Raises
-    ------
-    SettingError
-        ``API_KEY`` is invalid, or is missing for a new stack on AWS.
+    A stack on AWS that exists and ``has_key`` keeps it: None. For a new one, a missing ``API_KEY`` is a `SettingError`.
     """
     if target.keeps_key:
         return settings.checked_api_key() or kept_key(target, state) or secrets.token_hex(_RANDOM_BYTES)

@@ -62,13 +62,7 @@ class Targets:
         if self._current_record() == target.record:
             self._state.remove(_CURRENT)
 
-    def forget_local(self) -> None:
-        """Forget every local stack, after the emulator was emptied."""
-        for target in self.local():
-            self.forget(target)
-
     def local(self) -> list[LocalTarget]:
-        """Return the local stacks."""
         return [target for target in self.all() if isinstance(target, LocalTarget)]
 
     def all(self) -> list[Target]:
@@ -96,13 +90,9 @@ class Targets:
         return None if document is None else str(document["target"])
 
     def resolve(self, choice: Choice, settings: Settings) -> Target:
-        """Return the target that a command talks to, without its endpoint.
+        """Return the target that a command talks to, without its endpoint; raise `NotFoundError` if there is none.
 
         A target on AWS that is not remembered here has no outputs (and perhaps an empty region): the caller looks it up.
-
-        Raises
-        ------
-        NoTargetError, NotDeployedError, UsageError
         """
         check_choice(choice)
         kind = _chosen_kind(choice, settings)
@@ -112,18 +102,18 @@ class Targets:
             if current is not None:
                 return current
             if known := self.all():
-                flags = [f"{target.label}: {target.flags}" for target in known]
-                raise NoTargetError("no target is chosen", "Add the flags of one of them:", faults=flags)
+                raise NoTargetError("no target is chosen", _ADD_FLAGS, faults=_flags_of(known))
             raise NoTargetError("no target is chosen: nothing has been deployed from here yet", _DEPLOY_FIRST)
         if kind is not None and name is None and not (current is not None and current.kind == kind):
-            name = DEFAULT_STACK_NAME if not self._only(kind, choice) else None
+            only = [target for target in self.all() if _matches(target, kind, None, choice)]
+            name = None if len(only) == 1 else DEFAULT_STACK_NAME
         wanted = [target for target in self.all() if _matches(target, kind, name, choice)]
         if current is not None and current in wanted:
             return _with_flags(current, choice)
         if len(wanted) == 1:
             return _with_flags(wanted[0], choice)
         if wanted:
-            raise _ambiguous(wanted)
+            raise UsageError("more than one stack matches", _ADD_FLAGS, faults=_flags_of(wanted))
         if kind == "aws":
             return AwsTarget(name or DEFAULT_STACK_NAME, choice.region or "", choice.profile)
         if kind == "local":
@@ -136,10 +126,8 @@ class Targets:
             f"Deploy it (esctl deploy --local{name_flag(name)}), or look on AWS (ESCTL_TARGET=aws, or --region).",
         )
 
-    def _only(self, kind: Kind, choice: Choice) -> bool:
-        return len([target for target in self.all() if _matches(target, kind, None, choice)]) == 1
 
-
+_ADD_FLAGS = "Add the flags of one of them:"
 _DEPLOY_FIRST = (
     "Deploy one:  esctl deploy --local  (this machine)  or  esctl deploy  (AWS).\n"
     "A stack on AWS that somebody else deployed:  ESCTL_TARGET=aws esctl … --stack-name NAME --region REGION"
@@ -159,7 +147,7 @@ def for_deployment(choice: Choice, settings: Settings) -> Target:
 
 
 def check_choice(choice: Choice) -> None:
-    """Refuse flags that contradict each other."""
+    """Refuse flags that contradict each other or can't be used."""
     if choice.local and choice.profile:
         raise UsageError("--local and --profile exclude each other: the local target needs no credentials")
     if choice.stack_name is not None:
@@ -191,12 +179,8 @@ def _with_flags(target: Target, choice: Choice) -> Target:
     return replace(target, profile=choice.profile) if choice.profile and isinstance(target, AwsTarget) else target
 
 
-def _ambiguous(targets: list[Target]) -> UsageError:
-    return UsageError(
-        "more than one stack matches",
-        "Add the flags of one of them:",
-        faults=[f"{target.label}: {target.flags}" for target in targets],
-    )
+def _flags_of(targets: list[Target]) -> list[str]:
+    return [f"{target.label}: {target.flags}" for target in targets]
 
 
 def _is_target(document: dict[str, Any]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import stat
 import sys
@@ -9,9 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast
 
+from cli.config.state import Surroundings
 from cli.errors import SettingError
-from cli.terminal.environment import Environment
-from cli.terminal.text import is_unicode
 from stack.settings import Auth, choice, settings_from
 
 # Required by API Gateway: https://docs.aws.amazon.com/apigateway/latest/api/API_ApiKey.html
@@ -25,62 +25,28 @@ _VARIABLES = ("API_KEY", "TRACING", "STACK_NAME", "AUTH", "STRICT", "ESCTL_TARGE
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The operator's settings.
+    """The operator's settings."""
 
-    Attributes
-    ----------
-    api_key
-        ``API_KEY``, unchecked (see `checked_api_key`); never shown.
-    tracing
-        ``TRACING``: whether X-Ray is enabled.
-    stack_name
-        ``STACK_NAME``; None if unset.
-    auth
-        ``AUTH``: ``key``, or ``iam`` for SigV4 in addition to the key.
-    strict
-        ``STRICT``: whether unknown event types are rejected.
-    target
-        ``ESCTL_TARGET``: the target of commands.
-    """
-
-    api_key: str | None = field(default=None, repr=False)
-    tracing: bool = False
+    api_key: str | None = field(default=None, repr=False)  # unchecked, see `checked_api_key`; never shown
+    tracing: bool = False  # with X-Ray
     stack_name: str | None = None
-    auth: Auth = "key"
-    strict: bool = False
+    auth: Auth = "key"  # or iam: SigV4 in addition to the key
+    strict: bool = False  # unknown event types are rejected
     target: Literal["local", "aws"] | None = None
 
     def checked_api_key(self) -> str | None:
-        """Return the key to deploy with; None if unset.
-
-        Raises
-        ------
-        SettingError
-            Its length is not allowed by API Gateway, or it is not printable ASCII.
-        """
+        """Return the key to deploy with; None if unset. Raise `SettingError` if API Gateway would refuse it."""
         key = self.api_key
-        if key is None:
-            return None
-        if not API_KEY_LENGTH_MIN <= len(key) <= API_KEY_LENGTH_MAX:
+        if key is not None and not is_api_key(key):
             raise SettingError(
-                f"API_KEY can't be used: it has {len(key)} characters, "
-                f"API Gateway requires {API_KEY_LENGTH_MIN} to {API_KEY_LENGTH_MAX}",
+                f"API_KEY can't be used: it has {len(key)} characters; API Gateway requires "
+                f"{API_KEY_LENGTH_MIN} to {API_KEY_LENGTH_MAX} ASCII letters, digits or punctuation marks",
                 _MAKE_A_KEY,
-            )
-        if not _API_KEY.fullmatch(key):
-            raise SettingError(
-                "API_KEY can't be used: only ASCII letters, digits and punctuation are allowed", _MAKE_A_KEY
             )
         return key
 
     def required_api_key(self) -> str:
-        """Return the key to deploy to AWS with.
-
-        Raises
-        ------
-        SettingError
-            It is missing or invalid.
-        """
+        """Return the key to deploy to AWS with; raise `SettingError` if it is missing or invalid."""
         key = self.checked_api_key()
         if key is None:
             raise SettingError(
@@ -97,18 +63,15 @@ def is_api_key(text: str) -> bool:
 _MAKE_A_KEY = 'Make one and put it into .env:  (umask 077; echo "API_KEY=$(openssl rand -hex 20)" >> .env)'
 
 
-def load(environment: Environment) -> Settings:
-    """Read the settings.
-
-    Raises
-    ------
-    SettingError
-        A value is not allowed.
-    """
+def load(environment: Surroundings) -> Settings:
+    """Read the settings; raise `SettingError` if a value is not allowed."""
     values = {**_dotenv(environment), **{k: v for k, v in environment.variables.items() if v.strip()}}
     for name in _VARIABLES:
-        if not is_unicode(values.get(name, "")):
-            raise SettingError(f"{name} can't be used: it is not {sys.getfilesystemencoding().upper()} text")
+        try:
+            values.get(name, "").encode()
+        except UnicodeEncodeError as error:
+            encoding = sys.getfilesystemencoding().upper()
+            raise SettingError(f"{name} can't be used: it is not {encoding} text") from error
     try:
         stack = settings_from(values)
         target = choice("ESCTL_TARGET", values, _TARGETS)
@@ -126,12 +89,7 @@ def load(environment: Environment) -> Settings:
 
 
 def checked_stack_name(name: str, source: str = "--stack-name") -> str:
-    """Return the name, checked by CloudFormation's rule.
-
-    Raises
-    ------
-    SettingError
-    """
+    """Return the name; raise `SettingError` if CloudFormation would refuse it."""
     if not _STACK_NAME.fullmatch(name):
         raise SettingError(
             f"{source} can't be used: {name!r} is not a stack name",
@@ -140,7 +98,7 @@ def checked_stack_name(name: str, source: str = "--stack-name") -> str:
     return name
 
 
-def shared_key_file(environment: Environment) -> Path | None:
+def shared_key_file(environment: Surroundings) -> Path | None:
     """Return the path of the ``.env`` that exposes the API key to other users of this machine; None if none does."""
     path = environment.directory / ".env"
     if "API_KEY" not in _dotenv(environment):
@@ -148,7 +106,7 @@ def shared_key_file(environment: Environment) -> Path | None:
     return path if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO) else None
 
 
-def _dotenv(environment: Environment) -> dict[str, str]:
+def _dotenv(environment: Surroundings) -> dict[str, str]:
     path = environment.directory / ".env"
     try:
         if not path.is_file():
@@ -157,8 +115,6 @@ def _dotenv(environment: Environment) -> dict[str, str]:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise SettingError(f"can't read .env: {reason} ({path})", "Correct the file, or remove it.") from error
-    import io
-
     from dotenv import dotenv_values
 
     # No interpolation: a key may hold "$".

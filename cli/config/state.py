@@ -8,13 +8,23 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from cli.errors import CliError
-from cli.terminal.environment import Environment
 
 _DIRECTORY_MODE = 0o700
 _FILE_MODE = 0o600
+_WAITING_AFTER_S = 0.5
+
+
+class Surroundings(Protocol):
+    """What settings and state are found in: the process's environment variables and its working directory."""
+
+    @property
+    def variables(self) -> Mapping[str, str]: ...
+
+    @property
+    def directory(self) -> Path: ...
 
 
 class State:
@@ -24,18 +34,17 @@ class State:
         self.root = root
 
     @classmethod
-    def of(cls, environment: Environment) -> State:
+    def of(cls, environment: Surroundings) -> State:
         """Return the state in ``$XDG_STATE_HOME/esctl``, by default in the platform's own place."""
-        configured = environment.variable("XDG_STATE_HOME")
+        configured = environment.variables.get("XDG_STATE_HOME", "").strip()
         # The XDG base directory specification: a relative path is invalid and must be ignored.
-        if configured and os.path.isabs(configured):
+        if os.path.isabs(configured):
             return cls(Path(configured) / "esctl")
         from platformdirs import user_state_path
 
         return cls(user_state_path("esctl", appauthor=False))
 
     def path(self, *parts: str) -> Path:
-        """Return the path of a file, which need not exist."""
         return self.root.joinpath(*parts)
 
     def directory(self, *parts: str) -> Path:
@@ -53,13 +62,7 @@ class State:
         return path
 
     def read_text(self, *parts: str) -> str | None:
-        """Return the file's text; None if it is missing or damaged (not UTF-8).
-
-        Raises
-        ------
-        CliError
-            It exists but can't be read: it is a folder, or permission is denied.
-        """
+        """Return the file's text; None if it is missing or not UTF-8. Raise `CliError` if it can't be read."""
         path = self.path(*parts)
         try:
             return path.read_text(encoding="utf-8")
@@ -91,20 +94,7 @@ class State:
         return path
 
     def read_json(self, *parts: str, valid: Callable[[dict[str, Any]], bool] | None = None) -> dict[str, Any] | None:
-        """Return the file's JSON object; None if it is missing or damaged, so that the caller rebuilds it.
-
-        Everything kept as JSON can be rebuilt.
-
-        Parameters
-        ----------
-        valid
-            Whether an object has the fields and types that its reader relies on.
-
-        Raises
-        ------
-        CliError
-            As `read_text`.
-        """
+        """Return the file's JSON object; None if it is missing, damaged or not ``valid``: the caller rebuilds it."""
         text = self.read_text(*parts)
         if text is None:
             return None
@@ -118,25 +108,25 @@ class State:
         return self.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n", *parts)
 
     def remove(self, *parts: str) -> None:
-        """Remove a file if it exists."""
         with suppress(FileNotFoundError, NotADirectoryError):
             self.path(*parts).unlink()
 
     @contextmanager
-    def lock(self, *parts: str) -> Iterator[None]:
+    def lock(self, *parts: str, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
         """Hold a lock between processes; the system releases it when its holder exits.
 
-        Raises
-        ------
-        CliError
-            The lock file can't be used.
+        `waiting` is called once if another process holds it.
         """
-        from filelock import FileLock  # 35 ms; most commands take no lock
+        from filelock import FileLock, Timeout  # 35 ms; most commands take no lock
 
         path = self.directory(*parts[:-1]) / parts[-1]
         lock = FileLock(path, mode=_FILE_MODE)
         try:
-            lock.acquire()
+            try:
+                lock.acquire(timeout=_WAITING_AFTER_S)
+            except Timeout:
+                waiting()
+                lock.acquire()
         except OSError as error:
             raise _unusable(path, error) from error
         try:

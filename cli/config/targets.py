@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -34,87 +33,28 @@ class AccessKey(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Target(ABC):
-    """One stack, deployed or about to be: a `LocalTarget` or an `AwsTarget`.
-
-    Attributes
-    ----------
-    outputs
-        The stack's outputs at the last deployment; empty before it.
-    poll_s
-        Seconds between two polls of an operation.
-    has_metrics
-        Whether CloudWatch has metrics of the stack.
-    keeps_key
-        Whether the stack's API key is kept in the state directory.
-    needs_approval
-        Whether new permissions and the removal of a failed stack need approval; the local target is the user's own.
-    uses_proxy
-        Whether calls follow the proxy settings of the environment.
-    connect_retries_max
-        How often a refused connection is retried; None for no own limit.
-    client_settings
-        Settings of boto3's clients (`botocore.config.Config`).
-    """
+class _Target:
+    """What both kinds of target have."""
 
     kind: ClassVar[Kind]
     is_local: ClassVar[bool] = False
-    poll_s: ClassVar[float]
-    has_metrics: ClassVar[bool]
-    keeps_key: ClassVar[bool]
-    needs_approval: ClassVar[bool]
-    uses_proxy: ClassVar[bool]
-    connect_retries_max: ClassVar[int | None]
-    client_settings: ClassVar[Mapping[str, Any]]
+    poll_s: ClassVar[float]  # between two polls of an operation
+    stall_s: ClassVar[float | None] = None  # after so long without an event, an operation will never end
+    has_metrics: ClassVar[bool]  # in CloudWatch
+    keeps_key: ClassVar[bool]  # the stack's API key, in the state directory
+    needs_approval: ClassVar[bool]  # for a new stack, new permissions and removing a failed stack
+    uses_proxy: ClassVar[bool]  # as the environment says
+    connect_retries_max: ClassVar[int | None]  # retries of a refused connection; None for no own limit
+    client_settings: ClassVar[Mapping[str, Any]]  # of boto3's clients (`botocore.config.Config`)
 
     stack_name: str
     region: str
-    outputs: Mapping[str, str] = field(default_factory=dict, kw_only=True)
+    outputs: Mapping[str, str] = field(default_factory=dict, kw_only=True)  # of the last deployment; empty before it
 
     @property
     def account(self) -> str | None:
         """The account's number; None on AWS until it was looked up."""
         return None
-
-    @property
-    def profile(self) -> str | None:
-        """The profile whose credentials are used on AWS."""
-        return None
-
-    @property
-    def endpoint_url(self) -> str | None:
-        """The emulator's address; None on AWS."""
-        return None
-
-    @property
-    @abstractmethod
-    def api_url(self) -> str | None:
-        """The API's base URL, without a trailing slash; None before the deployment."""
-
-    @property
-    @abstractmethod
-    def label(self) -> str:
-        """The target in a few words, for messages."""
-
-    @property
-    @abstractmethod
-    def place(self) -> str:
-        """The location of the stack, for messages: ``in account 123456789012, region eu-west-1``."""
-
-    @property
-    @abstractmethod
-    def location(self) -> dict[str, str | None]:
-        """The location of the stack, for JSON output."""
-
-    @property
-    @abstractmethod
-    def flags(self) -> str:
-        """The flags that choose this target, for hints."""
-
-    @property
-    @abstractmethod
-    def key_hint(self) -> str:
-        """How to make an unknown API key known."""
 
     @property
     def record(self) -> str:
@@ -131,19 +71,8 @@ class Target(ABC):
         return None
 
     def own_credentials(self) -> AccessKey | None:
-        """Return the target's own credentials; None for those that the user has configured.
-
-        Raises
-        ------
-        NotRunningError
-            The local target is not running.
-        """
+        """Return the target's own credentials; None for those that the user has configured."""
         return None
-
-    @staticmethod
-    @abstractmethod
-    def unreachable(url: str) -> CliError:
-        """Return the error for an endpoint that does not answer."""
 
     def with_endpoint(self, endpoint_url: str | None, access_key: str | None = None) -> Self:
         """Return the target at the emulator's present address; unchanged on AWS."""
@@ -154,18 +83,13 @@ class Target(ABC):
 
 
 @dataclass(frozen=True, slots=True)
-class LocalTarget(Target):
-    """A stack on this machine's emulator. The user's AWS configuration, profile and proxy never apply to it.
-
-    Attributes
-    ----------
-    access_key
-        The access key id that the emulator requires; None while it is not running.
-    """
+class LocalTarget(_Target):
+    """A stack on this machine's emulator. The user's AWS configuration, profile and proxy never apply to it."""
 
     kind = "local"
     is_local = True
     poll_s = 0.1
+    stall_s = 30.0  # a resource takes a second, but an operation never ends if the emulator was killed during it
     has_metrics = False
     keeps_key = True
     needs_approval = False
@@ -179,8 +103,9 @@ class LocalTarget(Target):
         }
     )
 
+    profile: ClassVar[None] = None
     endpoint_url: str | None = None
-    access_key: str | None = field(default=None, repr=False)
+    access_key: str | None = field(default=None, repr=False)  # the id that the running emulator requires
 
     @property
     def account(self) -> str:
@@ -240,7 +165,7 @@ class LocalTarget(Target):
 
 
 @dataclass(frozen=True, slots=True)
-class AwsTarget(Target):
+class AwsTarget(_Target):
     """A stack in an account on AWS; its region is empty until it was looked up."""
 
     kind = "aws"
@@ -252,8 +177,9 @@ class AwsTarget(Target):
     connect_retries_max = None
     client_settings = MappingProxyType({"retries": {"total_max_attempts": 4, "mode": "standard"}})
 
-    profile: str | None = None
-    account: str | None = None
+    endpoint_url: ClassVar[None] = None
+    profile: str | None = None  # whose credentials are used
+    account: str | None = None  # until it was looked up
 
     @property
     def api_url(self) -> str | None:
@@ -315,6 +241,10 @@ class AwsTarget(Target):
     def _console(self) -> str:
         domains = (domain for prefix, domain in _CONSOLE_DOMAINS.items() if self.region.startswith(prefix))
         return f"https://{self.region}.console.{next(domains, 'aws.amazon.com')}"
+
+
+Target = LocalTarget | AwsTarget
+"""One stack, deployed or about to be."""
 
 
 def name_flag(name: str | None) -> str:

@@ -70,7 +70,6 @@ class CloudFormation:
         }
 
     def delete_stack(self, stack_id: str, token: str) -> None:
-        """Start deleting the stack."""
         self._client.delete_stack(StackName=stack_id, ClientRequestToken=token)
 
     def create_change_set(
@@ -104,7 +103,6 @@ class CloudFormation:
         return ChangeSet(change_set_id, first["StackId"], first["Status"], first.get("StatusReason", ""), changes)
 
     def execute(self, change_set_id: str, token: str) -> None:
-        """Start executing the change set."""
         self._client.execute_change_set(ChangeSetName=change_set_id, ClientRequestToken=token)
 
     def delete_change_set(self, change_set_id: str) -> None:
@@ -128,12 +126,7 @@ class Assets:
     def upload(self, files: Sequence[Asset]) -> list[Asset]:
         """Upload the files that are not in the bucket yet, and return them.
 
-        Raises
-        ------
-        AccessError
-            The bucket belongs to another account.
-        DeploymentError
-            An uploaded file is missing; the emulator would silently create a function without code.
+        A file that does not arrive is a `DeploymentError`; the emulator would silently create a function without code.
         """
         self.prepare()
         uploaded = []
@@ -151,19 +144,13 @@ class Assets:
         return uploaded
 
     def prepare(self) -> None:
-        """Create the bucket (encrypted, versioned, private, TLS only), or complete an interrupted creation.
-
-        Raises
-        ------
-        AccessError
-            It belongs to another account: bucket names are global.
-        """
+        """Create the bucket (encrypted, versioned, private, TLS only), or complete an interrupted creation."""
         try:
             self._client.head_bucket(Bucket=self.bucket, ExpectedBucketOwner=self._owner)
             # The policy is written last: if it exists, the bucket is complete.
             self._client.get_bucket_policy(Bucket=self.bucket, ExpectedBucketOwner=self._owner)
         except ClientError as error:
-            if _status(error) == 403:
+            if _status(error) == 403:  # bucket names are global
                 raise AccessError(
                     f"can't use the asset bucket {self.bucket}: it belongs to another account, or access is denied",
                     "Ask its owner for access, or use another region.",
@@ -206,7 +193,6 @@ class Assets:
         return found["ContentLength"]
 
     def put(self, key: str, path: Path) -> None:
-        """Upload the file."""
         from boto3.exceptions import S3UploadFailedError  # loads boto3: 100 ms, not needed by --help
 
         try:

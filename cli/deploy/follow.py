@@ -11,10 +11,6 @@ from cli.deploy.plan import Stack, esctl
 from cli.errors import DeploymentError
 from cli.terminal.environment import Environment
 
-# The emulator creates a resource within a second, but never ends an operation during which it was killed. AWS ends
-# every operation eventually.
-LOCAL_STALL_S = 30.0
-
 _BEGINNINGS = frozenset({"CREATE_IN_PROGRESS", "UPDATE_IN_PROGRESS", "DELETE_IN_PROGRESS", "IMPORT_IN_PROGRESS"})
 
 # Reasons of failures that are consequences of another one.
@@ -131,13 +127,7 @@ def follow(
     environment: Environment,
     target: Target,
 ) -> OperationResult:
-    """Show the events until the operation, including its rollback, has ended.
-
-    Raises
-    ------
-    DeploymentError
-        The stack no longer exists, or the local target has stopped working on it.
-    """
+    """Show the events until the operation, including its rollback, has ended."""
     events: list[StackEvent] = []
     moved_at = environment.monotonic()
     while True:
@@ -152,9 +142,9 @@ def follow(
         if not stack.in_progress:
             return OperationResult(stack, tuple(events))
         moved_at = environment.monotonic() if fresh else moved_at
-        if target.is_local and environment.monotonic() - moved_at > LOCAL_STALL_S:
+        if target.stall_s is not None and environment.monotonic() - moved_at > target.stall_s:
             raise DeploymentError(
-                f"{stack.name} is {stack.status}, but nothing happened for {LOCAL_STALL_S:.0f} s",
+                f"{stack.name} is {stack.status}, but nothing happened for {target.stall_s:.0f} s",
                 f"The emulator was stopped during the operation. Remove the stack:  {esctl('destroy', target)}",
             )
         environment.sleep(target.poll_s)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from cli.config.targets import Target
 from cli.deploy.assembly import Assembly, Template
 from cli.deploy.permission_diff import Grant
+from cli.terminal.text import plural
 
 TAGS = {"application": "esctl"}
 """Tags that identify our stacks. They are constant because CloudFormation copies them to every resource: a changing tag
@@ -123,28 +124,17 @@ class ChangeSet:
 class Plan:
     """What a deployment does.
 
-    Attributes
-    ----------
-    stack
-        The deployed stack; None: it will be created.
-    api_key
-        The key to deploy; None: the stack keeps its own.
-    permissions
-        New permissions that an update grants.
-    change_set
-        The update; None if nothing changes. For a new stack, it is made on execution because it creates the stack.
-    overwritten
-        Tables with events, kept by an earlier `destroy`, that a new local stack replaces.
+    The change set is None if nothing changes; that of a new stack is made on execution, because it creates the stack.
     """
 
     target: Target
     assembly: Assembly
-    stack: Stack | None
-    api_key: str | None = field(repr=False)
+    stack: Stack | None  # None: it will be created
+    api_key: str | None = field(repr=False)  # None: the stack keeps its own
     changes: tuple[Change, ...] = ()
-    permissions: tuple[Grant, ...] = ()
+    permissions: tuple[Grant, ...] = ()  # that an update adds
     change_set: ChangeSet | None = None
-    overwritten: tuple[str, ...] = ()
+    overwritten: tuple[str, ...] = ()  # tables with events, kept by an earlier destroy, that a new local stack replaces
 
     @property
     def action(self) -> Literal["create", "update", "unchanged"]:
@@ -156,7 +146,7 @@ class Plan:
     def question(self) -> str | None:
         """The confirmation prompt; None if nothing needs approval."""
         target = self.target
-        if self.action == "create" and target.is_local:
+        if self.action == "create" and not target.needs_approval:
             if not self.overwritten:
                 return None
             return f"This permanently deletes the events kept in {', '.join(self.overwritten)}. Continue?"
@@ -171,7 +161,7 @@ class Plan:
         losing = [
             each
             for each in self.changes
-            if not each.follows and (each.loses_data if self.target.is_local else each.may_lose_data)
+            if not each.follows and (each.may_lose_data if self.target.needs_approval else each.loses_data)
         ]
         if not losing:
             return ""
@@ -181,8 +171,7 @@ class Plan:
     def _permission_risk(self) -> str:
         if not (self.target.needs_approval and self.permissions):
             return ""
-        count = len(self.permissions)
-        return f"grants {count} new permission{'s' if count > 1 else ''}"
+        return f"grants {plural(len(self.permissions), 'new permission')}"
 
 
 def change_of(entry: Mapping[str, Any]) -> Change | None:

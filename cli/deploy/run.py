@@ -1,4 +1,4 @@
-"""Execute a deployment: make a plan, show it, have it approved, execute its change set and follow it to its end."""
+"""Deploy, compare and destroy: make a plan, show it, have it approved, execute it and follow it to its end."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from cli.deploy.assembly import Assemblies, Assembly
 from cli.deploy.aws import Assets, CloudFormation, Tables
 from cli.deploy.follow import EventReader, OperationResult, follow
 from cli.deploy.permission_diff import permission_diff
-from cli.deploy.plan import KEY_PARAMETER, ChangeSet, Plan, Stack, all_new, esctl, obstacle
+from cli.deploy.plan import KEY_PARAMETER, ChangeSet, Plan, Stack, all_new, esctl, obstacle, retained_tables
 from cli.deploy.screen import OperationView, show_plan
-from cli.errors import CliError, DeploymentError, ExitCode, TimedOutError
+from cli.errors import CliError, DeploymentError, ExitCode, NotDeployedError, TimedOutError, UsageError
 from cli.terminal.output import Output
 from stack.settings import StackSettings
 
 CHANGE_SET_TIMEOUT_S = 600.0  # a change set of a hundred resources takes half a minute on AWS
-LOCK_MESSAGE_AFTER_S = 0.5
+_DELETABLE = frozenset({"DELETE_IN_PROGRESS", "CREATE_IN_PROGRESS"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,31 +61,22 @@ class DeployContext:
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Hold the target's lock: operations on one stack run one at a time. The OS releases it if the process dies."""
-        from filelock import FileLock, Timeout  # loads asyncio: 40 ms
+        """Hold the target's lock: operations on one stack run one at a time."""
+        record = self.target.record
 
-        folder, holder = "locks", f"{self.target.record}.pid"
-        lock = FileLock(self.state.directory(folder) / f"{self.target.record}.lock", mode=0o600)
-        try:
-            lock.acquire(timeout=LOCK_MESSAGE_AFTER_S)
-        except Timeout:
-            pid = (self.state.read_text(folder, holder) or "unknown").strip()
+        def waiting() -> None:
+            pid = (self.state.read_text("locks", f"{record}.pid") or "unknown").strip()
             self.output.message(f"another deployment of {self.target.stack_name} is running (pid {pid}); waiting")
-            lock.acquire()
-        try:
-            self.state.write_text(f"{os.getpid()}\n", folder, holder)
+
+        with self.state.lock("locks", f"{record}.lock", waiting=waiting):
+            self.state.write_text(f"{os.getpid()}\n", "locks", f"{record}.pid")
             yield
-        finally:
-            lock.release()
 
 
 def deploy(ctx: DeployContext) -> tuple[Plan, Stack]:
     """Deploy the current code and settings; return the executed plan and the resulting stack.
 
-    Raises
-    ------
-    CliError
-        With the first cause of a failure, the state of the stack, and the command that resolves it.
+    Errors name the first cause of a failure, the state of the stack, and the command that resolves it.
     """
     ctx, stack = _settled(ctx)
     plan = _plan(ctx, stack, _choose_key(ctx, stack))
@@ -93,19 +84,13 @@ def deploy(ctx: DeployContext) -> tuple[Plan, Stack]:
         stack = _execute(ctx, plan)
     if ctx.target.keeps_key and plan.api_key:
         keep_key(ctx.target, ctx.state, plan.api_key)
-    remember_kept(ctx, [table for table in kept_tables(ctx) if table not in stack.outputs.values()])
+    _remember_kept(ctx, [table for table in kept_tables(ctx) if table not in stack.outputs.values()])
     Targets(ctx.state).remember(ctx.target.with_outputs(stack.outputs))
     return plan, stack
 
 
 def diff(ctx: DeployContext) -> Plan:
-    """Show what `deploy` would do, and change nothing.
-
-    Raises
-    ------
-    CliError
-        An operation is in progress, or the state of the stack has to be resolved first.
-    """
+    """Show what `deploy` would do, and change nothing."""
     stack = ctx.stack()
     if stack is not None:
         _check_obstacle(ctx, stack)
@@ -145,7 +130,7 @@ def _settled(ctx: DeployContext) -> tuple[DeployContext, Stack | None]:
         if ctx.target.needs_approval:
             ctx.approve("Such a stack can only be deleted. Delete and recreate it?")
             ctx = replace(ctx, yes=True)
-        for event in delete_stack(ctx, stack, f"Deleting the remains of {stack.name}").retained:
+        for event in _delete_stack(ctx, stack, f"Deleting the remains of {stack.name}").retained:
             ctx.output.message(f"left behind by the failed creation: {event.resource_type} {event.physical_id}")
         return ctx, None
     return ctx, stack
@@ -186,7 +171,7 @@ def _execute(ctx: DeployContext, plan: Plan) -> Stack:
     """Show the plan, have it approved, execute it and follow it to its end."""
     creating, change_set = plan.change_set is None, plan.change_set
     with _discarding(ctx, change_set.id if change_set else None):
-        if not (creating and ctx.target.is_local):  # only additions, nothing to approve
+        if not creating or ctx.target.needs_approval:  # otherwise only additions, nothing to approve
             show_plan(ctx.output, plan)
         if plan.question:
             ctx.approve(plan.question)
@@ -210,26 +195,24 @@ def _execute(ctx: DeployContext, plan: Plan) -> Stack:
 
 
 def _change_set(ctx: DeployContext, assembly: Assembly, api_key: str | None, *, creating: bool) -> ChangeSet:
-    """Create a change set and wait until it is ready; delete it if it has no changes.
-
-    Raises
-    ------
-    DeploymentError, TimedOutError
-        CloudFormation rejects the changes, or the change set is not ready in time.
-    """
+    """Create a change set and wait until it is ready; delete it if it has no changes."""
     ctx.assets.upload([assembly.template_file])
-    url, environment = ctx.assets.url(assembly.template_file.key), ctx.output.environment
+    url, poll_s = ctx.assets.url(assembly.template_file.key), ctx.target.poll_s
     identifier = ctx.cloudformation.create_change_set(
         ctx.target.stack_name, _token(), creating=creating, template_url=url, api_key=api_key
     )
     with _discarding(ctx, identifier, creating=creating):
-        deadline = environment.monotonic() + CHANGE_SET_TIMEOUT_S
-        while (change_set := ctx.cloudformation.change_set(identifier)).is_pending:
-            if environment.monotonic() > deadline:
-                raise TimedOutError(
-                    f"the change set is not ready after {CHANGE_SET_TIMEOUT_S:.0f} s", "Run the command again."
-                )
-            environment.sleep(ctx.target.poll_s)
+        change_set = ctx.output.environment.poll(
+            partial(ctx.cloudformation.change_set, identifier),
+            lambda found: not found.is_pending,
+            timeout_s=CHANGE_SET_TIMEOUT_S,
+            pause_s=poll_s,
+            pause_max_s=poll_s,
+        )
+        if change_set.is_pending:
+            raise TimedOutError(
+                f"the change set is not ready after {CHANGE_SET_TIMEOUT_S:.0f} s", "Run the command again."
+            )
         if not change_set.is_empty and change_set.status != "CREATE_COMPLETE":
             raise DeploymentError(f"CloudFormation rejected the changes: {change_set.reason or change_set.status}")
     if change_set.is_empty:
@@ -256,8 +239,76 @@ def _discard(ctx: DeployContext, change_set_id: str, *, creating: bool = False) 
         ctx.cloudformation.delete_stack(stack.id, _token())
 
 
-def delete_stack(ctx: DeployContext, stack: Stack, title: str) -> OperationResult:
-    """Delete the stack, or follow a deletion in progress; raise `CliError` if it fails or on Ctrl-C."""
+@dataclass(frozen=True, slots=True)
+class Destroyed:
+    """The retained tables that were deleted on request, and the resources (type, name) that are left."""
+
+    deleted_tables: tuple[str, ...] = ()
+    left: tuple[tuple[str, str], ...] = ()
+
+
+def destroy(ctx: DeployContext, *, delete_events: bool) -> Destroyed:
+    """Delete the stack, and with `delete_events` the tables that it would leave behind."""
+    stack, tables = ctx.stack(), kept_tables(ctx)
+    if stack is None:
+        return _destroy_tables(ctx, tables, delete_events=delete_events)
+    # CloudFormation can delete a stack that is being created, but not one that is being updated. The emulator can
+    # delete both, and must: if it was killed during an operation, that operation never ends.
+    if stack.in_progress and stack.status not in _DELETABLE and ctx.target.stall_s is None:
+        raise DeploymentError(
+            f"can't destroy {ctx.target.label} yet: it is {stack.status}",
+            f"Follow it to its end:  {esctl('deploy', ctx.target)}",
+        )
+    retained = retained_tables(ctx.cloudformation.template(stack.id))
+    resources = ctx.cloudformation.resources(stack.id)
+    own = [table for name, table in resources.items() if name in retained and table]
+    _confirm_destruction(ctx, own, delete_events=delete_events)
+    # Before the deletion, so that the next run after an interruption knows the tables.
+    tables = list(dict.fromkeys([*tables, *own]))
+    _remember_kept(ctx, tables)
+    outcome = _delete_stack(ctx, stack, f"Deleting {stack.name}")
+    Targets(ctx.state).forget(ctx.target)
+    deleted = _delete_tables(ctx, tables) if delete_events else ()
+    left = tuple((event.resource_type, event.physical_id) for event in outcome.retained)
+    return Destroyed(deleted, tuple(each for each in left if each[1] not in deleted))
+
+
+def _destroy_tables(ctx: DeployContext, tables: list[str], *, delete_events: bool) -> Destroyed:
+    """Delete the tables that an already deleted stack left behind."""
+    Targets(ctx.state).forget(ctx.target)
+    if not tables:
+        raise NotDeployedError(f"{ctx.target.label} is not deployed: there is nothing to destroy")
+    if not delete_events:
+        raise NotDeployedError(
+            f"{ctx.target.label} is not deployed, but its events are kept in {', '.join(tables)}",
+            f"Delete them:  {esctl('destroy --delete-events', ctx.target)}",
+        )
+    _confirm_destruction(ctx, tables, delete_events=True)
+    return Destroyed(_delete_tables(ctx, tables))
+
+
+def _confirm_destruction(ctx: DeployContext, tables: list[str], *, delete_events: bool) -> None:
+    for table in tables:
+        ctx.output.message(f"table {table} will be {'DELETED, with every event in it' if delete_events else 'kept'}")
+    if ctx.yes:
+        return
+    name = ctx.target.stack_name
+    typed = ctx.output.ask(f"Type the stack's name ({name}) to destroy it", hint="Add --yes to skip this prompt.")
+    if typed != name:
+        raise UsageError(f"nothing was changed: {typed!r} is not the stack's name", f"Type {name}, or add --yes.")
+
+
+def _delete_tables(ctx: DeployContext, tables: list[str]) -> tuple[str, ...]:
+    deleted = []
+    for position, table in enumerate(tables):
+        if ctx.tables.delete(table):
+            deleted.append(table)
+        _remember_kept(ctx, tables[position + 1 :])
+    return tuple(deleted)
+
+
+def _delete_stack(ctx: DeployContext, stack: Stack, title: str) -> OperationResult:
+    """Delete the stack, or follow a deletion in progress."""
     events = partial(ctx.cloudformation.events, stack.id)
     if stack.status == "DELETE_IN_PROGRESS":
         reader = EventReader.from_operation(events)
@@ -313,19 +364,18 @@ def _deployment_failure(ctx: DeployContext, outcome: OperationResult) -> Deploym
 
 def kept_tables(ctx: DeployContext) -> list[str]:
     """Return the tables that destroyed stacks of this name left behind."""
-    path = ctx.state.path("kept", f"{ctx.target.record}.json")
-    if not path.exists():
-        return []
-    tables = (ctx.state.read_json("kept", path.name) or {}).get("tables")
-    if not isinstance(tables, list):
+    file = ("kept", f"{ctx.target.record}.json")
+    tables = (ctx.state.read_json(*file) or {}).get("tables")
+    if isinstance(tables, list):
+        return [str(table) for table in tables]
+    if (path := ctx.state.path(*file)).exists():
         ctx.output.warning(f"{path} is damaged: the tables kept by an earlier destroy are unknown")
-        return []
-    return [str(table) for table in tables]
+    return []
 
 
-def remember_kept(ctx: DeployContext, tables: Sequence[str]) -> None:
-    """Record the tables that destroyed stacks of this name left behind."""
+def _remember_kept(ctx: DeployContext, tables: Sequence[str]) -> None:
+    file = ("kept", f"{ctx.target.record}.json")
     if tables:
-        ctx.state.write_json({"tables": list(tables)}, "kept", f"{ctx.target.record}.json")
+        ctx.state.write_json({"tables": list(tables)}, *file)
     else:
-        ctx.state.remove("kept", f"{ctx.target.record}.json")
+        ctx.state.remove(*file)

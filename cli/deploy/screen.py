@@ -15,8 +15,7 @@ from cli.terminal.text import one_line
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from rich.live import Live
-    from rich.spinner import Spinner
+    from rich.status import Status
     from rich.text import Text
 
 _SIGNS = {Action.CHANGE: "~", Action.MAY_REPLACE: "±", Action.REPLACE: "±", Action.REMOVE: "-"}  # all others: +
@@ -98,30 +97,23 @@ class OperationView:
         self._active: dict[str, StackEvent] = {}
         self._done: set[str] = set()
         self._state = ""
-        self._live: Live | None = None
+        self._status: Status | None = None
 
     def __enter__(self) -> OperationView:
         if self._output.environment.stderr_is_terminal:
-            from rich.live import Live
-            from rich.spinner import Spinner
-
-            spinner, console = Spinner("dots"), self._output.console("stderr")
-            self._live = Live(
-                get_renderable=lambda: self._render(spinner), console=console, transient=True, refresh_per_second=8
-            )
-            self._live.__enter__()
+            self._status = self._output.console("stderr").status(self._title)
+            self._status.start()
         else:
             self._output.message(f"{self._title} ...")
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._live is not None:
-            self._live.__exit__(None, None, None)
+        if self._status is not None:
+            self._status.stop()
         elif self._brief and self._state:
             self._output.message(f"{self._title}: {len(self._done)} resources, {self._state}")
 
     def show(self, event: StackEvent) -> None:
-        """Add an event to the display."""
         ended = not event.status.endswith("_IN_PROGRESS")
         if event.is_stack:
             if event.status != self._state and _is_important(event):
@@ -133,24 +125,23 @@ class OperationView:
             self._done.add(event.logical_id)
         else:
             self._active[event.logical_id] = event
-        if self._live is not None:
+        if self._status is not None:
             if _is_important(event):
                 style = "bold red" if event.status.endswith("_FAILED") else "yellow"
-                self._live.console.print(_text(_line(event), style))
+                self._status.console.print(_text(_line(event), style))
+            self._status.update(self._progress())
         elif _is_important(event) or ((ended or event.is_stack) and not self._brief):
             self._output.message(_line(event))
 
-    def _render(self, spinner: Spinner) -> RenderableType:
+    def _progress(self) -> RenderableType:
         from rich.console import Group
 
-        rows = [_text(f"  {_named(event)}", "dim") for event in [*self._active.values()][:_ACTIVE_MAX]]
-        more = len(self._active) - len(rows)
-        if more > 0:
-            rows.append(_text(f"  ... and {more} more", "dim"))
-        done = len(self._done)
-        total = max(self._expected, done + len(self._active))
-        spinner.update(text=_text(f"{self._title}: {done} of {total} resources  {self._state}"))
-        return Group(spinner, *rows)
+        done, active = len(self._done), [*self._active.values()]
+        total = max(self._expected, done + len(active))
+        rows = [_text(_named(event), "dim") for event in active[:_ACTIVE_MAX]]
+        if len(active) > _ACTIVE_MAX:
+            rows.append(_text(f"... and {len(active) - _ACTIVE_MAX} more", "dim"))
+        return Group(_text(f"{self._title}: {done} of {total} resources  {self._state}"), *rows)
 
 
 def _is_important(event: StackEvent) -> bool:

@@ -18,6 +18,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,13 +30,11 @@ from cli.emulator.process import (
     FOLDER,
     HEALTH_PATH,
     READY,
+    Files,
+    Health,
     ProcessRecord,
     error_message,
-    log_path,
-    objects_folder,
     read_record,
-    services_folder,
-    temporary_folder,
     write_record,
 )
 from cli.errors import CliError, EmulatorError
@@ -44,7 +43,7 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
     from cli.emulator.request_guard import Receive, Scope, Send
-    from cli.emulator.restore import SavedService
+    from cli.emulator.saved_data import SavedService
 
 _LOCK_TIMEOUT_S = 2.0  # a concurrent `is_alive` holds the lock for an instant
 _DRAIN_S = 1.0
@@ -90,15 +89,15 @@ def _hold_alive_lock(state: State) -> FileLock:
 def _run(state: State, port: int, ready: int) -> None:
     import psutil
 
-    from cli.emulator.restore import read_saved
+    from cli.emulator.saved_data import read_saved
 
     _set_up_logging(state)
-    shutil.rmtree(temporary_folder(state), ignore_errors=True)
+    shutil.rmtree(Files(state).temporary, ignore_errors=True)
     state.directory(FOLDER, "tmp")
     for name in ("services", "s3"):
         state.directory(FOLDER, "data", name)
     copies = state.path("assemblies").glob("*/*.zip")  # code that deployments uploaded
-    saved = read_saved(services_folder(state), objects_folder(state), copies=copies)
+    saved = read_saved(Files(state).services, Files(state).objects, copies=copies)
     last = read_record(state)
     listener = _listen(port or None, last.port if last else None)
     port = listener.getsockname()[1]
@@ -126,7 +125,7 @@ def _listen(wanted: int | None, last: int | None) -> socket.socket:
 
 def _set_up_logging(state: State) -> None:
     """Log warnings to one bounded file."""
-    handler = logging.handlers.RotatingFileHandler(log_path(state), maxBytes=_LOG_BYTES_MAX, backupCount=1)
+    handler = logging.handlers.RotatingFileHandler(Files(state).log, maxBytes=_LOG_BYTES_MAX, backupCount=1)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s [%(name)s] %(message)s"))
     # With a handler set, the emulator's own basicConfig does nothing.
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
@@ -140,7 +139,7 @@ def _set_up_logging(state: State) -> None:
 
 
 class _Server(uvicorn.Server):
-    """Serves an ASGI application until `end` is called.
+    """Serves an ASGI application until `should_exit` is set.
 
     Uvicorn with httptools takes 0.4 ms of CPU per call, the emulator's Hypercorn with h11 0.9 ms.
     """
@@ -170,13 +169,6 @@ class _Server(uvicorn.Server):
         """Leave signals to the supervisor."""
         yield
 
-    async def serve_on(self, listener: socket.socket) -> None:
-        """Serve until `end` is called, then shut the application down."""
-        await self.serve(sockets=[listener])
-
-    def end(self) -> None:
-        self.should_exit = True
-
 
 class _Supervisor:
     """Runs the emulator: restores and saves its data, reports its health, and ends it once all is saved."""
@@ -186,8 +178,7 @@ class _Supervisor:
 
         from cli.emulator.patches import patch_emulator
         from cli.emulator.request_guard import RequestGuard, is_issued
-        from cli.emulator.restore import restore_services
-        from cli.emulator.saving import Saver, save_services
+        from cli.emulator.saved_data import Saver, restore_services, save_services
 
         self._emulator: Any = emulator
         self._started, self._stop = asyncio.Event(), asyncio.Event()
@@ -208,24 +199,18 @@ class _Supervisor:
         guard = RequestGuard(self._handle, self._started, access_key=access_key, is_issued=is_issued)
 
         def save() -> None:
-            save_services(emulator._build_persistence_save_dict(), services_folder(state), port)
+            save_services(emulator._build_persistence_save_dict(), Files(state).services, port)
 
         self._saver = Saver(save, guard.activity)
         self._server = _Server(guard)
 
     async def run(self, listener: socket.socket, ready: int) -> None:
-        """Serve until a signal arrives and everything is saved.
-
-        Raises
-        ------
-        EmulatorError
-            The saved data can't be restored.
-        """
+        """Serve until a signal arrives and everything is saved. Raise `EmulatorError` if data can't be restored."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
         async with asyncio.TaskGroup() as tasks:
             stopping = tasks.create_task(self._end_when_saved(ready))
-            await self._server.serve_on(listener)
+            await self._server.serve(sockets=[listener])
             stopping.cancel()
         if self._failure is not None:
             raise self._failure
@@ -246,7 +231,7 @@ class _Supervisor:
             self._refused_stops += 1
         saving.cancel()
         self._emulator.PERSIST_STATE = False  # otherwise it saves again at its end
-        self._server.end()
+        self._server.should_exit = True
 
     async def _drained(self) -> None:
         """Wait until current requests are answered, except long polls for messages."""
@@ -258,7 +243,7 @@ class _Supervisor:
         if scope["type"] != "http":
             await self._emulator.app(scope, receive, send)
         elif scope["path"] == HEALTH_PATH:
-            await _answer(send, 200, self._health())
+            await _answer(send, 200, asdict(Health(os.getpid(), self._refused_stops, self._saver.unsaved)))
         elif self._closed:
             await _answer(send, 503, {"message": "The local target is stopping."})
         else:
@@ -267,14 +252,6 @@ class _Supervisor:
                 await self._emulator.app(scope, receive, send)
             finally:
                 self._requests -= 1
-
-    def _health(self) -> dict[str, object]:
-        unsaved = self._saver.unsaved
-        return {
-            "pid": os.getpid(),
-            "refusedStops": self._refused_stops,
-            "unsaved": None if unsaved is None else {"since": unsaved.since, "why": unsaved.why},
-        }
 
 
 async def _answer(send: Send, status: int, document: dict[str, object]) -> None:
@@ -306,7 +283,7 @@ def _clean_up(state: State) -> None:
         with runtime._lock:
             workers = [worker for pool in runtime._workers.values() for worker in pool]
         runtime.kill_workers(workers)
-    shutil.rmtree(temporary_folder(state), ignore_errors=True)
+    shutil.rmtree(Files(state).temporary, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,6 @@
 """Changes to the emulator of this process: each replaces or wraps one function, whose source is checked first.
 
-========================================= ======================================================== =================
-function of the emulator                  what the patch does                                      if it differs
-========================================= ======================================================== =================
-``app._load_persisted_state``             restores strictly: stops at data it can't load           the start fails
-``iam_evaluator.is_root_access_key``      accepts only the random key of this state directory      the start fails
-``lambda_runtime.execution_credentials``  gives functions that key, or an unguessable session      the start fails
-``iam_actions.extract_iam_action``        authorizes a batch by its single action, as AWS does     the start fails
-``dynamodb._condition_syntax_error``      remembers its results                                    it is skipped
-``lambda_svc._poll_dynamodb_streams``     polls at intervals, so that batches fill, as on AWS      it is skipped
-========================================= ======================================================== =================
+If the source differs, the start fails, or, for the functions in `_FASTER`, the patch is skipped with a warning.
 """
 
 from __future__ import annotations
@@ -65,20 +56,10 @@ class UnexpectedSourceError(Exception):
 
 
 def patch_emulator(*, access_key: str, restore: Callable[[], None], sources: Mapping[str, str] = SOURCES) -> None:
-    """Apply all patches.
+    """Apply all patches; raise `EmulatorError` if one for safety or correctness does not fit the emulator's release.
 
-    Parameters
-    ----------
-    access_key
-        Access key id of the emulator's administrator.
-    restore
-        Restores the saved state; replaces the emulator's own, which ignores what it does not understand and then
-        overwrites it.
-
-    Raises
-    ------
-    EmulatorError
-        A patch needed for safety or correctness does not fit this release of the emulator.
+    The access key id becomes the administrator's. ``restore`` replaces the emulator's own function, which ignores saved
+    state that it does not understand, and then overwrites it.
     """
     from ministack import app
 
@@ -100,12 +81,7 @@ def patch_emulator(*, access_key: str, restore: Callable[[], None], sources: Map
 
 
 def patch_credentials(access_key: str, sources: Mapping[str, str] = SOURCES) -> None:
-    """Make one access key id, and no well-known one, the administrator's and that of the functions.
-
-    Raises
-    ------
-    UnexpectedSourceError
-    """
+    """Make one access key id, and no well-known one, the administrator's and that of the functions."""
 
     def is_administrator(access_key_id: str) -> bool:
         # No key at all: an anonymous call, or one of the emulator's own.
@@ -178,13 +154,7 @@ _FASTER: Mapping[str, Callable[[Function], Function]] = {
 
 
 def replace_function(path: str, wrap: Callable[[Function], Function], sources: Mapping[str, str]) -> None:
-    """Replace a module's function by its wrapper if its source is the one in ``sources``.
-
-    Raises
-    ------
-    UnexpectedSourceError
-        It does not, or is missing; the module is unchanged.
-    """
+    """Replace a module's function by its wrapper; raise `UnexpectedSourceError` if its source is not that in ``sources``."""
     module, _, name = path.rpartition(".")
     function = original(path)
     if function is None or source_hash(function) != sources[path]:

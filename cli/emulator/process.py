@@ -39,34 +39,16 @@ _KILL_TIMEOUT_S = 5.0
 _POLL_S = 0.02
 
 
-def folder(state: State) -> Path:
-    """Return the folder of all files of the emulator."""
-    return state.path(FOLDER)
+class Files:
+    """The emulator's files below a state directory."""
 
-
-def data_folder(state: State) -> Path:
-    """Return the folder of all saved data, deleted by a reset."""
-    return folder(state) / "data"
-
-
-def services_folder(state: State) -> Path:
-    """Return the folder with one file per service."""
-    return data_folder(state) / "services"
-
-
-def objects_folder(state: State) -> Path:
-    """Return the folder of the objects in buckets."""
-    return data_folder(state) / "s3"
-
-
-def temporary_folder(state: State) -> Path:
-    """Return the folder of unpacked function code and the like, removed by a stop."""
-    return folder(state) / "tmp"
-
-
-def log_path(state: State) -> Path:
-    """Return the path of the log file."""
-    return folder(state) / "emulator.log"
+    def __init__(self, state: State) -> None:
+        self.folder = state.path(FOLDER)
+        self.log = self.folder / "emulator.log"
+        self.temporary = self.folder / "tmp"  # unpacked function code and the like, removed by a stop
+        self.data = self.folder / "data"  # all saved data, deleted by a reset
+        self.services = self.data / "services"  # one file per service
+        self.objects = self.data / "s3"  # the objects in buckets
 
 
 def remove(path: Path) -> None:
@@ -79,21 +61,11 @@ def remove(path: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ProcessRecord:
-    """The background process, as recorded by itself; kept after it has ended.
+    """The background process, as recorded by itself; kept after it has ended."""
 
-    Attributes
-    ----------
-    pid
-        Also the id of its session.
-    create_time
-        Start time in seconds since 1970; it tells the process from a later one with the same pid.
-    port
-        Port on 127.0.0.1; 0 until it listens.
-    """
-
-    pid: int
-    create_time: float
-    port: int
+    pid: int  # also the id of its session
+    create_time: float  # seconds since 1970; it tells the process from a later one with the same pid
+    port: int  # on 127.0.0.1; 0 until it listens
 
     @property
     def endpoint_url(self) -> str:
@@ -127,19 +99,15 @@ def read_record(state: State) -> ProcessRecord | None:
 
 
 def write_record(state: State, record: ProcessRecord) -> None:
-    """Record the process."""
+    """Record the process, for `read_record`."""
     state.write_json(asdict(record), FOLDER, _RECORD)
 
 
 def _is_record(document: dict[str, Any]) -> bool:
     pid, create_time, port = (document.get(name) for name in ("pid", "create_time", "port"))
-    return (
-        isinstance(pid, int)
-        and pid > 0
-        and isinstance(create_time, int | float)
-        and isinstance(port, int)
-        and 0 < port < 65536
-    )
+    if not (isinstance(pid, int) and isinstance(create_time, int | float) and isinstance(port, int)):
+        return False
+    return pid > 0 and 0 < port < 65536
 
 
 def last_endpoint(state: State) -> str | None:
@@ -151,10 +119,7 @@ def last_endpoint(state: State) -> str | None:
 def is_alive(state: State, *, timeout_s: float = 0) -> bool:
     """Return whether the process exists: it holds a lock that the system releases when it dies.
 
-    Parameters
-    ----------
-    timeout_s
-        How long the lock must be held; a concurrent check holds it for an instant.
+    The lock must be held for ``timeout_s``; a concurrent check holds it for an instant.
     """
     from filelock import FileLock, Timeout
 
@@ -229,7 +194,7 @@ def _is_marked(process: psutil.Process, state: State) -> bool:
 
 
 def _mark(state: State) -> str:
-    return os.path.realpath(folder(state))
+    return os.path.realpath(Files(state).folder)
 
 
 def _port(process: psutil.Process) -> int:
@@ -252,12 +217,8 @@ def ask(state: State, endpoint_url: str) -> Health | None:
         authorization = f"AWS4-HMAC-SHA256 Credential={local_access_key(state)}/health"
         connection.request("GET", HEALTH_PATH, headers={"Authorization": authorization})
         document = json.loads(connection.getresponse().read())
-        unsaved = document["unsaved"]
-        return Health(
-            int(document["pid"]),
-            int(document["refusedStops"]),
-            None if unsaved is None else Unsaved(str(unsaved["since"]), str(unsaved["why"])),
-        )
+        unsaved = document["unsaved"] and Unsaved(**document["unsaved"])
+        return Health(int(document["pid"]), int(document["refused_stops"]), unsaved)
     except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):  # another program listens there
         return None
     finally:
@@ -265,14 +226,8 @@ def ask(state: State, endpoint_url: str) -> Health | None:
 
 
 def spawn(state: State, port: int | None, variables: Mapping[str, str]) -> None:
-    """Start the process and wait until it answers.
-
-    Raises
-    ------
-    EmulatorError
-        It ended or timed out; none of its processes is left.
-    """
-    log = log_path(state)
+    """Start the process and wait until it answers. If it fails, none of its processes is left."""
+    log = Files(state).log
     state.directory(FOLDER, "tmp")
     reader, writer = os.pipe()
     with os.fdopen(reader, "rb") as pipe:
@@ -330,15 +285,7 @@ def _failure(answer: bytes, code: int | None, log: Path, *, in_time: bool) -> Em
 def end(state: State, record: ProcessRecord, *, force: bool = False) -> None:
     """Ask the process to save and end, and wait until it has ended.
 
-    Parameters
-    ----------
-    force
-        Return even if it does not end; the caller kills it.
-
-    Raises
-    ------
-    EmulatorError
-        It can't save its data, or does not answer; it keeps running.
+    If it can't save its data or does not answer, raise `EmulatorError`; with ``force`` return: the caller kills it.
     """
     process = _process(state, record)
     if process is None:
@@ -351,13 +298,17 @@ def end(state: State, record: ProcessRecord, *, force: bool = False) -> None:
         health = health_of(state, record)
         if health is not None:
             answered_at = time.monotonic()
-            if health.refused_stops > refused_before:
-                if force:
-                    return
-                raise _not_saved(record, health.unsaved)
-        elif time.monotonic() - answered_at > _SILENCE_MAX_S:
-            if force:
-                return
+        refused = health is not None and health.refused_stops > refused_before
+        silent = time.monotonic() - answered_at > _SILENCE_MAX_S
+        if force and (refused or silent):
+            return
+        if health is not None and refused:
+            what = "" if health.unsaved is None else f": {health.unsaved}"  # None: it has saved since
+            raise EmulatorError(
+                f"the local target keeps running, because it can't save its data{what}",
+                "Fix that and stop it again, or lose those changes:  esctl local stop --force",
+            )
+        if silent:
             raise EmulatorError(
                 f"the local target (pid {record.pid}) has not answered for {_SILENCE_MAX_S:.0f} seconds",
                 "To end it and lose unsaved data:  esctl local stop --force",
@@ -365,22 +316,8 @@ def end(state: State, record: ProcessRecord, *, force: bool = False) -> None:
         time.sleep(_POLL_S)
 
 
-def _not_saved(record: ProcessRecord, unsaved: Unsaved | None) -> EmulatorError:
-    what = "" if unsaved is None else f": {unsaved}"  # None: it has saved since
-    return EmulatorError(
-        f"the local target keeps running, because it can't save its data{what}",
-        "Fix that and stop it again, or lose those changes:  esctl local stop --force",
-    )
-
-
 def end_remains(state: State) -> None:
-    """Kill all remaining processes of the emulator, including workers of its functions that outlived it.
-
-    Raises
-    ------
-    EmulatorError
-        A process does not end.
-    """
+    """Kill all remaining processes of the emulator, including workers of its functions that outlived it."""
     import psutil
 
     deadline = time.monotonic() + _KILL_TIMEOUT_S

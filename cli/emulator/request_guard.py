@@ -46,20 +46,11 @@ _READ_PREFIXES = ("Get", "BatchGet", "TransactGet", "Query", "Scan", "Describe",
 def refusal(
     method: str, path: str, query: bytes, headers: Headers, *, access_key: str, is_issued: Callable[[str], bool]
 ) -> str | None:
-    """Return why a request is refused; None if it is allowed.
+    """Return why a request is refused; None if it is allowed. The path is decoded once, as the emulator receives it.
 
     Routes of the deployed API are open: the API checks its key, and with ``AUTH=iam`` signatures. Everything else needs an
-    ``Authorization`` header with the access key of this local target. A browser sends one to another origin only after a
-    preflight, and preflights are refused.
-
-    Parameters
-    ----------
-    path
-        Decoded once, as the emulator receives it.
-    access_key
-        The secret access key id of this local target.
-    is_issued
-        Returns whether the emulator issued an access key id.
+    ``Authorization`` header with the access key id of this local target, or one that the emulator issued. A browser sends
+    such a header to another origin only after a preflight, and preflights are refused.
     """
     fields = _fields(headers)
     host = fields.get("host", "")
@@ -69,7 +60,8 @@ def refusal(
         return "The Host header is not an address of this local target."
     if method == "OPTIONS" or "origin" in fields or fields.get("sec-fetch-site", "none") not in ("none", "same-origin"):
         return "Web pages may only call the deployed API."
-    if any(name.lower() == "action" or name.lower().startswith("x-amz-") for name, _ in _parameters(query)):
+    parameters = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+    if any(name.lower() == "action" or name.lower().startswith("x-amz-") for name, _ in parameters):
         return "Send the action in the body and the signature in the Authorization header, not in the query string."
     if path in _ADMIN_PATHS:
         return "Type: esctl local reset"
@@ -94,10 +86,6 @@ def _fields(headers: Headers) -> dict[str, str]:
     return fields
 
 
-def _parameters(query: bytes) -> list[tuple[str, str]]:
-    return parse_qsl(query.decode("latin-1"), keep_blank_values=True)
-
-
 def is_issued(access_key: str) -> bool:
     """Return whether the emulator of this process issued an access key id: to a user, or with a session still valid."""
     from ministack.core.iam_evaluator import ResolvedCredential, resolve_credential
@@ -108,14 +96,7 @@ def is_issued(access_key: str) -> bool:
 class RequestGuard:
     """ASGI application that forwards requests without a `refusal` to the emulator.
 
-    Parameters
-    ----------
-    app
-        The emulator.
-    started
-        Set once the emulator has restored its data and can answer.
-    access_key, is_issued
-        See `refusal`.
+    It sets ``started`` once the emulator has restored its data and can answer.
     """
 
     def __init__(self, app: App, started: asyncio.Event, *, access_key: str, is_issued: Callable[[str], bool]) -> None:
@@ -182,12 +163,7 @@ class Activity:
 
 
 def is_read(target: str, method: str, path: str) -> bool:
-    """Return whether a request is certain to change nothing.
-
-    Parameters
-    ----------
-    target
-        The ``x-amz-target`` header; empty for services without it.
+    """Return whether a request is certain to change nothing, given its ``x-amz-target`` header or an empty string.
 
     Examples
     --------

@@ -26,19 +26,11 @@ _IDLE_RECEIVES_PER_MONTH = 5 * 3 * _MINUTES_PER_MONTH
 
 @dataclass
 class FunctionUse:
-    """The usage of one function on an event's path.
-
-    Attributes
-    ----------
-    durations_ms
-        Billed milliseconds of each invocation.
-    requests
-        AWS requests by service and operation, for example ``dynamodb.PutItem``.
-    """
+    """The usage of one function on an event's path."""
 
     memory_mb: int = 0
-    durations_ms: list[float] = field(default_factory=list)
-    requests: Counter[str] = field(default_factory=Counter)
+    durations_ms: list[float] = field(default_factory=list)  # billed, of each invocation
+    requests: Counter[str] = field(default_factory=Counter)  # by service and operation, such as dynamodb.PutItem
     read_units: float = 0.0
     write_units: float = 0.0
     log_bytes: int = 0
@@ -60,23 +52,13 @@ class FunctionUse:
 
 @dataclass
 class Measured:
-    """The usage in the measured period.
-
-    Attributes
-    ----------
-    events, calls
-        Events appended, and the API calls that appended them.
-    published, delivered
-        Messages published to the topic, and delivered to the queues of projections.
-    functions
-        The functions that events pass through, by logical id.
-    """
+    """The usage in the measured period."""
 
     events: int = 0
-    calls: int = 0
-    published: int = 0
-    delivered: int = 0
-    functions: dict[str, FunctionUse] = field(default_factory=dict)
+    calls: int = 0  # of the API, that appended the events
+    published: int = 0  # messages to the topic
+    delivered: int = 0  # messages to the queues of projections
+    functions: dict[str, FunctionUse] = field(default_factory=dict)  # that events pass through, by logical id
 
 
 def on_event_path(functions: Iterable[str]) -> list[str]:
@@ -104,7 +86,11 @@ def measure(lines: Iterable[Line]) -> Measured:
             found.published += len(line.fields.get("eventIds", ()))
         elif line.text == "projected":
             found.delivered += len(line.fields.get("eventIds", ()))
-        _used(use, line.fields.get("used"))
+        used = line.fields.get("used")
+        if isinstance(used, Mapping):
+            use.requests.update(used.get("requests", {}))
+            use.read_units += float(used.get("readUnits", 0))
+            use.write_units += float(used.get("writeUnits", 0))
     return found
 
 
@@ -112,14 +98,6 @@ def _report(use: FunctionUse, fields: Mapping[str, str]) -> None:
     use.memory_mb = int(float(fields.get("Memory Size", "0").split()[0]))
     billed = fields.get("Billed Duration") or fields.get("Duration") or "0"
     use.durations_ms.append(float(billed.split()[0]))
-
-
-def _used(use: FunctionUse, used: object) -> None:
-    if not isinstance(used, Mapping):
-        return
-    use.requests.update(used.get("requests", {}))
-    use.read_units += float(used.get("readUnits", 0))
-    use.write_units += float(used.get("writeUnits", 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +110,6 @@ class Price:
     source: str
 
     def of(self, amount: Decimal) -> Decimal:
-        """Return the cost of an amount of units."""
         return amount * self.price / self.per
 
 
@@ -161,20 +138,12 @@ def load_prices() -> Prices:
 
 @dataclass(frozen=True, slots=True)
 class LineItem:
-    """One line of the bill.
-
-    Attributes
-    ----------
-    each
-        Units per event.
-    amount
-        Units per million events, or per month.
-    """
+    """One line of the bill."""
 
     service: str
     what: str
-    each: Decimal | None
-    amount: Decimal
+    each: Decimal | None  # units per event
+    amount: Decimal  # units per million events, or per month
     unit: str
     cost: Decimal
 
@@ -182,10 +151,7 @@ class LineItem:
 def per_million(measured: Measured, prices: Prices, *, count_reads: bool) -> list[LineItem]:
     """Return the cost of a million events, item by item.
 
-    Parameters
-    ----------
-    count_reads
-        Estimate read units from the number of reads: the emulator reports wrong ones.
+    With ``count_reads``, read units are estimated from the number of reads: the emulator reports wrong ones.
     """
     return list(_items(measured, prices, count_reads))
 
@@ -201,9 +167,8 @@ def _items(measured: Measured, prices: Prices, count_reads: bool) -> Iterator[Li
     yield item("API Gateway", "calls", "apiRequest", measured.calls)
     for name, use in measured.functions.items():
         yield item("Lambda", f"{name}: requests", "lambdaRequest", use.invocations)
-        yield item(
-            "Lambda", f"{name}: {use.typical_ms:.0f} ms of {use.memory_mb} MB", "lambdaGbSecond", _gb_seconds(use)
-        )
+        gb_seconds = use.invocations * use.typical_ms / 1000 * use.memory_mb / 1024
+        yield item("Lambda", f"{name}: {use.typical_ms:.0f} ms of {use.memory_mb} MB", "lambdaGbSecond", gb_seconds)
     for name, use in measured.functions.items():
         if use.write_units:
             yield item("DynamoDB", f"{name}: writes", "writeUnit", use.write_units)
@@ -218,18 +183,8 @@ def _items(measured: Measured, prices: Prices, count_reads: bool) -> Iterator[Li
     yield item("CloudWatch", "logs", "logGb", log_bytes)
 
 
-def _gb_seconds(use: FunctionUse) -> float:
-    return use.invocations * use.typical_ms / 1000 * use.memory_mb / 1024
-
-
 def monthly(prices: Prices, *, event_bytes: int, alarms: int, queues: int, projections: int) -> list[LineItem]:
-    """Return the monthly cost on top: storage of a million events, and resources that cost without events.
-
-    Parameters
-    ----------
-    event_bytes
-        Size of a stored event.
-    """
+    """Return the monthly cost on top: storage of a million events, and resources that cost without events."""
     stored = Decimal(event_bytes * MILLION)
     metrics = 2 + 5 * projections  # appended, conflicts; projected, skipped, halts, lag, halted streams
 

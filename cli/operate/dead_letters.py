@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cli.client.aws import errors
 from cli.operate.resources import Queue
@@ -16,6 +16,8 @@ from cli.terminal.text import visible
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
+
+T = TypeVar("T")
 
 TAKEN_MAX = 1000
 _BATCH = 10  # the most entries of an SQS request
@@ -27,22 +29,14 @@ _WAIT_S = 1
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """One message of a dead-letter or failure queue.
+    """One message of a dead-letter or failure queue."""
 
-    Attributes
-    ----------
-    queue
-        The queue's name in commands: a projection's name, ``replays`` or ``publisher``.
-    receipt
-        The receipt handle, to delete the message or to make it visible again.
-    """
-
-    queue: str
+    queue: str  # its name in commands: a projection's name, replays or publisher
     message_id: str
     sent_at: datetime
     deliveries: int
     body: str
-    receipt: str
+    receipt: str  # the handle to delete the message or to make it visible again
 
     @property
     def content(self) -> Mapping[str, Any]:
@@ -55,22 +49,22 @@ class DeadLetter:
 
     @property
     def stream_id(self) -> str | None:
-        found = self.content.get("streamId")
-        return found if isinstance(found, str) else None
+        return self._field("streamId", str)
 
     @property
     def event_id(self) -> int | None:
-        found = self.content.get("eventId")
-        return found if isinstance(found, int) else None
+        return self._field("eventId", int)
 
     @property
     def replay_id(self) -> str | None:
-        found = self.content.get("replayId")
-        return found if isinstance(found, str) else None
+        return self._field("replayId", str)
+
+    def _field(self, name: str, kind: type[T]) -> T | None:
+        found = self.content.get(name)
+        return found if isinstance(found, kind) else None
 
     @property
     def about(self) -> str:
-        """Describe the message in a few words."""
         if self.replay_id is not None:
             where = f", stream {self.stream_id}" if self.stream_id is not None else ""
             return f"replay {self.replay_id} of {self.content.get('projection')}{where}"
@@ -101,12 +95,8 @@ class DeadLetterQueue:
     def taken(self, limit: int = TAKEN_MAX, hidden_s: float = _HIDDEN_S) -> Iterator[list[DeadLetter]]:
         """Receive messages; those that the block does not delete become visible again, even if it is interrupted.
 
-        SQS returns at most ten messages of a FIFO group (a stream), and no more until these are deleted.
-
-        Parameters
-        ----------
-        hidden_s
-            The longest that the block may take. If the process is killed, its messages stay hidden that long.
+        SQS returns at most ten messages of a FIFO group (a stream), and no more until these are deleted. The block may take
+        up to ``hidden_s``; if the process is killed, its messages stay hidden that long.
         """
         taken: list[DeadLetter] = []
         hidden = min(int(hidden_s), _HIDDEN_MAX_S)
@@ -132,7 +122,6 @@ class DeadLetterQueue:
         return [each for each in dead_letters if each.message_id not in self._deleted]
 
     def purge(self) -> int:
-        """Delete all messages; returns their number."""
         deleted = 0
         while True:
             with self.taken() as dead_letters:

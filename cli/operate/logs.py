@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter, OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -27,7 +27,6 @@ PAGE_MAX = 10_000
 # CloudWatch takes some seconds to ingest a line; a line that arrives later than this is missed.
 LATE_MS = 30_000
 _THREADS = 5  # FilterLogEvents allows a few calls per second
-_REMEMBERED_MAX = 10_000
 # Ids of a request, as logged by the functions and API Gateway, and ids shared by several functions.
 _REQUEST_FIELDS = ("requestId", "functionRequestId", "correlation_id", "xray_trace_id", "traceId")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -45,25 +44,13 @@ _RUNTIME = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class RawLine:
-    """A line as CloudWatch Logs holds it.
+    """A line as CloudWatch Logs holds it."""
 
-    Attributes
-    ----------
-    function
-        Logical id of the function that wrote it, or ``Api`` for the access log.
-    timestamp_ms
-        Milliseconds since 1970 (UTC).
-    stream
-        Its log stream.
-    event_id
-        CloudWatch's id of the line; empty on the emulator.
-    """
-
-    function: str
+    function: str  # logical id of the function that wrote it, or Api for the access log
     timestamp_ms: int
     message: str
-    stream: str = ""
-    event_id: str = ""
+    stream: str = ""  # its log stream
+    event_id: str = ""  # CloudWatch's id of the line; empty on the emulator
 
 
 class Kind(StrEnum):
@@ -80,21 +67,11 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A parsed line.
-
-    Attributes
-    ----------
-    at
-        When it was written: the function's own time if the line has one, because CloudWatch's may be later.
-    level
-        For example ``INFO``; empty if the line has none.
-    request_id
-        Id of the invocation; empty if unknown.
-    """
+    """A parsed line; level and invocation are empty if unknown."""
 
     raw: RawLine
     kind: Kind
-    at: datetime
+    at: datetime  # the function's own time if the line has one, because CloudWatch's may be later
     text: str
     level: str = ""
     fields: Mapping[str, Any] = field(default_factory=dict)
@@ -127,7 +104,8 @@ def understand(raw: RawLine) -> Line:
     if "level" in document and "message" in document:
         return _structured(raw, at, document, Kind.METRICS if document["message"] == "used" else Kind.LOG)
     if raw.function == "Api":
-        return Line(raw, Kind.ACCESS, at, _access_text(document), fields=document)
+        request = " ".join(str(document.get(name, "?")) for name in ("method", "route", "status"))
+        return Line(raw, Kind.ACCESS, at, request, fields=document)
     return Line(raw, Kind.TEXT, at, message, fields=document)
 
 
@@ -163,10 +141,6 @@ def _own_time(text: object) -> datetime | None:
         return None
 
 
-def _access_text(document: Mapping[str, Any]) -> str:
-    return f"{document.get('method', '?')} {document.get('route', '?')} {document.get('status', '?')}"
-
-
 @dataclass(frozen=True, slots=True)
 class Page:
     """One page of lines in no particular order, the token of the next page, and the server's time."""
@@ -180,46 +154,30 @@ class LogSource(Protocol):
     """A source of log lines."""
 
     def page(self, function: str, start_ms: int, token: str | None) -> Page:
-        """Return a page of one function's log group, from a time on."""
+        """Return a page of one function's log group, from a time on; raise `CliError`."""
         ...
 
 
 class CloudWatchSource:
-    """CloudWatch Logs.
-
-    Parameters
-    ----------
-    groups
-        Log group names by function.
-    """
+    """CloudWatch Logs, with the log groups' names by function."""
 
     def __init__(self, client: CloudWatchLogsClient, groups: Mapping[str, str]) -> None:
         self._client = client
         self._groups = groups
 
     def page(self, function: str, start_ms: int, token: str | None) -> Page:
-        """Return a page of one function's log group, from a time on.
-
-        Raises
-        ------
-        CliError
-        """
         more: Any = {} if token is None else {"nextToken": token}
         with errors():
             answer = self._client.filter_log_events(
                 logGroupName=self._groups[function], startTime=start_ms, limit=PAGE_MAX, **more
             )
-        lines = tuple(
+        lines = (
             RawLine(
-                function,
-                each["timestamp"],
-                each["message"],
-                each.get("logStreamName", ""),
-                each.get("eventId", ""),
+                function, each["timestamp"], each["message"], each.get("logStreamName", ""), each.get("eventId", "")
             )
             for each in answer["events"]
         )
-        return Page(lines, answer.get("nextToken"), _served_at(answer["ResponseMetadata"]))
+        return Page(tuple(lines), answer.get("nextToken"), _served_at(answer["ResponseMetadata"]))
 
 
 def _served_at(metadata: Any) -> int | None:
@@ -230,113 +188,69 @@ def _served_at(metadata: Any) -> int | None:
         return None
 
 
-@dataclass
-class _Group:
-    """How far one function's log has been read."""
-
-    start_ms: int
-    seen: dict[Identity, int] = field(default_factory=dict)
-
-
 class Follower:
-    """Polls the logs of several functions; returns each line once.
+    """Polls the logs of several functions from a time on (milliseconds since 1970); returns each line once.
 
     Each poll re-reads the last half minute, because lines may arrive late, and drops lines that were already returned.
-
-    Parameters
-    ----------
-    start_ms
-        The time to start from, in milliseconds since 1970.
     """
 
-    def __init__(self, source: LogSource, functions: list[str], start_ms: int) -> None:
+    def __init__(self, source: LogSource, functions: Sequence[str], start_ms: int) -> None:
         self._source = source
-        self._groups = {function: _Group(start_ms) for function in functions}
+        self._start_ms = dict.fromkeys(functions, start_ms)
+        self._seen: set[Identity] = set()
 
     def look(self) -> list[RawLine]:
         """Return the lines that arrived since the last poll, ordered by time.
 
-        Raises
-        ------
-        CliError
-            A log could not be read; the next poll returns the missed lines.
+        If a log can't be read, it raises `CliError`; the next poll returns the missed lines.
         """
-        with ThreadPoolExecutor(min(_THREADS, max(1, len(self._groups)))) as pool:
-            looked = list(pool.map(self._look_at, self._groups))
+        with ThreadPoolExecutor(min(_THREADS, max(1, len(self._start_ms)))) as pool:
+            looked = list(pool.map(self._all_pages, self._start_ms))
         fresh: list[RawLine] = []
-        for group, (lines, served_ms) in zip(self._groups.values(), looked, strict=True):
-            fresh += self._unseen(group, lines)
-            self._move_on(group, lines, served_ms)
+        for function, (lines, served_ms) in zip([*self._start_ms], looked, strict=True):
+            fresh += [line for identity, line in lines.items() if identity not in self._seen]
+            self._seen |= lines.keys()
+            # Half a minute before this poll, or before the newest line if the server's time is unknown.
+            newest = served_ms or max((line.timestamp_ms for line in lines.values()), default=0)
+            self._start_ms[function] = max(self._start_ms[function], newest - LATE_MS)
+        self._seen = {identity for identity in self._seen if identity[2] >= self._start_ms[identity[0]]}
         return sorted(fresh, key=lambda line: line.timestamp_ms)
 
-    def _look_at(self, function: str) -> tuple[list[RawLine], int | None]:
-        return _all_pages(self._source, function, self._groups[function].start_ms)
-
-    def _unseen(self, group: _Group, lines: list[RawLine]) -> Iterator[RawLine]:
-        for line, identity in _identified(lines):
-            if identity not in group.seen:
-                group.seen[identity] = line.timestamp_ms
-                yield line
-
-    def _move_on(self, group: _Group, lines: list[RawLine], served_ms: int | None) -> None:
-        """Start the next poll half a minute before this one, or before the newest line if the server's time is unknown."""
-        newest = served_ms or max((line.timestamp_ms for line in lines), default=0)
-        group.start_ms = max(group.start_ms, newest - LATE_MS)
-        group.seen = {identity: at for identity, at in group.seen.items() if at >= group.start_ms}
-
-
-def _all_pages(source: LogSource, function: str, start_ms: int) -> tuple[list[RawLine], int | None]:
-    found: dict[Identity, RawLine] = {}
-    served_ms: int | None = None
-    token: str | None = None
-    while True:
-        page = source.page(function, start_ms, token)
-        served_ms = served_ms or page.served_ms
-        before = len(found)
-        found |= {identity: line for line, identity in _identified(page.lines, found if token else None)}
-        token = page.token
-        if token is not None:
-            continue
-        full = len(page.lines) >= PAGE_MAX
-        # A full page without a token: continue from its last millisecond, as long as that yields new lines.
-        if not full or len(found) == before:
-            return list(found.values()), served_ms
-        start_ms = max(line.timestamp_ms for line in page.lines)
+    def _all_pages(self, function: str) -> tuple[dict[Identity, RawLine], int | None]:
+        found: dict[Identity, RawLine] = {}
+        start_ms, served_ms, token = self._start_ms[function], None, None
+        while True:
+            page = self._source.page(function, start_ms, token)
+            served_ms, before = served_ms or page.served_ms, len(found)
+            found |= _identified(page.lines, found if token else {})
+            token = page.token
+            if token is None:
+                # A full page without a token: continue from its last millisecond, as long as that yields new lines.
+                if len(page.lines) < PAGE_MAX or len(found) == before:
+                    return found, served_ms
+                start_ms = max(line.timestamp_ms for line in page.lines)
 
 
-def _identified(
-    lines: list[RawLine] | tuple[RawLine, ...], before: Mapping[Identity, RawLine] | None = None
-) -> Iterator[tuple[RawLine, Identity]]:
+def _identified(lines: Iterable[RawLine], before: Mapping[Identity, RawLine]) -> dict[Identity, RawLine]:
     """Identify lines by CloudWatch's id, otherwise by content and ordinal among equal lines."""
-    counts: Counter[tuple[str, str, int, str]] = Counter(identity[:4] for identity in before or ())
+    counts = Counter(identity[:4] for identity in before)
+    found = {}
     for line in lines:
-        if line.event_id:
-            yield line, (line.function, line.stream, line.timestamp_ms, line.event_id, 0)
-            continue
-        alike = (line.function, line.stream, line.timestamp_ms, line.message)
+        alike = (line.function, line.stream, line.timestamp_ms, line.event_id or line.message)
         counts[alike] += 1
-        yield line, (*alike, counts[alike])
+        found[*alike, 0 if line.event_id else counts[alike]] = line
+    return found
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A filter for lines; None and empty match everything.
+    """A filter for lines; None and empty match everything."""
 
-    Attributes
-    ----------
-    text
-        Part of the line, ignoring case.
-    request_id
-        Prefix of a request, invocation, correlation or trace id.
-    correlation_id
-        The event's: lines with it match too.
-    """
-
-    text: str = ""
+    text: str = ""  # part of the line, ignoring case
     stream_id: str | None = None
     event_id: int | None = None
-    request_id: str | None = None
-    correlation_id: str | None = None
+    request_id: str | None = None  # prefix of a request, invocation, correlation or trace id
+    correlation_id: str | None = None  # the event's: lines with it match too
 
     @property
     def everything(self) -> bool:
@@ -348,10 +262,9 @@ class Selection:
     """Filters lines, and remembers their invocations so that their REPORT lines match too."""
 
     wanted: Wanted
-    _invocations: OrderedDict[str, None] = field(default_factory=OrderedDict)
+    _invocations: set[str] = field(default_factory=set)
 
     def pick(self, lines: Iterable[Line]) -> list[Line]:
-        """Return the matching lines in their order."""
         return [line for line in lines if self._wants(line)]
 
     def _wants(self, line: Line) -> bool:
@@ -359,15 +272,14 @@ class Selection:
             return False
         if self.wanted.everything:
             return True
-        if line.kind is Kind.REPORT:
-            return line.request_id in self._invocations
-        if not matches(line, self.wanted):
-            return False
-        if line.request_id:
-            self._invocations[line.request_id] = None
-            if len(self._invocations) > _REMEMBERED_MAX:
-                self._invocations.popitem(last=False)
-        return True
+        if line.kind is Kind.REPORT:  # the last line of its invocation
+            known = line.request_id in self._invocations
+            self._invocations.discard(line.request_id)
+            return known
+        if matches(line, self.wanted):
+            self._invocations.add(line.request_id)
+            return True
+        return False
 
 
 def matches(line: Line, wanted: Wanted) -> bool:
@@ -395,25 +307,16 @@ def is_about(fields: Mapping[str, Any], stream_id: str, event_id: int | None) ->
         return False
     if event_id is None or event_id in _list(fields.get("eventIds")):
         return True
-    first = fields.get("eventId")
-    return isinstance(first, int) and first <= event_id <= _number(fields.get("lastEventId"), first)
+    first, last = fields.get("eventId"), fields.get("lastEventId")
+    return isinstance(first, int) and first <= event_id <= (last if isinstance(last, int) else first)
 
 
 def _list(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _number(value: object, otherwise: int) -> int:
-    return value if isinstance(value, int) else otherwise
-
-
 def seconds(text: str) -> float:
-    """Parse a duration: ``90s``, ``10m``, ``2h``, ``3d``.
-
-    Raises
-    ------
-    UsageError
-    """
+    """Parse a duration: ``90s``, ``10m``, ``2h``, ``3d``; raise `UsageError`."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
     if match is None:
         raise UsageError(f"--since can't be {text!r}: it needs a number and a unit", "For example 90s, 10m, 2h or 3d.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from cli.client.service import Event, Service
 from cli.errors import NotFoundError, UnreachableError
-from cli.operate.logs import CloudWatchSource, Follower, Kind, Line, LogSource, RawLine, Selection, Wanted, understand
+from cli.operate.logs import CloudWatchSource, Follower, Kind, Line, RawLine, Selection, Wanted, understand
 from cli.operate.resources import find_resources, function_named
 from cli.terminal.output import Format, Output
-from cli.terminal.text import one_line, shell_word, visible
-from handlers.core.clock import parse_rfc3339
+from cli.terminal.text import one_line, plural, shell_word, visible
+from handlers.core.clock import parse_rfc3339, rfc3339
 from handlers.domain.items import TEST_STREAM
 
 if TYPE_CHECKING:
@@ -33,25 +33,14 @@ Segment = tuple[str, str]
 """Text and its style."""
 
 # Shown elsewhere in the line, or useless to a reader; --raw shows them.
-_OMITTED = {
-    "location",
-    "service",
-    "functionRequestId",
-    "function_request_id",
-    "requestId",
-    "exception",
-    "exception_name",
-    "stack_trace",
-    "sampling_rate",
-    "cold_start",
-    "used",
-}
+_OMITTED = {"location", "service", "functionRequestId", "function_request_id", "requestId", "used", "cold_start"}
+_OMITTED |= {"exception", "exception_name", "stack_trace", "sampling_rate"}
 _SHOWN_ZEROS = {"eventId", "eventIds", "checkpoint", "applied", "lag", "events"}  # fields whose 0 is worth showing
 _SHORTENED = {"correlation_id", "correlationIds", "xray_trace_id", "traceId"}
 _ID_CHARACTERS = 8  # enough to distinguish ids; --request-id accepts a prefix
 
 # Colours readable on black and on white.
-_PALETTE = (
+_PALETTE = [
     "cyan",
     "green",
     "magenta",
@@ -61,85 +50,55 @@ _PALETTE = (
     "bright_magenta",
     "bright_green",
     "bright_blue",
-)
+]
 _LEVEL_STYLES = {"WARNING": "yellow", "ERROR": "bold red", "CRITICAL": "bold red", "DEBUG": "dim"}
 _NAMES_MAX = 24
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """The options of the command."""
-
-    follow: bool
-    since_s: float | None
-    functions: tuple[str, ...]
-    text: str
-    stream_id: str | None
-    event_id: int | None
-    request_id: str | None
-    raw: bool
-
-
-@dataclass(frozen=True, slots=True)
 class FunctionLogs:
-    """The logs of a stack's functions: log groups by function, and where to read them."""
+    """The logs of some functions of a stack: log groups by function."""
 
     target: Target
+    clients: Clients
     groups: Mapping[str, str]
-    source: LogSource
 
     @property
     def poll_s(self) -> float:
-        """Return the pause between two polls, in seconds."""
         return max(_POLL_MIN_S, self.target.poll_s)
 
     def follower(self, start: datetime) -> Follower:
-        """Return a follower of all logs from a time on."""
-        return Follower(self.source, list(self.groups), int(start.timestamp() * 1000))
+        source = CloudWatchSource(self.clients.client("logs"), self.groups)
+        return Follower(source, list(self.groups), int(start.timestamp() * 1000))
 
 
 def function_logs(target: Target, clients: Clients, functions: Iterable[str] = ()) -> FunctionLogs:
-    """Find the logs of some functions; of all by default.
-
-    Raises
-    ------
-    UsageError
-        There is no such function.
-    """
+    """Find the logs of some functions; of all by default. Raise `UsageError` for an unknown one."""
     resources = find_resources(clients, target.stack_name)
     wanted = {function_named(resources, each) for each in functions}
     groups = {name: group for name, group in resources.log_groups.items() if not wanted or name in wanted}
-    return FunctionLogs(target, groups, CloudWatchSource(clients.client("logs"), groups))
+    return FunctionLogs(target, clients, groups)
 
 
-def tail(output: Output, logs: FunctionLogs, request: Request, event: Event | None = None) -> None:
-    """Show log lines once, or with ``follow`` until Ctrl-C.
-
-    Parameters
-    ----------
-    event
-        The event that ``request.event_id`` names.
-    """
-    groups = logs.groups
-    selection = Selection(_wanted(request, event))
-    printer = Printer(output, request, Layout.of(list(groups)))
-    start = start_of(request.since_s, event)
+def tail(output: Output, logs: FunctionLogs, wanted: Wanted, start: datetime, *, follow: bool, raw: bool) -> None:
+    """Show log lines once, or with ``follow`` until Ctrl-C."""
+    selection = Selection(wanted)
+    printer = Printer(output, list(logs.groups), follow=follow, raw=raw)
     follower = logs.follower(start)
-    since = start.astimezone().strftime("%H:%M:%S" if request.since_s is None else "%Y-%m-%d %H:%M:%S")
-    names = next(iter(groups)) if len(groups) == 1 else f"{len(groups)} logs"
-    tailing = f"{names} of {logs.target.label} since {since}"
-    if not request.follow:
-        shown = printer.show(_picked(selection, follower.look()))
+    names = next(iter(logs.groups)) if len(logs.groups) == 1 else f"{len(logs.groups)} logs"
+    tailing = f"{names} of {logs.target.label} since {start.astimezone():%Y-%m-%d %H:%M:%S}"
+    if not follow:
+        printer.show(_picked(selection, follower.look()))
         printer.end()
         if output.is_text:
-            output.message(f"{shown} line{'' if shown == 1 else 's'} · {tailing}")
-            if not shown:
+            output.message(f"{plural(printer.total, 'line')} · {tailing}")
+            if not printer.total:
                 output.hint("Look further back with --since 1h, or follow the logs with -f.")
         return
     output.message(f"Tailing {tailing} · Ctrl-C ends")
     with _spinner(output) as update:
-        for raw in _polls(output, follower, logs.poll_s):
-            printer.show(_picked(selection, raw))
+        for lines in _polls(output, follower, logs.poll_s):
+            printer.show(_picked(selection, lines))
             update(printer.total)
 
 
@@ -159,29 +118,17 @@ def _polls(output: Output, follower: Follower, pause_s: float) -> Iterator[list[
         output.environment.sleep(pause_s)
 
 
-def _wanted(request: Request, event: Mapping[str, Any] | None) -> Wanted:
-    if event is None:
-        return Wanted(request.text, request.stream_id, None, request.request_id)
-    correlation_id = (event.get("metadata") or {}).get("correlationId")
-    return Wanted(request.text, event["streamId"], event["eventId"], request.request_id, correlation_id)
-
-
 def start_of(since_s: float | None, event: Event | None) -> datetime:
     """Return the time to read from: ``since_s`` seconds ago, by default shortly before the event or 10 minutes ago."""
     if since_s is None and event is not None:
-        return datetime.fromtimestamp(parse_rfc3339(event["timeStamp"]).timestamp() - _BEFORE_EVENT_S, UTC)
-    back = DEFAULT_SINCE_S if since_s is None else since_s
-    return datetime.fromtimestamp(max(0.0, datetime.now(UTC).timestamp() - back), UTC)
+        start_s = parse_rfc3339(event["timeStamp"]).timestamp() - _BEFORE_EVENT_S
+    else:
+        start_s = datetime.now(UTC).timestamp() - (DEFAULT_SINCE_S if since_s is None else since_s)
+    return datetime.fromtimestamp(max(0.0, start_s), UTC)  # CloudWatch rejects times before 1970
 
 
 def find_event(service: Service, stream_id: str | None, event_id: int) -> Event:
-    """Read one event, by default of the test stream.
-
-    Raises
-    ------
-    NotFoundError
-        There is no such event.
-    """
+    """Read one event, by default of the test stream. Raise `NotFoundError` if there is none."""
     stream_id = stream_id or TEST_STREAM
     events = service.events_page(stream_id, first=event_id, limit=1).items
     if not events or events[0]["eventId"] != event_id:
@@ -209,66 +156,53 @@ def _spinner(output: Output) -> Iterator[Callable[[int], None]]:
 
         def update(lines: int) -> None:
             now = datetime.now().astimezone().strftime("%H:%M:%S")
-            status.update(f"{lines} line{'' if lines == 1 else 's'} · last polled {now}")
+            status.update(f"{plural(lines, 'line')} · last polled {now}")
 
         yield update
 
 
 class Printer:
-    """Writes lines in the selected format."""
+    """Writes lines of some functions in the selected format."""
 
-    def __init__(self, output: Output, request: Request, layout: Layout) -> None:
+    def __init__(self, output: Output, functions: Sequence[str], *, follow: bool, raw: bool) -> None:
         self._output = output
-        self._raw = request.raw
-        self._follow = request.follow
-        self._layout = layout
-        self._collected: list[dict[str, Any]] = []
+        self._raw = raw
+        self._width = min(_NAMES_MAX, max(map(len, functions), default=0))
+        # A document of lines that never end would never be complete.
+        self._collected: list[dict[str, Any]] | None = [] if output.format is Format.JSON and not follow else None
         self.total = 0
 
-    def show(self, lines: list[Line]) -> int:
-        """Write lines; returns their number."""
+    def show(self, lines: list[Line]) -> None:
         self.total += len(lines)
         for line in lines:
             self._show(line)
         self._output.environment.stdout.flush()
-        return len(lines)
 
     def end(self) -> None:
         """Write the JSON array of all lines."""
-        if self._output.format is Format.JSON and not self._follow:
+        if self._collected is not None:
             self._output.json(self._collected)
 
     def _show(self, line: Line) -> None:
         output = self._output
-        if self._raw and output.is_text:
-            output.text(line.raw.message.rstrip("\n"))
-        elif output.is_text and output.environment.stdout_is_terminal:
-            output.console("stdout").print(rich_text(line, self._layout), soft_wrap=True)
-        elif output.is_text:
-            for row in plain(line, self._layout):
-                output.text(row)
-        elif output.format is Format.JSON and not self._follow:
+        if self._collected is not None:
             self._collected.append(line_document(line))
-        else:
+        elif not output.is_text:
             output.json_line(line_document(line))
+        elif self._raw:
+            output.text(line.raw.message.rstrip("\n"))
+        elif output.environment.stdout_is_terminal:
+            output.console("stdout").print(rich_text(line, self._width), soft_wrap=True)
+        else:
+            output.text(plain(line, self._width))
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """The width of the column of function names."""
-
-    name_width: int
-
-    @classmethod
-    def of(cls, functions: list[str]) -> Layout:
-        return cls(min(_NAMES_MAX, max((len(name) for name in functions), default=0)))
-
-
-def segments(line: Line, layout: Layout) -> list[Segment]:
-    """Return the first row of a line as styled segments."""
+def segments(line: Line, width: int) -> list[Segment]:
+    """Return the first row of a line as styled segments; function names have a column of some width."""
     time = line.at.astimezone().strftime("%H:%M:%S.%f")[:-3]
-    name = line.function[: layout.name_width]
-    found: list[Segment] = [(f"{time} ", "dim"), (f"{name:<{layout.name_width}} ", colour_of(line.function))]
+    # A function has the same colour in every run.
+    colour = _PALETTE[zlib.crc32(line.function.encode()) % len(_PALETTE)]
+    found: list[Segment] = [(f"{time} ", "dim"), (f"{line.function[:width]:<{width}} ", colour)]
     if line.kind is Kind.REPORT:
         return [*found, (f"  └ {report(line.fields)}", "dim")]
     if line.level and line.level != "INFO":
@@ -291,25 +225,19 @@ def visible_rows(text: str) -> list[str]:
     return [one_line(row.expandtabs()) for row in text.splitlines()]
 
 
-def plain(line: Line, layout: Layout) -> Iterator[str]:
+def plain(line: Line, width: int) -> str:
     """Return the rows of a line without style."""
-    yield "".join(text for text, _ in segments(line, layout)).rstrip()
-    yield from further_rows(line)
+    return "\n".join(["".join(text for text, _ in segments(line, width)).rstrip(), *further_rows(line)])
 
 
-def rich_text(line: Line, layout: Layout) -> Text:
+def rich_text(line: Line, width: int) -> Text:
     """Return the rows of a line for a terminal."""
     from rich.text import Text
 
-    text = Text.assemble(*((text, style) for text, style in segments(line, layout)))
+    text = Text.assemble(*segments(line, width))
     for row in further_rows(line):
         text.append(f"\n{row}", style="dim")
     return text
-
-
-def colour_of(function: str) -> str:
-    """Return the function's colour: the same in every run."""
-    return _PALETTE[zlib.crc32(function.encode()) % len(_PALETTE)]
 
 
 def details(line: Line) -> str:
@@ -379,7 +307,7 @@ def _milliseconds(text: object) -> str:
 def line_document(line: Line) -> dict[str, Any]:
     """Return the JSON form of a line."""
     return {
-        "at": line.at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "at": rfc3339(line.at),
         "function": line.function,
         "kind": line.kind.value,
         "level": line.level or None,

@@ -14,7 +14,7 @@ from cli.operate.logs_tail import FunctionLogs, start_of
 from cli.terminal.output import Output
 from cli.terminal.tables import Column
 from cli.terminal.text import visible
-from handlers.core.clock import parse_rfc3339
+from handlers.core.clock import parse_rfc3339, rfc3339
 
 if TYPE_CHECKING:
     from cli.config.targets import Target
@@ -22,13 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of an event: what happened, in which function or table.
-
-    Attributes
-    ----------
-    request_id
-        Id of the invocation; empty if unknown.
-    """
+    """One step of an event: what happened when, in which function (and invocation, if known) or table."""
 
     at: datetime
     what: str
@@ -38,79 +32,53 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """The path of one event.
+    """The path of one event: at least one step, ordered by time.
 
-    Attributes
-    ----------
-    stored_at
-        The event's time stamp.
-    steps
-        Ordered by time.
-    projected, missing
-        Projections of its stream that applied it according to the logs, and those that did not.
+    According to the logs, the projections of its stream named in `projected` applied it, and those in `missing` did not.
     """
 
-    stream_id: str
-    event_id: int
-    event_type: str
-    stored_at: datetime
-    correlation_id: str | None
+    event: Event
     steps: tuple[Step, ...]
     projected: tuple[str, ...]
     missing: tuple[str, ...]
-    trace_ids: tuple[str, ...] = ()
+    trace_ids: tuple[str, ...]
 
     @property
     def complete(self) -> bool:
         return not self.missing
 
+    @property
+    def correlation_id(self) -> str | None:
+        found: str | None = (self.event.get("metadata") or {}).get("correlationId")
+        return found
+
 
 def trace(event: Event, lines: Iterable[Line], followers: Sequence[str]) -> Trace:
-    """Reconstruct an event's path.
-
-    Parameters
-    ----------
-    event
-        As the API returns it.
-    lines
-        Log lines of all functions, from shortly before it was stored.
-    followers
-        Names of the projections that follow its stream.
-    """
+    """Reconstruct an event's path from log lines of all functions, given the projections that follow its stream."""
     stream_id, event_id = event["streamId"], int(event["eventId"])
-    stored_at = parse_rfc3339(event["timeStamp"])
-    correlation_id = (event.get("metadata") or {}).get("correlationId")
     ordered = sorted((line for line in lines if line.kind is Kind.LOG), key=lambda line: line.at)
-    steps: list[Step] = []
-    projected: list[str] = []
-    appended = _first(ordered, "appended", stream_id, event_id)
+    own = [line for line in ordered if is_about(line.fields, stream_id, event_id)]
+    appended = next((line for line in own if line.text == "appended"), None)
     if appended is not None:
-        steps += _api_steps(ordered, appended)
+        steps = _api_steps(ordered, appended)
     else:
-        steps.append(Step(stored_at, "stored; the append is not in the logs", "Events table"))
-    published = _first(ordered, "published", stream_id, event_id)
-    if published is not None:
-        steps.append(_step(published, "published to the topic"))
+        at = parse_rfc3339(event["timeStamp"])
+        steps = [Step(at, "stored; the append is not in the logs", "Events table")]
+    steps += [_step(line, "published to the topic") for line in own if line.text == "published"][:1]
+    projected: list[str] = []
     for name in followers:
         line = _projection_line(ordered, name, stream_id, event_id)
         if line is not None:
             steps.append(line[0])
             projected += [name] if line[1] else []
+    trace_ids = (line.fields.get("xray_trace_id") for line in own)
     return Trace(
-        stream_id=stream_id,
-        event_id=event_id,
-        event_type=event["type"],
-        stored_at=stored_at,
-        correlation_id=correlation_id,
-        steps=tuple(sorted(steps, key=lambda step: step.at)),
-        projected=tuple(projected),
-        missing=tuple(name for name in followers if name not in projected),
-        trace_ids=_trace_ids(line for line in ordered if is_about(line.fields, stream_id, event_id)),
+        event,
+        tuple(sorted(steps, key=lambda step: step.at)),
+        tuple(projected),
+        tuple(name for name in followers if name not in projected),
+        tuple(dict.fromkeys(each for each in trace_ids if isinstance(each, str) and each)),
     )
-
-
-def _first(lines: Iterable[Line], text: str, stream_id: str, event_id: int) -> Line | None:
-    return next((line for line in lines if line.text == text and is_about(line.fields, stream_id, event_id)), None)
 
 
 def _step(line: Line, what: str) -> Step:
@@ -153,24 +121,19 @@ def _projection_line(lines: Sequence[Line], name: str, stream_id: str, event_id:
     return halted
 
 
-def _trace_ids(lines: Iterable[Line]) -> tuple[str, ...]:
-    found = (line.fields.get("xray_trace_id") for line in lines)
-    return tuple(dict.fromkeys(each for each in found if isinstance(each, str) and each))
-
-
 def show_trace(output: Output, logs: FunctionLogs, event: Event, timeout_s: float) -> None:
     """Show an event's path; waits for late lines until all projections have applied it, or time is up."""
     environment = output.environment
     follower = logs.follower(start_of(None, event))
     followers = [projection.name for projection in projections_of(event["streamId"])]
     lines: list[Line] = []
-    deadline = environment.monotonic() + timeout_s
-    while True:
-        lines += map(understand, follower.look())
-        found = trace(event, lines, followers)
-        if found.complete or environment.monotonic() >= deadline:
-            break
-        environment.sleep(logs.poll_s)
+
+    def look() -> Trace:
+        lines.extend(map(understand, follower.look()))
+        return trace(event, lines, followers)
+
+    pause_s = logs.poll_s
+    found = environment.poll(look, lambda it: it.complete, timeout_s=timeout_s, pause_s=pause_s, pause_max_s=pause_s)
     show(output, logs.target, found)
 
 
@@ -180,32 +143,28 @@ def show(output: Output, target: Target, found: Trace) -> None:
     if not output.is_text:
         output.json(document(found) | {"traceUrls": links})
         return
-    output.text(f"{visible(found.event_type)} is event {found.event_id} of stream {visible(found.stream_id)}")
+    event = found.event
+    output.text(f"{visible(event['type'])} is event {event['eventId']} of stream {visible(event['streamId'])}")
     if found.correlation_id:
         output.text(f"correlation id {visible(found.correlation_id)}")
     output.text()
     columns = ("time", Column("+ ms", "right"), Column("total ms", "right"), "where", "what")
-    output.table(columns, rows(found))
+    output.table(columns, _rows(found.steps))
     for url in links:
         output.text(f"X-Ray trace: {url}")
     _conclude(output, target, found)
 
 
-def rows(found: Trace) -> list[tuple[object, ...]]:
-    """Return the rows of the table."""
-    if not found.steps:
-        return []
-    first = before = found.steps[0].at
-    cells: list[tuple[object, ...]] = []
-    for step in found.steps:
+def _rows(steps: Sequence[Step]) -> Sequence[Sequence[object]]:
+    first, rows = steps[0], []
+    for before, step in zip((first, *steps), steps, strict=False):
         time = step.at.astimezone().strftime("%H:%M:%S.%f")[:-3]
-        cells.append((time, _ms(before, step.at), _ms(first, step.at), step.where, step.what))
-        before = step.at
-    return cells
+        rows.append((time, _ms(before, step), _ms(first, step), step.where, step.what))
+    return rows
 
 
-def _ms(one: datetime, other: datetime) -> str:
-    return f"{(other - one).total_seconds() * 1000:.0f}"
+def _ms(one: Step, other: Step) -> str:
+    return f"{(other.at - one.at).total_seconds() * 1000:.0f}"
 
 
 def _conclude(output: Output, target: Target, found: Trace) -> None:
@@ -215,7 +174,7 @@ def _conclude(output: Output, target: Target, found: Trace) -> None:
         output.warning(f"not in the logs (yet): {names}")
         output.hint("See the projections:  esctl projections")
     elif found.projected:
-        took = _ms(found.steps[0].at, found.steps[-1].at)
+        took = _ms(found.steps[0], found.steps[-1])
         output.success(f"in the read model of {', '.join(found.projected)}; the whole path took {took} ms")
     else:
         output.message("No projection follows this stream.")
@@ -225,19 +184,18 @@ def _conclude(output: Output, target: Target, found: Trace) -> None:
 
 def document(found: Trace) -> dict[str, Any]:
     """Return the JSON form of the path."""
-    first = found.steps[0].at if found.steps else found.stored_at
     return {
-        "streamId": found.stream_id,
-        "eventId": found.event_id,
-        "type": found.event_type,
+        "streamId": found.event["streamId"],
+        "eventId": int(found.event["eventId"]),
+        "type": found.event["type"],
         "correlationId": found.correlation_id,
         "complete": found.complete,
         "projected": list(found.projected),
         "missing": list(found.missing),
         "steps": [
             {
-                "at": step.at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-                "sinceFirstMs": int(_ms(first, step.at)),
+                "at": rfc3339(step.at),
+                "sinceFirstMs": int(_ms(found.steps[0], step)),
                 "where": step.where,
                 "what": step.what,
                 "requestId": step.request_id or None,

@@ -26,18 +26,10 @@ QueueKind = Literal["projection", "replays", "publisher"]
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """The resources of one stack.
-
-    Attributes
-    ----------
-    status
-        The stack's status in CloudFormation, for example ``UPDATE_COMPLETE``.
-    by_type
-        Resource type to logical id to physical id.
-    """
+    """The resources of one stack, and its status in CloudFormation, for example ``UPDATE_COMPLETE``."""
 
     status: str
-    by_type: Mapping[str, Mapping[str, str]]
+    by_type: Mapping[str, Mapping[str, str]]  # resource type to logical id to physical id
 
     @property
     def functions(self) -> Mapping[str, str]:
@@ -55,12 +47,7 @@ class Resources:
 
 
 def find_resources(clients: Clients, stack_name: str) -> Resources:
-    """Read the resources of a stack from CloudFormation.
-
-    Raises
-    ------
-    NotDeployedError, AccessError, CliError
-    """
+    """Read the resources of a stack from CloudFormation; raise `CliError`."""
     client = clients.client("cloudformation")
     by_type: dict[str, dict[str, str]] = {}
     with errors():
@@ -74,21 +61,11 @@ def find_resources(clients: Clients, stack_name: str) -> Resources:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """One queue and its dead-letter queue.
+    """One queue and its dead-letter or failure queue."""
 
-    Attributes
-    ----------
-    name
-        Its name in commands: the projection's name, ``replays`` or ``publisher``.
-    url
-        None for the publisher, whose source is the table's stream.
-    dead_letter_url
-        URL of its dead-letter or failure queue.
-    """
-
-    name: str
+    name: str  # in commands: the projection's name, replays or publisher
     kind: QueueKind
-    url: str | None
+    url: str | None  # None for the publisher, whose source is the table's stream
     dead_letter_url: str
 
 
@@ -114,13 +91,7 @@ def _kebab(pascal: str) -> str:
 
 
 def function_named(resources: Resources, wanted: str) -> str:
-    """Find a function by a prefix of its logical id or service name, ignoring case.
-
-    Raises
-    ------
-    UsageError
-        No function, or more than one, matches.
-    """
+    """Find a function by a prefix of its logical id or service name, ignoring case; raise `UsageError` if it is not one."""
     plain = _plain(wanted)
     names = list(resources.log_groups)
     exact = [name for name in names if _plain(name) == plain]

@@ -1,8 +1,12 @@
-"""The Typer app. Listing the commands imports none of them, so help and completion stay fast."""
+"""The table of commands and the Typer app.
+
+Listing the commands imports none of them, so help and completion stay fast. A new command needs one line here.
+"""
 
 from __future__ import annotations
 
 import importlib
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -10,21 +14,63 @@ import typer
 import typer.main
 from typer.core import TyperCommand, TyperGroup
 
-from cli.errors import EXIT_CODE_MEANINGS
-from cli.shell.registry import COMMANDS, Entry
+START = "Start here"
+WORK = "Events and read models"
+OPERATE = "Operations"
+LOCAL = "Local target"
 
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One command: its name, ``module:attribute`` of its function or Typer app, one full sentence, its heading in the help.
+
+    A hidden one works but is not listed: an alias.
+    """
+
+    name: str
+    target: str
+    help: str
+    panel: str
+    hidden: bool = False
+
+
+COMMANDS: tuple[Entry, ...] = (
+    Entry("deploy", "cli.commands.deploy:deploy", "Deploy the stack to AWS, or with --local to this machine.", START),
+    Entry("diff", "cli.commands.deploy:diff", "Show what a deployment would change.", START),
+    Entry("walkthrough", "cli.commands.walkthrough:walkthrough", "Demonstrate the whole system, step by step.", START),
+    Entry("outputs", "cli.commands.outputs:outputs", "Show the deployed stack's addresses and names.", START),
+    Entry("destroy", "cli.commands.deploy:destroy", "Remove the stack.", START),
+    Entry("add-event", "cli.commands.add_event:add_event", "Append an event to a stream.", WORK),
+    Entry("list", "cli.commands.list_items:list_items", "List the items of the read model.", WORK),
+    Entry("list-items", "cli.commands.list_items:list_items", "An alias of list.", WORK, hidden=True),
+    Entry("replay", "cli.commands.replay:replay", "Rebuild the read model from history, without downtime.", WORK),
+    Entry("replays", "cli.commands.replay:replays", "List the recent replays and rollbacks.", WORK),
+    Entry("status", "cli.commands.status:status", "Show the health of the system on one screen.", OPERATE),
+    Entry("tail-logs", "cli.commands.tail_logs:tail_logs", "Show the functions' logs, or one event's path.", OPERATE),
+    Entry("projections", "cli.commands.projections:app", "Show projections; resume or skip halted streams.", OPERATE),
+    Entry("dead-letters", "cli.commands.dead_letters:app", "Show, redrive or purge failed messages.", OPERATE),
+    Entry("doctor", "cli.commands.doctor:doctor", "Check this machine and the deployed stack, end to end.", OPERATE),
+    Entry("cost", "cli.commands.cost:cost", "Estimate the cost of a million events from measurements.", OPERATE),
+    Entry("streams", "cli.commands.events:streams", "List the streams.", WORK),
+    Entry("events", "cli.commands.events:events", "Show the events of a stream, or follow them.", WORK),
+    Entry("schemas", "cli.commands.add_event:schemas_app", "Show the catalogue of known event types.", WORK),
+    Entry("export", "cli.commands.transfer:export_events", "Write events to a file.", WORK),
+    Entry("import", "cli.commands.transfer:import_events", "Append the events of a file, each exactly once.", WORK),
+    Entry("local", "cli.commands.local:app", "Start, stop, use and reset the emulator of the local target.", LOCAL),
+)
+
+_ENTRIES = {entry.name: entry for entry in COMMANDS}
+_WANTED = "esctl.wanted"
 _HELP = "Event sourcing on AWS serverless: deploy it to AWS or to this machine, and work with it."
-
 _SETTINGS = "Settings, from the environment or a .env file: API_KEY, TRACING, STACK_NAME, AUTH, STRICT, ESCTL_TARGET."
-
-
-def _epilog() -> str:
-    codes = " · ".join(f"{code.value} {meaning}" for code, meaning in EXIT_CODE_MEANINGS.items())
-    return f"{_SETTINGS}\n\nExit codes: {codes}."
+_EXIT_CODES = (
+    "Exit codes: 0 done · 1 failed · 2 wrong usage · 3 not deployed or not found · 4 credentials or access · "
+    "5 version conflict · 6 timed out · 7 degraded (status) · 8 partly done · 130 interrupted."
+)
 
 
 class LazyGroup(TyperGroup):
-    """A group that lists its commands from the registry and imports a command when it is called."""
+    """A group that lists its commands from the table and imports a command when it is called."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return [entry.name for entry in COMMANDS]
@@ -42,10 +88,6 @@ class LazyGroup(TyperGroup):
             return super().resolve_command(ctx, args)
         finally:
             ctx.meta.pop(_WANTED, None)
-
-
-_WANTED = "esctl.wanted"
-_ENTRIES = {entry.name: entry for entry in COMMANDS}
 
 
 @cache
@@ -105,7 +147,7 @@ def make() -> Any:
         name="esctl",
         cls=LazyGroup,
         help=_HELP,
-        epilog=_epilog(),
+        epilog=f"{_SETTINGS}\n\n{_EXIT_CODES}",
         rich_markup_mode="rich",
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["--help", "-h"]},

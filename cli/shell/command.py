@@ -21,25 +21,17 @@ R = TypeVar("R")
 
 _PANEL = "Target and output"
 
+
+def _option(type_: Any, name: str, metavar: str | None, help_: str, *more: str) -> Any:
+    return Annotated[type_, typer.Option(name, *more, metavar=metavar, help=help_, rich_help_panel=_PANEL)]
+
+
 _COMMON: dict[str, Any] = {
-    "local": Annotated[bool, typer.Option("--local", help="Use the local target.", rich_help_panel=_PANEL)],
-    "stack_name": Annotated[
-        str | None,
-        typer.Option("--stack-name", metavar="NAME", help="Use the stack of this name.", rich_help_panel=_PANEL),
-    ],
-    "region": Annotated[
-        str | None,
-        typer.Option("--region", metavar="REGION", help="Use the stack on AWS in this region.", rich_help_panel=_PANEL),
-    ],
-    "profile": Annotated[
-        str | None,
-        typer.Option(
-            "--profile", metavar="PROFILE", help="Use AWS with the credentials of this profile.", rich_help_panel=_PANEL
-        ),
-    ],
-    "output": Annotated[
-        str, typer.Option("--output", "-o", metavar="FORMAT", help="text or json.", rich_help_panel=_PANEL)
-    ],
+    "local": _option(bool, "--local", None, "Use the local target."),
+    "stack_name": _option(str | None, "--stack-name", "NAME", "Use the stack of this name."),
+    "region": _option(str | None, "--region", "REGION", "Use the stack on AWS in this region."),
+    "profile": _option(str | None, "--profile", "PROFILE", "Use AWS with the credentials of this profile."),
+    "output": _option(str, "--output", "FORMAT", "text or json.", "-o"),
 }
 _DEFAULTS: dict[str, Any] = {"local": False, "stack_name": None, "region": None, "profile": None, "output": "text"}
 
@@ -49,10 +41,7 @@ def command(
 ) -> Callable[[Callable[Concatenate[Session, P], R]], Callable[..., R]]:
     """Turn a function whose first parameter is a `Session` into a Typer callback with the common options.
 
-    Parameters
-    ----------
-    formats
-        The formats of its output; by default text and json.
+    The formats of its output are by default text and json.
 
     Examples
     --------
@@ -91,9 +80,7 @@ def _sign(run: Callable[..., Any], function: Callable[..., Any], allowed: tuple[
     parameters = [parameter.replace(annotation=hints[parameter.name], kind=keyword) for parameter in own]
     common = dict(_COMMON)
     if Format.JSONL in allowed:
-        common["output"] = Annotated[
-            str, typer.Option("--output", "-o", metavar="FORMAT", help="text, json or jsonl.", rich_help_panel=_PANEL)
-        ]
+        common["output"] = _option(str, "--output", "FORMAT", "text, json or jsonl.", "-o")
     parameters += [
         inspect.Parameter(name, keyword, default=_DEFAULTS[name], annotation=annotation)
         for name, annotation in common.items()

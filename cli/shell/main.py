@@ -22,12 +22,7 @@ def main() -> None:
 
 
 def run(environment: Environment, arguments: Sequence[str]) -> int:
-    """Run one command line.
-
-    Returns
-    -------
-    The exit code; no exception escapes.
-    """
+    """Run one command line and return the exit code; no exception escapes."""
     try:
         code = _run(environment, arguments)
         environment.stdout.flush()
@@ -146,3 +141,7 @@ def _discard(stdout: TextIO) -> None:
     """Prevent the interpreter's flush at exit from failing: a closed pipe (``esctl list | head -1``) is no error."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stdout.fileno())
+
+
+if __name__ == "__main__":  # python -m cli.shell.main is esctl
+    main()

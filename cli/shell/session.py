@@ -21,15 +21,7 @@ if TYPE_CHECKING:
 
 
 class Session:
-    """One run of one command.
-
-    Attributes
-    ----------
-    environment, output
-        The process environment, and what writes to it.
-    choice
-        The flags that choose a target.
-    """
+    """One run of one command."""
 
     def __init__(self, environment: Environment, output: Output, choice: Choice | None = None) -> None:
         self.environment = environment
@@ -56,12 +48,6 @@ class Session:
 
     @cached_property
     def target(self) -> Target:
-        """The deployed stack that this command talks to.
-
-        Raises
-        ------
-        NoTargetError, NotDeployedError, UsageError, AccessError
-        """
         target = self.targets.resolve(self.choice, self.settings)
         if isinstance(target, LocalTarget):
             target = self.on_emulator(target)
@@ -74,16 +60,13 @@ class Session:
 
     @cached_property
     def clients(self) -> Clients:
-        """boto3 clients for the target."""
         return self.clients_for(self.target)
 
     @cached_property
     def service(self) -> Service:
-        """The deployed API."""
         return self.service_for(self.target)
 
     def service_for(self, target: Target) -> Service:
-        """Return the API of one stack."""
         from cli.client.aws import key_for_calls
         from cli.client.http import HttpClient
         from cli.client.service import Service
@@ -111,13 +94,7 @@ class Session:
         self.output.message(f"{doing} on {target.label}")
 
     def on_emulator(self, target: Target) -> Target:
-        """Return the local target with the emulator's present or last address, and its access key while it runs.
-
-        Raises
-        ------
-        EmulatorError
-            The emulator runs, but the file with its access key is missing or damaged.
-        """
+        """Return the local target with the emulator's present or last address, and its access key while it runs."""
         from cli.config.keys import local_access_key, local_access_key_path
         from cli.emulator.process import is_alive, last_endpoint
 

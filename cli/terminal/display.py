@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TextIO
 
 from rich import box
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -15,7 +14,7 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from cli.terminal.environment import Environment
+from cli.terminal.environment import Environment, Stream
 from cli.terminal.tables import Column, column
 from cli.terminal.text import one_line, visible, visible_lines
 
@@ -30,12 +29,11 @@ class _SafeConsole(Console):
             yield Segment(text if control else visible_lines(text), style, control)
 
 
-def console(environment: Environment, stream: TextIO) -> Console:
+def console(environment: Environment, stream: Stream) -> Console:
     """Return rich's console for one of the environment's streams."""
-    terminal = environment.stdout_is_terminal if stream is environment.stdout else environment.stderr_is_terminal
     return _SafeConsole(
-        file=stream,
-        force_terminal=terminal,
+        file=environment.stream(stream),
+        force_terminal=environment.is_terminal(stream),
         no_color=not environment.colour,
         width=max(environment.width, _COLUMNS_MIN) if environment.width else None,
         highlight=False,

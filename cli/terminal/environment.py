@@ -14,41 +14,27 @@ from typing import Literal, TextIO, TypeVar
 from cli.terminal.text import UNENCODABLE
 
 T = TypeVar("T")
+Stream = Literal["stdout", "stderr"]
 
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """The process environment of one run of ``esctl``.
-
-    Attributes
-    ----------
-    stdin, stdout, stderr
-        Text streams; only data goes to ``stdout``.
-    variables
-        The environment variables.
-    directory
-        The working directory, which may contain a ``.env``.
-    width
-        Columns of the terminal, if known.
-    sleep, monotonic
-        The clock of waiting loops, in seconds.
-    """
+    """The process environment of one run of ``esctl``; only data goes to ``stdout``."""
 
     stdin: TextIO
     stdout: TextIO
     stderr: TextIO
     variables: Mapping[str, str]
-    directory: Path
+    directory: Path  # the working directory, which may contain a .env
     stdin_is_terminal: bool = False
     stdout_is_terminal: bool = False
     stderr_is_terminal: bool = False
-    width: int | None = None
+    width: int | None = None  # columns of the terminal, if known
     sleep: Callable[[float], None] = field(default=time.sleep)
     monotonic: Callable[[], float] = field(default=time.monotonic)
 
     @classmethod
     def of_process(cls) -> Environment:
-        """Return the environment of this process."""
         stdin = sys.stdin or _nothing("r")
         stdout, stderr = sys.stdout or _nothing("w"), sys.stderr or _nothing("w")
         # Output that can't be encoded is escaped; input that can't be decoded is an error.
@@ -76,15 +62,7 @@ class Environment:
         pause_s: float = 0.02,
         pause_max_s: float = 0.5,
     ) -> T:
-        """Ask at least once, with growing pauses, until the answer is ``done`` or time is up; return the last answer.
-
-        Parameters
-        ----------
-        timeout_s
-            None for no limit.
-        pause_s, pause_max_s
-            The first and the longest pause.
-        """
+        """Ask at least once, with growing pauses, until the answer is ``done`` or time is up; return the last answer."""
         deadline = None if timeout_s is None else self.monotonic() + timeout_s
         while not done(answer := ask()):
             left_s = pause_s if deadline is None else deadline - self.monotonic()
@@ -94,21 +72,18 @@ class Environment:
             pause_s = min(pause_s * 1.5, pause_max_s)
         return answer
 
-    def variable(self, name: str) -> str | None:
-        """Return a variable's value without surrounding whitespace; None if it is missing or blank."""
-        return (self.variables.get(name) or "").strip() or None
-
     def read_stdin(self) -> str:
-        """Read all of standard input as UTF-8, whatever the locale.
-
-        Raises
-        ------
-        UnicodeDecodeError
-        """
+        """Read all of standard input as UTF-8, whatever the locale; raise `UnicodeDecodeError`."""
         if isinstance(self.stdin, io.TextIOWrapper):
             raw: bytes = self.stdin.buffer.read()
             return raw.decode("utf-8-sig")
         return self.stdin.read()
+
+    def stream(self, name: Stream) -> TextIO:
+        return self.stdout if name == "stdout" else self.stderr
+
+    def is_terminal(self, name: Stream) -> bool:
+        return self.stdout_is_terminal if name == "stdout" else self.stderr_is_terminal
 
     @property
     def interactive(self) -> bool:

@@ -9,12 +9,12 @@ import codecs
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cli.errors import CliError, UsageError
-from cli.terminal.environment import Environment
+from cli.terminal.environment import Environment, Stream
 from cli.terminal.tables import Column, plain_table
 from cli.terminal.text import UNENCODABLE, one_line, visible, visible_lines
 
@@ -46,8 +46,7 @@ class Output:
 
     environment: Environment
     format: Format = Format.TEXT
-    _stdout: Console | None = None
-    _stderr: Console | None = None
+    _consoles: dict[Stream, Console] = field(default_factory=dict)
 
     # Data --------------------------------------------------------------------------------------------------------
 
@@ -83,20 +82,17 @@ class Output:
     def table(
         self, columns: Sequence[Column | str], rows: Sequence[Sequence[object]], *, title: str = "", empty: str = ""
     ) -> None:
-        """Write a table: with borders on a terminal, otherwise as aligned text.
-
-        Parameters
-        ----------
-        empty
-            Written to stderr if there are no rows.
-        """
-        self._table(self.environment.stdout, columns, rows, title, empty)
+        """Write a table, with borders on a terminal, otherwise as aligned text; without rows, write ``empty`` to stderr."""
+        if not rows and empty:
+            self.message(empty)
+        else:
+            self._table("stdout", columns, rows, title)
 
     def message_table(
         self, columns: Sequence[Column | str], rows: Sequence[Sequence[object]], *, title: str = ""
     ) -> None:
         """Write a table that is not the command's result, such as a plan, to stderr."""
-        self._table(self.environment.stderr, columns, rows, title, "")
+        self._table("stderr", columns, rows, title)
 
     def pairs(self, values: Mapping[str, object]) -> None:
         """Write one name and value per line; scripts may split at the first run of two spaces."""
@@ -168,40 +164,25 @@ class Output:
         with live_progress(self.console("stderr"), one_line(description), total) as progress:
             yield progress
 
-    def console(self, stream: Literal["stdout", "stderr"]) -> Console:
+    def console(self, stream: Stream) -> Console:
         """Return rich's console for a stream, for displays that need more than the methods above."""
         from cli.terminal.display import console
 
-        if stream == "stdout":
-            self._stdout = self._stdout or console(self.environment, self.environment.stdout)
-            return self._stdout
-        self._stderr = self._stderr or console(self.environment, self.environment.stderr)
-        return self._stderr
+        if stream not in self._consoles:
+            self._consoles[stream] = console(self.environment, stream)
+        return self._consoles[stream]
 
     # -------------------------------------------------------------------------------------------------------------
 
-    def _terminal(self, stream: TextIO) -> bool:
-        environment = self.environment
-        return environment.stdout_is_terminal if stream is environment.stdout else environment.stderr_is_terminal
-
     def _table(
-        self,
-        stream: TextIO,
-        columns: Sequence[Column | str],
-        rows: Sequence[Sequence[object]],
-        title: str,
-        empty: str,
+        self, stream: Stream, columns: Sequence[Column | str], rows: Sequence[Sequence[object]], title: str
     ) -> None:
-        if not rows and empty:
-            self.message(empty)
-            return
-        if not self._terminal(stream):
-            stream.write(visible_lines(plain_table(columns, rows, title)))
+        if not self.environment.is_terminal(stream):
+            self.environment.stream(stream).write(visible_lines(plain_table(columns, rows, title)))
             return
         from cli.terminal.display import rich_table
 
-        name: Literal["stdout", "stderr"] = "stdout" if stream is self.environment.stdout else "stderr"
-        self.console(name).print(rich_table(columns, rows, title))
+        self.console(stream).print(rich_table(columns, rows, title))
 
     def _say(self, shown: str, mark: str = "", style: str = "") -> None:
         # If both streams have the same destination (2>&1 | tee), lines must appear in the order of writing.
@@ -233,9 +214,8 @@ class _PlainProgress:
     def update(self, *, done: float | None = None, total: float | None = None, description: str | None = None) -> None:
         self._done = self._done if done is None else done
         self._total = self._total if total is None else total
-        changed = description is not None and description != self._description
-        if changed and description is not None:
-            self._description = description
+        changed = description not in (None, self._description)
+        self._description = description or self._description
         now = self._output.environment.monotonic()
         if changed or (done is not None and now - self._said_at >= _PROGRESS_EVERY_S):
             self._said_at = now

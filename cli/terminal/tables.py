@@ -54,12 +54,7 @@ def plain_table(columns: Sequence[Column | str], rows: Sequence[Sequence[object]
 def event_lines(event: Mapping[str, Any], *, width: int = 100, characters_max: int | None = None) -> Iterator[str]:
     r"""Yield an event as a heading, its data and its metadata.
 
-    Parameters
-    ----------
-    width
-        Wider data is spread over several lines.
-    characters_max
-        Longer data is truncated; None for no limit.
+    Data wider than ``width`` is spread over several lines, data longer than ``characters_max`` truncated.
 
     Examples
     --------

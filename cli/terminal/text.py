@@ -156,6 +156,11 @@ def text_width(text: str) -> int:
     )
 
 
+def plural(count: int, noun: str) -> str:
+    """Return a count with its noun: ``1 event``, ``1,200 events``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def duration(seconds: float) -> str:
     """Return a duration in the units that suit it.
 

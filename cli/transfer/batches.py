@@ -40,53 +40,36 @@ _positions = Validator(
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """An event to be imported.
+    """An event to be imported."""
 
-    Attributes
-    ----------
-    line
-        Its line number in the file, from 1.
-    event_id
-        Its position in the stream; None if the line leaves that to the store.
-    text
-        The JSON that ``POST /addEvents`` accepts.
-    """
-
-    line: int
+    line: int  # its number in the file, from 1
     stream_id: str
-    event_id: int | None
-    text: str
+    event_id: int | None  # None if the line leaves it to the store
+    text: str  # the JSON that POST /addEvents accepts
 
 
 def read_line(number: int, raw: bytes) -> Incoming:
-    """Parse one line and check everything that the store would reject.
-
-    Raises
-    ------
-    BadLineError
-        With every fault.
-    """
+    """Parse one line; raise `BadLineError` with everything in it that the store would reject."""
     try:
         value = loads(raw.decode())
         if not isinstance(value, dict):
             raise BadLineError(["it is not a JSON object"])
         event = dict(value)
         event_id = _pop_event_id(event)
+        if event_id is not None:
+            event["expectedVersion"] = event_id - 1
+        new, faults = read_event(event, "", _ANY_TIME)
+        if new is None or faults:
+            raise BadLineError([f"{fault.pointer or 'the event'} {fault.detail}" for fault in faults])
+        check_sizes([new])
     except UnicodeDecodeError as error:
         raise BadLineError(["it is not UTF-8 text"], number) from error
     except NotJsonError as error:
         raise BadLineError([f"it is not JSON: {str(error).replace('line 1, ', '')}"], number) from error
-    except BadLineError as error:
-        raise BadLineError(error.faults, number) from error
-    if event_id is not None:
-        event["expectedVersion"] = event_id - 1
-    new, faults = read_event(event, "", _ANY_TIME)
-    if new is None or faults:
-        raise BadLineError([f"{fault.pointer or 'the event'} {fault.detail}" for fault in faults], number)
-    try:
-        check_sizes([new])
     except TooLargeError as error:
         raise BadLineError([error.detail], number) from error
+    except BadLineError as error:
+        raise BadLineError(error.faults, number) from error
     return Incoming(number, new.stream_id, event_id, dumps(event))
 
 
@@ -131,15 +114,11 @@ def _pop_actor(metadata: dict[str, Any]) -> Any:
 
 def _canonical(value: Any) -> str:
     """Return a JSON value as text that does not depend on the order of names."""
-    return dumps(_sorted(value))
-
-
-def _sorted(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _sorted(value[name]) for name in sorted(value)}
+        return "{" + ",".join(f"{dumps(name)}:{_canonical(value[name])}" for name in sorted(value)) + "}"
     if isinstance(value, list):
-        return [_sorted(inner) for inner in value]
-    return value
+        return f"[{','.join(map(_canonical, value))}]"
+    return dumps(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +131,6 @@ class Batch:
 
     @property
     def size_bytes(self) -> int:
-        """Return the size of the events' JSON."""
         return sum(len(event.text) for event in self.events)
 
     def without(self, stored: set[int]) -> Batch:
@@ -199,13 +177,7 @@ class _Partition:
 
 
 class Batcher:
-    """Groups events into batches.
-
-    Parameters
-    ----------
-    name
-        The name of the import: the same events under another name have other keys.
-    """
+    """Groups events into batches. The same events under another name of the import have other keys."""
 
     def __init__(self, name: str = "") -> None:
         self._partitions = [
@@ -213,12 +185,9 @@ class Batcher:
         ]
 
     def add(self, event: Incoming) -> Batch | None:
-        """Add an event; returns the batch that this completes, if any.
+        """Add an event; return the batch that this completes, if any.
 
-        Raises
-        ------
-        BadLineError
-            Its eventId does not follow the previous one of its stream.
+        Raise `BadLineError` if its eventId does not follow the previous one of its stream.
         """
         partition = self._partitions[partition_of(event.stream_id)]
         complete = None if partition.accepts(event) else partition.close()

@@ -26,13 +26,7 @@ _BLOCK = 1024 * 1024
 
 
 class BadLineError(Exception):
-    """A line that can't be imported, with all its faults.
-
-    Parameters
-    ----------
-    line
-        Its number, from 1; 0 if unknown.
-    """
+    """A line that can't be imported, with all its faults, and its number from 1; 0 if unknown."""
 
     def __init__(self, faults: Sequence[str], line: int = 0) -> None:
         super().__init__("; ".join(faults))
@@ -49,12 +43,7 @@ def path_of(environment: Environment, name: str) -> Path:
 def source(environment: Environment, name: str) -> Iterator[BinaryIO]:
     """Open a file or standard input for reading; gzip data is decompressed.
 
-    Raises
-    ------
-    UsageError
-        The file can't be opened.
-    CliError
-        Its compressed data is damaged; raised while reading.
+    A file that can't be opened is a `UsageError`; damaged data a `CliError`, raised while reading.
     """
     with contextlib.ExitStack() as stack:
         raw = _readable(environment.stdin) if name == STANDARD else stack.enter_context(_opened(environment, name))
@@ -79,10 +68,7 @@ def _opened(environment: Environment, name: str) -> io.BufferedReader:
 def lines(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
     """Yield the lines that are not blank, with their numbers from 1; a byte order mark is dropped.
 
-    Raises
-    ------
-    BadLineError
-        A line is longer than any event can be.
+    A line longer than any event can be is a `BadLineError`.
     """
     number = 0
     while raw := stream.readline(LINE_BYTES_MAX + 1):
@@ -120,11 +106,6 @@ def sink(environment: Environment, name: str) -> Iterator[Sink]:
     """Open standard output, or a file that appears only when it is complete.
 
     Compressed output depends only on the lines: it contains no name and no time.
-
-    Raises
-    ------
-    CliError
-        The file can't be written.
     """
     if name == STANDARD:
         environment.stdout.flush()

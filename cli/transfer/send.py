@@ -43,27 +43,13 @@ _STOP_TIMEOUT_S = 10.0
 
 @dataclass(slots=True)
 class ImportCounts:
-    """What an import has done so far; safe to use from several threads.
+    """What an import has done so far; safe to use from several threads."""
 
-    Attributes
-    ----------
-    imported
-        Events that this run stored.
-    already
-        Events that were already stored.
-    """
-
-    imported: int = 0
-    already: int = 0
+    imported: int = 0  # events that this run stored
+    already: int = 0  # events that were already stored
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    @property
-    def done(self) -> int:
-        """Return how many events of the file are stored."""
-        return self.imported + self.already
-
     def add(self, *, imported: int = 0, already: int = 0) -> None:
-        """Count events."""
         with self._lock:
             self.imported += imported
             self.already += already
@@ -79,22 +65,10 @@ def import_events(
     connections: int,
     tick: Callable[[], None],
 ) -> None:
-    """Import every line of a stream of bytes.
+    """Import every line of a stream of bytes under the name of the import, which is part of every idempotency key.
 
-    Parameters
-    ----------
-    counts
-        Updated with what is done, even if the import fails.
-    name
-        The name of the import; part of every idempotency key.
-    tick
-        Called several times a second, to update a display.
-
-    Raises
-    ------
-    BadLineError
-        A line cannot be stored. Nothing of its batch is stored, and nothing that was read after it.
-    ConflictError, CliError, KeyboardInterrupt
+    ``counts`` says what is done, even if the import fails; ``tick`` is called several times a second. If a line can't be
+    stored (`BadLineError`, `ConflictError`), nothing of its batch is stored, and nothing that was read after it.
     """
     batcher = Batcher(name)
     pool = PartitionPool(BatchAppender(service, environment, counts).append, connections, tick)
@@ -112,16 +86,9 @@ def import_events(
 
 
 def check(stream: BinaryIO, *, faults_max: int, tick: Callable[[int], None]) -> tuple[int, list[BadLineError]]:
-    """Check every line without importing anything.
+    """Check every line and import nothing; return the number of good lines and the first bad ones.
 
-    Parameters
-    ----------
-    tick
-        Called with the number of events read.
-
-    Returns
-    -------
-    The number of good lines, and the first bad ones.
+    ``tick`` is called with the number of good lines so far.
     """
     good, bad = 0, list[BadLineError]()
     batcher = Batcher()
@@ -147,16 +114,7 @@ class BatchAppender:
     counts: ImportCounts
 
     def append(self, batch: Batch) -> None:
-        """Append a batch.
-
-        Raises
-        ------
-        ConflictError
-            A different event is stored at the position of one of these.
-        BadLineError
-            The API refuses one of them; nothing of the batch is stored.
-        CliError
-        """
+        """Append a batch. If an event is refused or another one is at its position, nothing of the batch is stored."""
         left = batch
         while left.events:
             try:
@@ -190,13 +148,7 @@ class BatchAppender:
         raise _located(failure, batch.events) from failure
 
     def _stored_lines(self, events: Sequence[Incoming]) -> set[int]:
-        """Return the lines whose events are already stored.
-
-        Raises
-        ------
-        ConflictError
-            A different event is stored at the position of one of them.
-        """
+        """Return the lines whose events are already stored; raise `ConflictError` if another one is at a position."""
         streams: dict[str, list[Incoming]] = {}
         for event in events:
             streams.setdefault(event.stream_id, []).append(event)
@@ -250,14 +202,7 @@ def _located(error: CliError, events: Sequence[Incoming]) -> CliError | BadLineE
 class PartitionPool:
     """Threads that send batches: those of one partition in sequence, different partitions concurrently.
 
-    Parameters
-    ----------
-    send
-        Sends one batch; called on several threads. The first exception stops the pool.
-    connections
-        The number of threads.
-    tick
-        Called on the caller's thread several times a second while it waits.
+    The first exception of ``send`` stops the pool. ``tick`` is called several times a second while the caller waits.
     """
 
     def __init__(self, send: Callable[[Batch], None], connections: int, tick: Callable[[], None]) -> None:
@@ -353,10 +298,6 @@ def export_events(
     """Write the events of some streams, in the order of the streams, then of their events.
 
     Each stream is complete up to an instant during the export. Memory holds a few pages, however long the streams are.
-
-    Raises
-    ------
-    CliError
     """
     done = ExportCounts()
     for page in _prefetched_pages(service, stream_ids, connections):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.emulator.restore import read_saved
+from cli.emulator.saved_data import read_saved
 from cli.errors import EmulatorError
 from tests.support.damage import DAMAGES
 from tests.support.result import Result

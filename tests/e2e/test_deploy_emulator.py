@@ -13,10 +13,9 @@ import pytest
 from cli.config.targets import AwsTarget
 from cli.deploy.assembly import Assemblies
 from cli.deploy.aws import Assets, CloudFormation, Tables
-from cli.deploy.destroy import destroy
 from cli.deploy.follow import EventReader
 from cli.deploy.plan import Action
-from cli.deploy.run import DeployContext, deploy, diff
+from cli.deploy.run import DeployContext, deploy, destroy, diff
 from cli.errors import CliError, DeploymentError, ExitCode, NotDeployedError
 from tests.unit.deploy.fakes import KEY, World
 

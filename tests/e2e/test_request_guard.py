@@ -152,7 +152,7 @@ def test_the_api_is_called_from_any_page_that_has_its_key(stack: Stack) -> None:
 
 def test_the_user_s_own_tools_get_in_with_what_local_env_prints(stack: Stack) -> None:
     tool = "import boto3; print(boto3.client('dynamodb').list_tables()['TableNames'])"
-    script = f'eval "$("{sys.executable}" -m cli local env)" && exec "{sys.executable}" -c "{tool}"'
+    script = f'eval "$("{sys.executable}" -m cli.shell.main local env)" && exec "{sys.executable}" -c "{tool}"'
     variables = stack.environment | {"AWS_SESSION_TOKEN": "of-something-else", "AWS_PROFILE": "not-there"}
 
     done = subprocess.run(["sh", "-c", script], env=variables, capture_output=True, text=True, check=False)

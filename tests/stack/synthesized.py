@@ -7,13 +7,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-from aws_cdk.assertions import Template
+from typing import TYPE_CHECKING, Any
 
 from stack.app import AssemblyInfo, synthesize
-from stack.projection import ProjectionDefinition
 from stack.settings import StackSettings
+
+if TYPE_CHECKING:
+    from aws_cdk.assertions import Template
+
+    from stack.projection import ProjectionDefinition
 
 Properties = dict[str, Any]
 
@@ -36,6 +38,9 @@ class Synthesized:
     @cached_property
     def template(self) -> Template:
         """The template for the matchers of `aws_cdk.assertions`."""
+        # Loading the CDK takes 4 s, and every process that runs tests collects those of the stack.
+        from aws_cdk.assertions import Template
+
         return Template.from_string(self.text)
 
     @property

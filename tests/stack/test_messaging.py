@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 
 import pytest
-from aws_cdk.assertions import Match
 
 from tests.stack.synthesized import Properties, Synthesized
 
@@ -22,6 +21,8 @@ def mapping_of(stack: Synthesized, function: str) -> Properties:
 
 
 def test_topic_is_fifo_with_throughput_per_group(stack: Synthesized) -> None:
+    from aws_cdk.assertions import Match
+
     stack.template.has_resource_properties(
         "AWS::SNS::Topic",
         {

@@ -19,8 +19,7 @@ import pytest
 import cli
 from cli.emulator.process import Unsaved
 from cli.emulator.request_guard import Activity, is_read
-from cli.emulator.restore import read_saved
-from cli.emulator.saving import SaveError, Saver, save_services, sealed
+from cli.emulator.saved_data import SaveError, Saver, read_saved, save_services, sealed
 from cli.errors import EmulatorError
 from tests.support.damage import DAMAGES
 

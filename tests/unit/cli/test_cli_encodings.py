@@ -31,7 +31,7 @@ def process(
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG", "PYTHON"))}
     folders = {"PYTHONPATH": os.getcwd(), "LANG": "C.UTF-8"}
     return subprocess.run(
-        [sys.executable, "-m", "cli", *arguments],
+        [sys.executable, "-m", "cli.shell.main", *arguments],
         input=stdin,
         env={**inherited, **folders, **esctl.variables, **(variables or {})},
         capture_output=True,

@@ -6,8 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
-from cli.shell.app import _load
-from cli.shell.registry import COMMANDS
+from cli.shell.app import COMMANDS, _load
 
 
 def options_of(command: Any) -> Iterator[list[str]]:

@@ -12,8 +12,8 @@ import sys
 import pytest
 
 from cli.errors import ExitCode
+from cli.shell.app import COMMANDS
 from cli.shell.main import run
-from cli.shell.registry import COMMANDS
 from cli.terminal.environment import Environment
 from tests.unit.cli.cli_driver import Esctl
 from tests.unit.cli.fake_api import FakeApi
@@ -78,7 +78,9 @@ def test_the_shell_completes_commands_options_and_values(esctl: Esctl, typed: st
         "COMP_CWORD": str(len(words.split(" ")) - 1),
     }
 
-    done = subprocess.run([sys.executable, "-m", "cli"], env=variables, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "cli.shell.main"], env=variables, capture_output=True, text=True, check=False
+    )
 
     assert done.stdout.split() == completed
     assert done.stderr == ""
@@ -133,7 +135,7 @@ def test_unwritable_output_is_reported(esctl: Esctl, api: FakeApi) -> None:
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
 def test_closed_streams_are_not_an_error(esctl: Esctl, api: FakeApi, closed: str) -> None:
     process = subprocess.run(
-        f'"{sys.executable}" -m cli outputs {closed}',
+        f'"{sys.executable}" -m cli.shell.main outputs {closed}',
         shell=True,
         env={**os.environ, **esctl.variables},
         capture_output=True,
@@ -201,3 +203,9 @@ def test_help_imports_no_command(esctl: Esctl) -> None:
 def test_flags_are_shown_without_a_type(esctl: Esctl) -> None:
     for arguments in ([], ["local"], ["local", "reset"], ["list"]):
         assert "bool" not in esctl(*arguments, "--help").stdout
+
+
+def test_the_help_explains_every_exit_code(esctl: Esctl) -> None:
+    shown = " ".join(esctl("--help").stdout.split())
+
+    assert [code for code in ExitCode if f" {code.value} " not in shown.partition("Exit codes:")[2]] == []

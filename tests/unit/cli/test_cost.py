@@ -6,9 +6,9 @@ import json
 from decimal import Decimal
 from typing import Any
 
-from cli.commands.cost import start
 from cli.operate.cost import Measured, assumptions, load_prices, measure, monthly, on_event_path, per_million
 from cli.operate.logs import Line, RawLine, understand
+from cli.operate.logs_tail import start_of
 
 
 def line(function: str, text: str, **fields: Any) -> Line:
@@ -47,7 +47,8 @@ def costs(measured: Measured, *, count_reads: bool = False) -> dict[str, Decimal
 
 
 def test_times_before_1970_are_not_requested() -> None:
-    assert start(1_000.0, 5_000.0) == 0
+    assert start_of(1e11, None).timestamp() == 0
+    assert start_of(None, {"timeStamp": "1950-01-01T00:00:00Z"}).timestamp() == 0
 
 
 def test_amounts_are_added_up_from_log_lines() -> None:

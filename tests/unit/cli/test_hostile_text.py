@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from cli.operate.logs import RawLine, understand
-from cli.operate.logs_tail import Layout, Printer, Request
+from cli.operate.logs_tail import Printer
 from cli.shell.main import run
 from cli.terminal.output import Output
 from cli.terminal.text import visible
@@ -115,9 +115,8 @@ def test_an_export_through_a_pipe_is_the_file_byte_for_byte(esctl: Esctl, api: S
 )
 def test_log_lines_are_made_visible(esctl: Esctl, message: str, terminal: bool, raw: bool) -> None:
     output = Output(esctl.environment(terminal=terminal))
-    request = Request(False, None, (), "", None, None, None, raw)
 
-    printer = Printer(output, request, Layout(10))
+    printer = Printer(output, ["Browse"], follow=False, raw=raw)
     printer.show([understand(RawLine("Browse", 0, message))])
 
     assert isinstance(output.environment.stdout, io.StringIO)

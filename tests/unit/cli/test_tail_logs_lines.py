@@ -9,10 +9,8 @@ import pytest
 
 from cli.errors import CliError
 from cli.operate.logs import Kind, Line, RawLine, Selection, Wanted, seconds, understand
-from cli.operate.logs_tail import Layout, plain, ranges
+from cli.operate.logs_tail import plain, ranges
 from tests.unit.cli.cli_driver import Esctl
-
-LAYOUT = Layout(9)
 
 
 def log(function: str = "AddEvent", *, text: str = "appended", invocation: str = "inv-1", **fields: Any) -> Line:
@@ -33,7 +31,7 @@ def report(invocation: str = "inv-1", *, init: str = "") -> Line:
 
 
 def shown(line: Line) -> str:
-    return "\n".join(plain(line, LAYOUT))
+    return plain(line, 9)
 
 
 def test_a_structured_line_has_the_time_that_the_function_wrote() -> None:

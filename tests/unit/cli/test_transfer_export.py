@@ -130,7 +130,7 @@ def test_a_file_appears_complete_or_not_at_all(esctl: Esctl, api: ServedApi) -> 
     calls = iter(range(100))
 
     def fail_later(route: str) -> None:
-        if route.endswith("/events") and next(calls) >= 5:  # the heads are asked for first
+        if route.endswith("/events") and next(calls) >= 2:
             raise AnswerLostError
 
     api.before = fail_later

@@ -4,8 +4,7 @@ import pytest
 
 from cli.config.selection import Targets
 from cli.config.targets import Target
-from cli.deploy.destroy import destroy
-from cli.deploy.run import deploy, kept_tables
+from cli.deploy.run import deploy, destroy, kept_tables
 from cli.errors import AccessError, CliError, DeploymentError, ExitCode, NotDeployedError, UsageError
 from tests.unit.deploy.fakes import AWS, LOCAL, STACK_ID, World, event, stack, stack_event
 

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from cli.config.selection import Targets
-from cli.deploy.destroy import destroy
 from cli.deploy.plan import Action, Change
-from cli.deploy.run import deploy, diff
+from cli.deploy.run import deploy, destroy, diff
 from cli.errors import AccessError, CliError, DeploymentError, ExitCode, SettingError, TimedOutError, UsageError
 from tests.unit.deploy.fakes import AWS, KEY, LOCAL, STACK_ID, TEMPLATE, World, event, stack, stack_event
 

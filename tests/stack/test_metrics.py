@@ -7,15 +7,12 @@ import inspect
 import json
 import subprocess
 import sys
+from functools import cache
 from types import ModuleType
 from typing import Any
 
 from handlers.api import appending
 from handlers.functions import projector, reconciler, replay_worker
-from stack import dashboard, observability
-from stack.function import namespace
-
-OWN = namespace()
 
 # Each service with the modules that emit its metrics.
 _MODULES = {
@@ -24,6 +21,13 @@ _MODULES = {
     "replay-worker": replay_worker,
     "reconciler": reconciler,
 }
+
+
+@cache
+def own_namespace() -> str:
+    from stack.function import namespace
+
+    return namespace()
 
 
 def calls(module: ModuleType) -> list[str]:
@@ -49,7 +53,7 @@ def emitted(service: str) -> set[tuple[str, frozenset[tuple[str, str]]]]:
     script = "\n".join(["from handlers import runtime", *calls(_MODULES[service]), "runtime.flush_metrics()"])
     done = subprocess.run(
         [sys.executable, "-c", script],
-        env={"POWERTOOLS_SERVICE_NAME": service, "POWERTOOLS_METRICS_NAMESPACE": OWN},
+        env={"POWERTOOLS_SERVICE_NAME": service, "POWERTOOLS_METRICS_NAMESPACE": own_namespace()},
         capture_output=True,
         text=True,
         check=True,
@@ -58,7 +62,7 @@ def emitted(service: str) -> set[tuple[str, frozenset[tuple[str, str]]]]:
     for line in done.stdout.splitlines():
         document = json.loads(line)
         [directive] = document["_aws"]["CloudWatchMetrics"]
-        assert directive["Namespace"] == OWN
+        assert directive["Namespace"] == own_namespace()
         for dimensions in directive["Dimensions"]:
             values = frozenset((name, document[name]) for name in dimensions)
             found |= {(metric["Name"], values) for metric in directive["Metrics"]}
@@ -67,6 +71,8 @@ def emitted(service: str) -> set[tuple[str, frozenset[tuple[str, str]]]]:
 
 def looked_at() -> set[tuple[str, frozenset[tuple[str, str]]]]:
     """What the dashboard and the alarm of the lag look at."""
+    from stack import dashboard, observability
+
     names = dashboard.Names(
         region="r",
         api="a",
@@ -81,7 +87,7 @@ def looked_at() -> set[tuple[str, frozenset[tuple[str, str]]]]:
     found = set()
     for widget in json.loads(dashboard.body(names, []))["widgets"]:
         for own, metric, *rest in widget["properties"].get("metrics", []):
-            if own == OWN:
+            if own == own_namespace():
                 dimensions: list[Any] = [each for each in rest if isinstance(each, str)]
                 found.add((metric, frozenset(zip(dimensions[::2], dimensions[1::2], strict=True))))
     lag = observability.projection_lag_alarm("LagAlarm", "reconciler", "test-items")
