@@ -1,4 +1,4 @@
-"""``python -m benchmarks [memory] [append] [replay]``: one table at the end, JSON under benchmarks/results."""
+"""``python -m benchmarks [memory] [append] [replay] [many]``: one table at the end, JSON under benchmarks/results."""
 
 from __future__ import annotations
 
@@ -26,7 +26,13 @@ def _replay() -> Iterator[Measure]:
         yield from replaying.measures_on(target)
 
 
-SCENARIOS = {"memory": _memory, "append": _append, "replay": _replay}
+def _many() -> Iterator[Measure]:
+    with deployed(["orders", "revenue"]) as target:
+        yield from appending.measures_of_many_streams(target)
+        yield from replaying.measures_of_many(target)
+
+
+SCENARIOS = {"memory": _memory, "append": _append, "replay": _replay, "many": _many}
 
 
 def main(names: Sequence[str]) -> int:

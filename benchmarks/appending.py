@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from benchmarks.counting import Calls
 from benchmarks.proxy import counted
 from benchmarks.report import Measure
-from benchmarks.target import Target, by_clients, events_on
+from benchmarks.target import Target, by_clients, events_on, wait_until
 from handlers.core.events import NewEvent, StreamId
 from handlers.core.lossless_json import dumps
 from handlers.store.dynamodb import DynamoDbEventStore
@@ -145,3 +146,96 @@ def _posted(
     by_clients(clients, events, post)
     target.wait_for_checkpoint(max(heads))
     return max(heads)
+
+
+def measures_of_many_streams(target: Target) -> Iterator[Measure]:
+    """POST to projected where each order has its own stream, and where all streams write the same row."""
+    run = uuid.uuid4().hex[:8]
+    functions = {name: target.functions[name] for name in ("AddEvent", "Publisher", "ProjectorOrders")}
+    with counted(target.endpoint_url, functions, target.client("lambda")) as counts:
+        _ordered(target, [_placed(f"{run}-warm-{number}") for number in range(WARM_ITEMS)], clients=1, wait=True)
+        counts()
+        _ordered(target, [_placed(f"{run}-{number}") for number in range(ONE_BY_ONE)], clients=1, wait=True)
+        # The projector also reads the control item every five seconds.
+        yield _calls_per_event("a stream's first event, one by one", counts(), ONE_BY_ONE, 3.1)
+        _by_streams(target, run, 4 * CLIENTS)
+        counts()
+        began = time.perf_counter()
+        _by_streams(target, run, EVENTS)
+        rate = EVENTS / (time.perf_counter() - began)
+        yield _calls_per_event(f"{CLIENTS} clients on {CLIENTS} streams", counts(), EVENTS, 2)
+        yield Measure(f"end to end, {EVENTS} events, {CLIENTS} clients on {CLIENTS} streams", rate, "events/s")
+    yield from _one_row(target, run)
+
+
+def _by_streams(target: Target, run: str, events: int) -> None:
+    """Post events of as many streams as clients, each client its own, and return when all are in the read model."""
+
+    def post(number: int) -> None:
+        event = {**_placed(f"{run}-{number}"), "type": "ORDER_PAID"}
+        del event["expectedVersion"]
+        heads = [int(target.api("POST", "/addEvent", event)["eventId"]) for _ in range(events // CLIENTS)]
+        target.api("GET", f"/projections/orders/rows?limit=1&after=order-{run}-{number}:{max(heads)}")
+
+    by_clients(CLIENTS, range(CLIENTS), post)
+
+
+def _one_row(target: Target, run: str) -> Iterator[Measure]:
+    """All streams write the same row."""
+    functions = {"ProjectorRevenue": target.functions["ProjectorRevenue"]}
+    with counted(target.endpoint_url, functions, target.client("lambda")) as counts:
+        _sold(target, f"customer-{run}", [f"{run}-first-{number}" for number in range(20)])
+        counts()
+        rate = _sold(target, f"customer-{run}", [f"{run}-sold-{number}" for number in range(EVENTS)])
+        yield Measure(f"one row that all streams write, {CLIENTS} clients", rate, "events/s")
+        yield Measure("the same, projector's AWS calls per event", sum(counts().values()) / EVENTS, "calls")
+
+
+def _sold(target: Target, customer: str, orders: list[str]) -> float:
+    """Post orders of one customer, and return the rate at which they reach the customer's row."""
+    wanted = _orders_of(target, customer) + len(orders)
+    began = time.perf_counter()
+    events = [{**_placed(order), "data": {"customerId": customer, "total": 1}} for order in orders]
+    by_clients(CLIENTS, events, lambda event: target.api("POST", "/addEvent", event))
+    wait_until(lambda: _orders_of(target, customer) >= wanted)
+    return len(orders) / (time.perf_counter() - began)
+
+
+def _orders_of(target: Target, customer: str) -> int:
+    rows = target.api("GET", f"/projections/revenue/rows?prefix={customer}")["rows"]
+    return int(rows[0]["orders"]) if rows else 0
+
+
+def _placed(order: str) -> dict[str, Any]:
+    return {
+        "streamId": f"order-{order}",
+        "type": "ORDER_PLACED",
+        "data": {"customerId": f"customer-of-{order}", "total": 7},
+        # Without it, the event store first looks whether the stream exists.
+        "expectedVersion": -1,
+    }
+
+
+def _ordered(target: Target, events: list[dict[str, Any]], *, clients: int, wait: bool = False) -> None:
+    """Post events, one per call, and return when all are in the read model `orders`."""
+    last: dict[str, int] = {}
+
+    def listed(stream: str, event_id: int) -> None:
+        target.api("GET", f"/projections/orders/rows?limit=1&after={stream}:{event_id}")
+
+    def post(event: dict[str, Any]) -> None:
+        event_id = int(target.api("POST", "/addEvent", event)["eventId"])
+        last[event["streamId"]] = max(event_id, last.get(event["streamId"], 0))
+        if wait:
+            listed(event["streamId"], event_id)
+
+    by_clients(clients, events, post)
+    for stream, event_id in last.items():
+        listed(stream, event_id)
+
+
+def _calls_per_event(what: str, calls: Mapping[str, int], events: int, target: float) -> Measure:
+    note = ", ".join(f"{count} {name}" for name, count in sorted(calls.items()))
+    return Measure(
+        f"AWS calls per event, POST to projected, {what}", sum(calls.values()) / events, "calls", target, note=note
+    )

@@ -33,6 +33,10 @@ class Calls:
     def total(self) -> int:
         return sum(self.by_operation.values())
 
+    def listed(self) -> str:
+        """Return the counts as text."""
+        return ", ".join(f"{count} {name}" for name, count in sorted(self.by_operation.items()))
+
     def _sent(self, event_name: str, **_: Any) -> None:
         self.by_operation[event_name.rsplit(".", 1)[-1]] += 1
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -20,6 +19,7 @@ from botocore.config import Config
 
 from handlers.core.lossless_json import dumps
 from handlers.domain.items import TEST_STREAM
+from tests.support.checkout import checkout_with
 
 _TIMEOUT_S = 120
 
@@ -127,15 +127,18 @@ def by_clients(clients: int, work: Sequence[Any], do: Callable[[Any], object]) -
 
 
 @contextmanager
-def deployed() -> Iterator[Target]:
-    """A fresh local target with the stack on it."""
+def deployed(modules: Sequence[str] = ()) -> Iterator[Target]:
+    """Deploy the stack on a fresh local target; ``modules`` of `tests/support/domain` are added to its domain."""
     with tempfile.TemporaryDirectory(prefix="esctl-bench-") as folder:
+        program, needed = checkout_with(Path(folder) / "checkout", modules)
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
         variables = kept | {"XDG_STATE_HOME": folder, "AWS_EC2_METADATA_DISABLED": "true"}
 
         def esctl(*arguments: str) -> str:
-            command = [str(Path(sys.executable).with_name("esctl")), *arguments]
-            done = subprocess.run(command, env=variables, cwd=folder, capture_output=True, text=True, check=False)
+            command = [*program, *arguments]
+            done = subprocess.run(
+                command, env=variables | needed, cwd=folder, capture_output=True, text=True, check=False
+            )
             if done.returncode:
                 raise RuntimeError(f"esctl {' '.join(arguments)}: {done.stderr}")
             return done.stdout

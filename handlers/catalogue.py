@@ -16,7 +16,8 @@ Examples
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
@@ -105,14 +106,18 @@ def upcaster(event_type: str, *, from_version: int) -> Callable[[Upcaster], Upca
     return register
 
 
-def upcast(event_type: str, schema_version: int, data: Any) -> Any:
-    """Return the data in the current version of its type.
+def upcast(
+    event_type: str, schema_version: int, data: Any, steps: Mapping[tuple[str, int], Upcaster] | None = None
+) -> Any:
+    """Return the data in the current version of its type; ``steps`` are those of an older domain.
 
     Data without an upcaster from its version (a current, unknown or future one) is returned unchanged. This runs for every
     event of a replay: that case must stay cheap.
     """
-    _register_domain()
-    while (step := _upcasters.get((event_type, schema_version))) is not None:
+    if steps is None:
+        _register_domain()
+        steps = _upcasters
+    while (step := steps.get((event_type, schema_version))) is not None:
         data = step(data)
         schema_version += 1
     return data
@@ -122,6 +127,18 @@ def upcasters() -> Mapping[tuple[str, int], Upcaster]:
     """Return the upcasters by event type and the version that they start from."""
     _register_domain()
     return MappingProxyType(_upcasters)
+
+
+@contextmanager
+def other_upcasters() -> Iterator[Mapping[tuple[str, int], Upcaster]]:
+    """Register the upcasters of another copy of the domain in the mapping that is returned."""
+    global _upcasters
+    _register_domain()
+    deployed, _upcasters = _upcasters, {}
+    try:
+        yield _upcasters
+    finally:
+        _upcasters = deployed
 
 
 @cache

@@ -6,10 +6,8 @@ container, and import what they need on first use, so that a Lambda function pay
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import cache, wraps
 from typing import TYPE_CHECKING, Any
 
@@ -19,20 +17,12 @@ if TYPE_CHECKING:
     from handlers.core.dynamodb import Usage
     from handlers.core.events import StreamId
     from handlers.projection import Projection
-    from handlers.projection.engine import Projector
+    from handlers.projection.engine import Code, Projector
     from handlers.projection.port import ReadModel
     from handlers.replay.jobs import ReplayJobs
     from handlers.replay.requests import Replays
+    from handlers.replay.worker import ReplayWorker
     from handlers.store import EventStore
-
-
-@dataclass(frozen=True, slots=True)
-class ProjectionResources:
-    """A projection's table names and queue URL (empty if the function may not use it)."""
-
-    state: str
-    rows: str
-    queue: str = ""
 
 
 @cache
@@ -80,27 +70,27 @@ def event_store() -> EventStore:
 
 
 @cache
-def resources() -> Mapping[str, ProjectionResources]:
-    """Return the projections that this function may access, by name."""
-    described: dict[str, dict[str, str]] = json.loads(os.environ.get("PROJECTIONS", "{}"))
-    return {name: ProjectionResources(**where) for name, where in described.items()}
+def read_model(projection_name: str) -> ReadModel:
+    """Return the read model of a projection, in the tables that all share."""
+    from handlers.projection.dynamodb import DynamoDbReadModel
+
+    return DynamoDbReadModel(
+        client("dynamodb"),
+        name=projection(projection_name).name,
+        states_table=setting("STATES_TABLE"),
+        # Not every function has rows or jobs to do with.
+        rows_table=os.environ.get("ROWS_TABLE", ""),
+        jobs_table=os.environ.get("JOBS_TABLE", ""),
+    )
 
 
 @cache
-def read_model(projection_name: str) -> ReadModel:
-    """Return the read model of a projection.
+def code(projection_name: str) -> Code:
+    """Return the code of a projection, by fingerprint: the deployed one, and what older generations need (G10)."""
+    from handlers.older_code import older
+    from handlers.projection.engine import Code
 
-    Raises
-    ------
-    KeyError
-        The function has no access to that projection.
-    """
-    from handlers.projection.dynamodb import DynamoDbReadModel
-
-    where = resources()[projection_name]
-    return DynamoDbReadModel(
-        client("dynamodb"), state_table=where.state, rows_table=where.rows, key=projection(projection_name).key
-    )
+    return Code(projection(projection_name), lambda: older(projection_name))
 
 
 def projector(projection_name: str) -> Projector:
@@ -108,13 +98,7 @@ def projector(projection_name: str) -> Projector:
     from handlers.core.clock import SystemClock, pause
     from handlers.projection.engine import Projector
 
-    return Projector(
-        projection(projection_name),
-        event_store(),
-        read_model(projection_name),
-        SystemClock(),
-        pause=pause,
-    )
+    return Projector(code(projection_name), event_store(), read_model(projection_name), SystemClock(), pause=pause)
 
 
 @cache
@@ -137,31 +121,42 @@ def replays(projection_name: str) -> Replays:
         projection(projection_name),
         event_store(),
         read_model(projection_name),
-        replay_jobs(),
         SystemClock(),
-        send=lambda stream_id, replay_id: send_replay(projection_name, replay_id, stream_id),
+        send=lambda replay_id: send_replay(projection_name, replay_id),
         new_id=lambda: str(uuid.uuid4()),
+        has_code=lambda fingerprint: code(projection_name).find(fingerprint) is not None,
     )
 
 
-def send_replay(
-    projection_name: str, replay_id: str, stream_id: StreamId | None = None, *, after: str | None = None
-) -> None:
-    """Send the message for a task of a stream's replay, or for finding the next streams of a replay of all.
+def replay_worker(projection_name: str) -> ReplayWorker:
+    """Return a new worker for the replays of a projection."""
+    from handlers.core.clock import SystemClock, pause
+    from handlers.replay.worker import ReplayWorker
 
-    Each message is its own group: concurrent workers of a stream are harmless (conditions enforce R1 to R4), whereas a
-    message behind a dead worker of its group would wait for the whole visibility timeout.
-    """
-    import uuid
-
-    message = {"projection": projection_name, "replayId": replay_id, "streamId": stream_id, "after": after}
-    unique = uuid.uuid4().hex
-    client("sqs").send_message(
-        QueueUrl=setting("REPLAY_QUEUE_URL"),
-        MessageBody=json.dumps({name: value for name, value in message.items() if value is not None}),
-        MessageGroupId=unique,
-        MessageDeduplicationId=unique,
+    return ReplayWorker(
+        projector(projection_name),
+        event_store(),
+        read_model(projection_name),
+        SystemClock(),
+        send=lambda replay_id, segment: send_replay(projection_name, replay_id, segment),
+        pause=pause,
     )
+
+
+def send_replay(projection_name: str, replay_id: str, segment: int | None = None) -> None:
+    """Send the message for a task of a replay."""
+    from handlers.core import messages
+
+    entry = messages.replay_entry(projection_name, replay_id, segment)
+    client("sqs").send_message(QueueUrl=setting("REPLAY_QUEUE_URL"), **entry)
+
+
+def send_sweep(projection_name: str, generation: int, *, salt: str = "") -> None:
+    """Send the message for deleting an abandoned generation; without a ``salt`` at most once in five minutes."""
+    from handlers.core import messages
+
+    entry = messages.sweep_entry(projection_name, generation, salt=salt)
+    client("sqs").send_message(QueueUrl=setting("REPLAY_QUEUE_URL"), **entry)
 
 
 def trigger_projection(projection_name: str, stream_id: StreamId, head: int) -> None:
@@ -171,7 +166,12 @@ def trigger_projection(projection_name: str, stream_id: StreamId, head: int) -> 
     from handlers.core import messages
 
     entry = messages.trigger_entry(stream_id, head, uuid.uuid4().hex)
-    client("sqs").send_message(QueueUrl=resources()[projection_name].queue, **entry)
+    client("sqs").send_message(QueueUrl=queue_url(projection_name), **entry)
+
+
+def queue_url(projection_name: str) -> str:
+    """Return the URL of a projection's queue: those of all projections differ in their names only (`stack.queues`)."""
+    return setting("PROJECTION_QUEUES").replace("*", projection(projection_name).pascal_name)
 
 
 def projection(name: str) -> Projection:

@@ -40,20 +40,14 @@ class AssemblyInfo:
     ----------
     template
         Path of the template (JSON).
-    assets_manifest
-        Path of the CDK's manifest of files to upload, for the CDK CLI.
     asset
         Path of the code asset's zip.
-    asset_key
-        The key in the bucket that the template refers to.
     stack_name
         The stack of the assembly.
     """
 
     template: Path
-    assets_manifest: Path
     asset: Path
-    asset_key: str
     stack_name: str
 
 
@@ -77,6 +71,7 @@ def synthesize(
     *,
     validate: bool,
     projections: Mapping[str, ProjectionDefinition] | None = None,
+    older: Path | None = None,
 ) -> AssemblyInfo:
     """Synthesize the stack into ``outdir``.
 
@@ -86,26 +81,37 @@ def synthesize(
         Validate the template against the CDK's rules, which takes 1.5 to 2 s.
     projections
         Replace those of ``handlers.domain``.
+    older
+        A folder with copies of the domain that generations of the deployed stack still need (`handlers.older_code`).
 
     Raises
     ------
     SynthesisError
-        The construct tree or, with ``validate``, the template is invalid.
+        The construct tree or, with ``validate``, the template is invalid; the projections are too many, or their names
+        conflict.
     """
-    asset = build_asset(cache_folder("assets"))
+    asset = build_asset(cache_folder("assets"), older)
     prepare_jsii()
     # Imported here because `esctl` imports this module for commands that never synthesize.
     import aws_cdk as cdk
 
     from handlers.domain import registry
+    from stack import limits
     from stack.stack import EsStack
 
+    deployed = registry() if projections is None else projections
+    conflicts = limits.conflicting_names(deployed.values())
+    if conflicts:
+        raise SynthesisError(conflicts)
     app = cdk.App(
         outdir=str(outdir),
         analytics_reporting=False,
         tree_metadata=False,
         builtin_cloud_formation_validation=validate,
-        context={"@aws-cdk/core:validateAgainstDefaultRules": validate},
+        context={
+            "@aws-cdk/core:validateAgainstDefaultRules": validate,
+            "@aws-cdk/core:stackResourceLimit": 0,  # `stack.limits` names the projections too
+        },
     )
     synthesizer = cdk.CliCredentialsStackSynthesizer(file_assets_bucket_name=ASSET_BUCKET)
     try:
@@ -113,13 +119,17 @@ def synthesize(
             app,
             settings,
             asset.path,
-            registry() if projections is None else projections,
+            deployed,
             synthesizer=synthesizer,
         )
         app.synth()
     except RuntimeError as error:  # jsii's form of an error thrown by the CDK
         raise SynthesisError(_findings(outdir) or str(error).splitlines()) from error
-    return _info(settings.stack_name, outdir, stack.artifact_id)
+    info = _info(settings.stack_name, outdir, stack.artifact_id)
+    findings = limits.exceeded(info.template.read_text(encoding="utf-8"), settings.stack_name, deployed)
+    if findings:
+        raise SynthesisError(findings)
+    return info
 
 
 def _findings(outdir: Path) -> list[str]:
@@ -142,9 +152,7 @@ def _info(stack_name: str, outdir: Path, artifact: str) -> AssemblyInfo:
     code = next(file for file in files if file["source"]["path"].endswith(".zip"))
     return AssemblyInfo(
         template=outdir / f"{artifact}.template.json",
-        assets_manifest=manifest,
         asset=outdir / code["source"]["path"],
-        asset_key=next(iter(code["destinations"].values()))["objectKey"],
         stack_name=stack_name,
     )
 

@@ -43,6 +43,9 @@ LEFT_OUT = re.compile(
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time in a zip
 REGULAR_FILE = 0o100644 << 16  # readable by the function's user, whatever the umask
 UNIX = 3
+OLDER = "handlers/older"
+"""Where the asset has copies of the domain of earlier deployments."""
+
 KEPT = 8  # assets of 1.6 MB; more than are deployed concurrently
 
 
@@ -55,15 +58,20 @@ class CodeAsset:
     size_bytes: int
 
 
-def build_asset(outdir: Path) -> CodeAsset:
+def build_asset(outdir: Path, older: Path | None = None) -> CodeAsset:
     """Pack the code asset into ``outdir``, unless it is there and unchanged.
+
+    Parameters
+    ----------
+    older
+        A folder with copies of the domain that generations still need (`handlers.older_code`); None: there are none.
 
     Raises
     ------
     importlib.metadata.PackageNotFoundError
         A locked distribution is not installed.
     """
-    name = f"code-{_contents_key()[:16]}"
+    name = f"code-{_contents_key(older)[:16]}"
     for path in outdir.glob(f"{name}-*.zip"):
         asset = _described(path)
         if path.stem == f"{name}-{asset.sha256}":
@@ -71,7 +79,7 @@ def build_asset(outdir: Path) -> CodeAsset:
         path.unlink(missing_ok=True)  # damaged: the content does not match the name
     outdir.mkdir(parents=True, exist_ok=True)
     partial = outdir / f"{name}.{os.getpid()}"
-    _pack(partial)
+    _pack(partial, older)
     path = outdir / f"{name}-{_described(partial).sha256}.zip"
     partial.replace(path)  # atomic, because others may pack concurrently
     _prune(outdir)
@@ -83,12 +91,12 @@ def _described(path: Path) -> CodeAsset:
     return CodeAsset(path=path, sha256=hashlib.sha256(packed).hexdigest(), size_bytes=len(packed))
 
 
-def source_fingerprint() -> str:
+def source_fingerprint(older: Path | None = None) -> str:
     """Return a hash of all inputs of the assembly except its settings: our sources and the installed versions.
 
     It takes a few milliseconds and does not import the CDK, so that an unchanged deployment can skip the synthesis.
     """
-    digest = hashlib.sha256(_contents_key().encode())
+    digest = hashlib.sha256(_contents_key(older).encode())
     for name, content in _files_of(_package_root(stack), "stack"):
         _add(digest, name, content.read_bytes())
     for distribution in ("aws-cdk-lib", "constructs"):
@@ -96,10 +104,10 @@ def source_fingerprint() -> str:
     return digest.hexdigest()
 
 
-def _contents_key() -> str:
+def _contents_key(older: Path | None) -> str:
     """Return a hash of the asset's inputs: our files by content, vendored ones by version."""
     digest = hashlib.sha256(LEFT_OUT.pattern.encode())
-    for name, path in _files_of(_package_root(handlers), "handlers"):
+    for name, path in _our_files(older):
         _add(digest, name, path.read_bytes())
     for distribution in vendored():
         _add(digest, distribution, metadata.version(distribution).encode())
@@ -142,6 +150,11 @@ def _files_of(root: Path, prefix: str) -> list[tuple[str, Path]]:
     return sorted((name, path) for name, path in files if not LEFT_OUT.search(name))
 
 
+def _our_files(older: Path | None) -> list[tuple[str, Path]]:
+    copies = [] if older is None else _files_of(older, OLDER)
+    return [*_files_of(_package_root(handlers), "handlers"), *copies]
+
+
 def _vendored_files() -> Iterator[tuple[str, Path]]:
     for distribution in vendored():
         for file in metadata.files(distribution) or ():
@@ -157,9 +170,9 @@ def _prune(outdir: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _pack(path: Path) -> None:
+def _pack(path: Path, older: Path | None) -> None:
     """Write the zip uncompressed: the output of zlib, and so the hash, depends on its version."""
-    members = dict([*_vendored_files(), *_files_of(_package_root(handlers), "handlers")])
+    members = dict([*_vendored_files(), *_our_files(older)])
     with zipfile.ZipFile(path, "w", compression=zipfile.ZIP_STORED) as archive:
         for name in sorted(members):
             entry = zipfile.ZipInfo(name, date_time=EPOCH)

@@ -61,6 +61,10 @@ class EventStore(Construct):
         """Let a function read the history of any stream."""
         function.allow(["dynamodb:Query"], self.events.table_arn)
 
+    def allow_scanning(self, function: EsFunction) -> None:
+        """Let a function read the whole history in parallel."""
+        function.allow(["dynamodb:Scan"], self.events.table_arn)
+
     def allow_listing_streams(self, function: EsFunction) -> None:
         """Let a function list the streams."""
         function.allow(["dynamodb:Query"], f"{self.events.table_arn}/index/{STREAMS_INDEX}")

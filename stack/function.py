@@ -97,9 +97,11 @@ class EsFunction(Construct):
         cast(CfnResource, self.resource.node.default_child).add_deletion_override("DependsOn")
         self._explain(platform)
 
-    def allow(self, actions: Iterable[str], *resources: str) -> None:
+    def allow(self, actions: Iterable[str], *resources: str, conditions: Mapping[str, object] | None = None) -> None:
         """Add one statement to the policy of the function's role."""
-        self._permissions.add_statements(iam.PolicyStatement(actions=list(actions), resources=list(resources)))
+        self._permissions.add_statements(
+            iam.PolicyStatement(actions=list(actions), resources=list(resources), conditions=conditions)
+        )
 
     def _explain(self, platform: Platform) -> None:
         if platform.tracing:

@@ -91,8 +91,11 @@ class Observability(Construct):
                 ),
                 projection_lag_alarm(f"{definition.pascal_name}LagAlarm", self._reconciler, definition.name),
             ]
+        # None for projectors: the messages of one that fails or is throttled become dead letters, or a lag.
+        projectors = {each.projector.spec.logical_id for each in self._projections}
         for logical_id, name in self._functions.items():
-            found += function_alarms(logical_id, name)
+            if logical_id not in projectors:
+                found += function_alarms(logical_id, name)
         return found
 
     def _names(self, store: EventStore) -> dashboard.Names:

@@ -1,25 +1,26 @@
-"""One projection: its queues, its read model, and the functions that project and list."""
+"""One projection: its queue and dead-letter queue, its subscription to the topic, and its projector."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from aws_cdk import RemovalPolicy
-from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sns_subscriptions as subscriptions
 from constructs import Construct
 
-from handlers.api.routes import list_rows
-from handlers.core.messages import stream_hash
+from handlers.core.events import StreamId
+from handlers.core.messages import START_ATTRIBUTE, STREAM_ATTRIBUTE, stream_hash, stream_start
 from stack.event_store import EventStore
-from stack.function import EsFunction, FunctionSpec, Platform, accept, pin_logical_id
+from stack.function import EsFunction, FunctionSpec, Platform
 from stack.queues import FifoQueue
+from stack.read_models import ReadModels
 
 BATCH_SIZE = 10  # the maximum for a FIFO queue
 PROJECTOR_TIMEOUT_S = 30  # short: a failed message is redelivered only after six times this
+
+MAX_FILTERED_STREAMS = 100
+"""Streams in a subscription's filter, which holds 150 values ("Amazon SNS subscription filter policy constraints"). A
+projection that names more gets all messages, and ignores those of other streams."""
 
 
 class ProjectionDefinition(Protocol):
@@ -30,13 +31,17 @@ class ProjectionDefinition(Protocol):
     @property
     def pascal_name(self) -> str: ...
     @property
-    def key(self) -> str: ...
+    def key_attributes(self) -> tuple[str, ...]: ...
+    @property
+    def only_stream(self) -> StreamId | None: ...
     @property
     def streams(self) -> tuple[str, ...] | None: ...
+    @property
+    def prefix(self) -> str | None: ...
 
 
 class ProjectionStack(Construct):
-    """The resources of one projection."""
+    """The resources of one projection; its states and rows are in the shared tables (`stack.read_models`)."""
 
     def __init__(
         self,
@@ -44,73 +49,20 @@ class ProjectionStack(Construct):
         definition: ProjectionDefinition,
         platform: Platform,
         store: EventStore,
+        read_models: ReadModels,
         topic: sns.ITopic,
     ) -> None:
         super().__init__(scope, f"{definition.pascal_name}Projection")
         self.definition = definition
         self.queue = FifoQueue(self, definition.pascal_name, consumer_timeout_s=PROJECTOR_TIMEOUT_S)
-        self.state = self._table("State", "streamId")
-        self.rows = self._table("Rows", "streamGeneration", sort_key=definition.key)
-        self._subscribe(topic)
-        self.projector = self._projector(platform, store)
-        self.lister = self._lister(platform)
-
-    @property
-    def where(self) -> dict[str, str]:
-        """Its entry in the environment variable PROJECTIONS."""
-        return {
-            "state": self.state.table_name,
-            "rows": self.rows.table_name,
-            "queue": self.queue.queue.queue_url,
-        }
-
-    def allow_reading_state(self, function: EsFunction) -> None:
-        """Let a function read checkpoints, of one stream or all."""
-        function.allow(["dynamodb:GetItem", "dynamodb:Scan"], self.state.table_arn)
-
-    def allow_changing_state(self, function: EsFunction) -> None:
-        """Let a function resume, skip or retire: conditional updates of the state item."""
-        function.allow(["dynamodb:UpdateItem"], self.state.table_arn)
-
-    def allow_moving_state(self, function: EsFunction) -> None:
-        """Let a function read and change the state of a known stream."""
-        function.allow(["dynamodb:GetItem", "dynamodb:UpdateItem"], self.state.table_arn)
-
-    def allow_projecting(self, function: EsFunction) -> None:
-        """Let a function fold events into rows: rows and checkpoint in one transaction (P2)."""
-        self.allow_moving_state(function)
-        function.allow(["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:DeleteItem"], self.rows.table_arn)
-
-    def allow_sweeping(self, function: EsFunction) -> None:
-        """Let a function delete the rows of an old generation."""
-        function.allow(["dynamodb:Query", "dynamodb:BatchWriteItem"], self.rows.table_arn)
-
-    def _table(self, suffix: str, partition_key: str, sort_key: str | None = None) -> dynamodb.Table:
-        table = dynamodb.Table(
-            self,
-            suffix,
-            partition_key=dynamodb.Attribute(name=partition_key, type=dynamodb.AttributeType.STRING),
-            sort_key=None
-            if sort_key is None
-            else dynamodb.Attribute(name=sort_key, type=dynamodb.AttributeType.STRING),
-            billing_mode=dynamodb.BillingMode.PAY_PER_REQUEST,
-            removal_policy=RemovalPolicy.DESTROY,
-        )
-        pin_logical_id(table, f"{self.definition.pascal_name}{suffix}")
-        accept(table, "AwsSolutions-DDB3", "Derived from the events: a replay rebuilds it.")
-        return table
-
-    def _subscribe(self, topic: sns.ITopic) -> None:
-        streams = self.definition.streams
         topic.add_subscription(
             subscriptions.SqsSubscription(
-                self.queue.queue,
-                raw_message_delivery=True,
-                filter_policy=None if streams is None else {"stream": only(streams)},
+                self.queue.queue, raw_message_delivery=True, filter_policy=subscription_filter(definition)
             )
         )
+        self.projector = self._projector(platform, store, read_models)
 
-    def _projector(self, platform: Platform, store: EventStore) -> EsFunction:
+    def _projector(self, platform: Platform, store: EventStore, read_models: ReadModels) -> EsFunction:
         name = self.definition.name
         function = EsFunction(
             self,
@@ -122,37 +74,29 @@ class ProjectionStack(Construct):
                 timeout_s=PROJECTOR_TIMEOUT_S,
             ),
             platform,
-            {"EVENTS_TABLE": store.events.table_name, "PROJECTION": name, "PROJECTIONS": described([self])},
+            {
+                "EVENTS_TABLE": store.events.table_name,
+                **read_models.environment,
+                "PROJECTION": name,
+                "PROJECTION_QUEUES": self.queue.url_pattern,
+            },
         )
         store.allow_reading(function)
-        self.allow_projecting(function)
+        read_models.allow_projecting(function, name)
+        read_models.allow_failing_jobs(function)
         self.queue.feed(function, batch_size=BATCH_SIZE)
         return function
 
-    def _lister(self, platform: Platform) -> EsFunction:
-        name = self.definition.name
-        function = EsFunction(
-            self,
-            FunctionSpec(
-                logical_id=list_rows(self.definition).function,
-                module="list_items",
-                service=f"list-{name}",
-                description=f"Lists the read model of {name}",
-            ),
-            platform,
-            {"PROJECTIONS": described([self])},
-        )
-        function.allow(["dynamodb:GetItem"], self.state.table_arn)
-        function.allow(["dynamodb:Query"], self.rows.table_arn)
-        return function
 
+def subscription_filter(definition: ProjectionDefinition) -> dict[str, sns.SubscriptionFilter] | None:
+    """Return the filter of a projection's messages; None if it gets all.
 
-def only(streams: Iterable[str]) -> sns.SubscriptionFilter:
-    """Filter messages by the hash of the stream id, since ids may contain any Unicode."""
-    return sns.SubscriptionFilter.string_filter(allowlist=[stream_hash(stream) for stream in streams])
-
-
-def described(projections: Iterable[ProjectionStack]) -> str:
-    """Render the environment variable PROJECTIONS: the tables and queue of each projection."""
-    places: Mapping[str, dict[str, str]] = {each.definition.name: each.where for each in projections}
-    return json.dumps(places, separators=(",", ":"))
+    Attributes hold hashes and hexadecimal digits of stream ids, since ids may contain any Unicode.
+    """
+    if definition.prefix is not None:
+        start = stream_start(definition.prefix)
+        return {START_ATTRIBUTE: sns.SubscriptionFilter.string_filter(match_prefixes=[start])}
+    if definition.streams is None or len(definition.streams) > MAX_FILTERED_STREAMS:
+        return None
+    hashes = [stream_hash(stream) for stream in definition.streams]
+    return {STREAM_ATTRIBUTE: sns.SubscriptionFilter.string_filter(allowlist=hashes)}

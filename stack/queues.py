@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import cast
 
 from aws_cdk import Aws, Duration, Fn, Stack
@@ -38,26 +39,36 @@ class FifoQueue(Construct):
 
     def __init__(self, scope: Construct, name: str, *, consumer_timeout_s: int) -> None:
         super().__init__(scope, "Fifo")
+        self._name = name
         queue_name = _name_in_stack(f"{name}Queue")
-        self.dead_letters = self._queue("DeadLetterQueue", name, retention=Duration.days(DEAD_LETTER_DAYS))
+        self.dead_letters = self._queue(
+            "DeadLetterQueue", _name_in_stack(f"{name}DeadLetterQueue"), retention=Duration.days(DEAD_LETTER_DAYS)
+        )
         cast(sqs.CfnQueue, self.dead_letters.node.default_child).redrive_allow_policy = {
             "redrivePermission": "byQueue",
             "sourceQueueArns": [Stack.of(self).format_arn(service="sqs", resource=queue_name)],
         }
         self.queue = self._queue(
             "Queue",
-            name,
-            queue_name=queue_name,
+            queue_name,
             visibility=Duration.seconds(VISIBILITY_FACTOR * consumer_timeout_s),
             dead_letters=sqs.DeadLetterQueue(queue=self.dead_letters, max_receive_count=MAX_RECEIVE_COUNT),
         )
+        self.queue.add_to_resource_policy(only_over_tls("sqs:*", self.queue.queue_arn))
+
+    @property
+    def url_pattern(self) -> str:
+        """The URL of every FIFO queue of the stack, with ``*`` in place of its name.
+
+        The URLs of 30 queues do not fit into a function's environment (4 KB); they differ in their names only.
+        """
+        return Fn.join("/*Queue-", Fn.split(f"/{self._name}Queue-", self.queue.queue_url))
 
     def _queue(
         self,
         suffix: str,
-        name: str,
+        queue_name: str,
         *,
-        queue_name: str | None = None,
         retention: Duration | None = None,
         visibility: Duration | None = None,
         dead_letters: sqs.DeadLetterQueue | None = None,
@@ -75,8 +86,7 @@ class FifoQueue(Construct):
             visibility_timeout=visibility,
             dead_letter_queue=dead_letters,
         )
-        queue.add_to_resource_policy(only_over_tls("sqs:*", queue.queue_arn))
-        pin_logical_id(queue, f"{name}{suffix}")
+        pin_logical_id(queue, f"{self._name}{suffix}")
         return queue
 
     def feed(self, function: EsFunction, *, batch_size: int, max_concurrency: int | None = None) -> None:
@@ -105,12 +115,27 @@ class FifoQueue(Construct):
         function.allow(["sqs:SendMessage"], self.queue.queue_arn)
 
 
+def protect_dead_letters(scope: Construct, queues: Iterable[FifoQueue]) -> None:
+    """Declare one policy for the dead-letter queues of all queues: one per queue would be 30 resources more.
+
+    A queue has at most one policy. CloudFormation deletes policies that are no longer in a template after it has created
+    new ones: moving the policy of an existing queue to another resource removes it.
+    """
+    sqs.CfnQueuePolicy(
+        scope,
+        "DeadLetterQueuesPolicy",
+        queues=[each.dead_letters.queue_url for each in queues],
+        policy_document=iam.PolicyDocument(statements=[only_over_tls("sqs:*", "*")]),
+    ).override_logical_id("DeadLetterQueuesPolicy")
+
+
 def _name_in_stack(name: str) -> str:
     """Return a queue name that is known in the template.
 
-    A dead-letter queue names its source, and is created before it: a generated name would be a circular dependency. The
-    end of the stack's UUID makes the name unique in the account, even if the stack is recreated within the 60 seconds for
-    which SQS blocks the name of a deleted queue.
+    A dead-letter queue names its source, and is created before it: a generated name would be a circular dependency. And
+    functions make the URLs of all queues from their names (`FifoQueue.url_pattern`). The end of the stack's UUID makes the
+    name unique in the account, even if the stack is recreated within the 60 seconds for which SQS blocks the name of a
+    deleted queue.
     """
     stack_uuid = Fn.select(2, Fn.split("/", Aws.STACK_ID))
     return f"{name}-{Fn.select(4, Fn.split('-', stack_uuid))}.fifo"

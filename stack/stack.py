@@ -16,8 +16,10 @@ from stack.api import Api
 from stack.event_store import EventStore
 from stack.function import EsFunction, FunctionSpec, Platform, flag
 from stack.observability import Observability
-from stack.projection import ProjectionDefinition, ProjectionStack, described
+from stack.projection import ProjectionDefinition, ProjectionStack
 from stack.publisher import Publisher
+from stack.queues import protect_dead_letters
+from stack.read_models import ReadModels
 from stack.replay import Replay
 from stack.settings import StackSettings
 
@@ -25,6 +27,7 @@ KEY_MIN_LENGTH = 20  # limits of API Gateway
 KEY_MAX_LENGTH = 128
 
 RECONCILE_EVERY_MIN = 1  # the shortest that EventBridge offers
+TARGETS_PER_RULE = 5  # the most of EventBridge ("Amazon EventBridge quotas")
 
 TAGS = {"application": "esctl"}  # CloudFormation copies them to the resources
 
@@ -47,11 +50,13 @@ class EsStack(Stack):
         self.platform = Platform(code=code, tracing=settings.tracing)
         self.store = EventStore(self)
         self.publisher = Publisher(self, self.platform, self.store)
+        self.read_models = ReadModels(self)
         self.projections = [
-            ProjectionStack(self, definition, self.platform, self.store, self.publisher.topic)
+            ProjectionStack(self, definition, self.platform, self.store, self.read_models, self.publisher.topic)
             for definition in projections.values()
         ]
-        self.replay = Replay(self, self.platform, self.store, self.projections)
+        self.replay = Replay(self, self.platform, self.store, self.read_models)
+        protect_dead_letters(self, [self.replay.queue, *(each.queue for each in self.projections)])
         self.reconciler = self._add_reconciler()
         behind_api = self._functions_behind_api()
         self.api = Api(self, settings, all_routes(projections.values()), behind_api, self._api_key())
@@ -68,8 +73,13 @@ class EsStack(Stack):
 
     def _functions_behind_api(self) -> dict[str, EsFunction]:
         """Declare the functions that serve routes; return them by logical id."""
-        listers = [each.lister for each in self.projections]
-        functions = [self._add_event(), *listers, self._trigger_replay(), self._recover(), self._browse()]
+        functions = [
+            self._add_event(),
+            self._list_rows(),
+            self._trigger_replay(),
+            self._recover(),
+            self._browse(),
+        ]
         return {function.spec.logical_id: function for function in functions}
 
     def _functions_behind_queues(self) -> list[EsFunction]:
@@ -98,42 +108,49 @@ class EsStack(Stack):
         self.store.allow_append(function)
         return function
 
+    def _list_rows(self) -> EsFunction:
+        spec = FunctionSpec(Function.LIST_ROWS, "list_rows", "list-rows", "Lists the rows of read models")
+        function = EsFunction(self, spec, self.platform, self.read_models.environment)
+        self.read_models.allow_reading_states(function)
+        self.read_models.allow_reading_rows(function)
+        return function
+
     def _trigger_replay(self) -> EsFunction:
         spec = FunctionSpec(
-            Function.TRIGGER_REPLAY, "trigger_replay", "trigger-replay", "Starts replays and roll-backs"
+            Function.TRIGGER_REPLAY, "trigger_replay", "trigger-replay", "Starts and cancels replays and rollbacks"
         )
-        environment = {**self._reading(), "REPLAY_QUEUE_URL": self.replay.queue.queue.queue_url}
-        function = EsFunction(self, spec, self.platform, environment)
+        function = EsFunction(self, spec, self.platform, self._environment(replaying=True))
         self.store.allow_reading(function)
-        self.replay.allow_reading_jobs(function)
-        self.replay.allow_writing_jobs(function)
+        self.read_models.allow_changing_generations(function)
+        self.read_models.allow_running_jobs(function)
         self.replay.queue.allow_sending(function)
-        for projection in self.projections:
-            projection.allow_moving_state(function)
         return function
 
     def _recover(self) -> EsFunction:
         spec = FunctionSpec(Function.RECOVER, "recover", "recover", "Resumes halted streams and skips events")
-        environment = {
-            "EVENTS_TABLE": self.store.events.table_name,
-            "PROJECTIONS": described(self.projections),
-        }
-        function = EsFunction(self, spec, self.platform, environment)
+        function = EsFunction(self, spec, self.platform, self._environment(triggering=True))
         self.store.allow_reading(function)
-        self._allow_recovery(function)
+        self.read_models.allow_changing_states(function)
+        self.read_models.allow_listing_halted(function)
+        self._allow_triggering(function)
         return function
 
     def _browse(self) -> EsFunction:
         spec = FunctionSpec(
             Function.BROWSE, "browse", "browse", "Answers questions about streams, projections and replays"
         )
-        function = EsFunction(self, spec, self.platform, self._reading())
+        function = EsFunction(self, spec, self.platform, self._environment(triggering=True))
         self.store.allow_reading(function)
         self.store.allow_listing_streams(function)
-        self.replay.allow_reading_jobs(function)
-        self.replay.allow_listing_jobs(function)
-        for projection in self.projections:
-            projection.allow_reading_state(function)
+        self.read_models.allow_reading_states(function)
+        self.read_models.allow_listing_states(function)
+        self.read_models.allow_listing_halted(function)
+        self.read_models.allow_reading_jobs(function)
+        self.read_models.allow_listing_jobs(function)
+        queues = [each.queue for each in self.projections]
+        if queues:
+            arns = [arn for each in queues for arn in (each.queue.queue_arn, each.dead_letters.queue_arn)]
+            function.allow(["sqs:GetQueueAttributes"], *arns)
         return function
 
     def _add_reconciler(self) -> EsFunction:
@@ -143,37 +160,51 @@ class EsStack(Stack):
             "Reconciler",
             "reconciler",
             "reconciler",
-            "Compares heads with checkpoints and triggers what lags",
+            "Compares heads with checkpoints of one projection and triggers what lags",
             timeout_s=60 * RECONCILE_EVERY_MIN,
         )
-        environment = {
-            "EVENTS_TABLE": self.store.events.table_name,
-            "REPLAY_QUEUE_URL": self.replay.queue.queue.queue_url,
-            "PROJECTIONS": described(self.projections),
-        }
-        function = EsFunction(scope, spec, self.platform, environment)
+        function = EsFunction(scope, spec, self.platform, self._environment(replaying=True, triggering=True))
         self.store.allow_reading(function)
         self.store.allow_listing_streams(function)
+        self.read_models.allow_changing_generations(function)
+        self.read_models.allow_listing_halted(function)
+        self.read_models.allow_running_jobs(function)
+        self.read_models.allow_listing_jobs(function)
         self.replay.queue.allow_sending(function)
-        self._allow_recovery(function)
-        # No retries: the next run does what this one did not.
-        target = targets.LambdaFunction(function.resource, retry_attempts=0)
-        schedule = events.Schedule.rate(Duration.minutes(RECONCILE_EVERY_MIN))
-        events.Rule(scope, "Schedule", schedule=schedule, targets=[target])
+        self._allow_triggering(function)
+        self._schedule(scope, function)
         return function
 
-    def _allow_recovery(self, function: EsFunction) -> None:
-        for projection in self.projections:
-            projection.allow_reading_state(function)
-            projection.allow_changing_state(function)
-            projection.queue.allow_sending(function)
+    def _schedule(self, scope: Construct, function: EsFunction) -> None:
+        """Invoke a function every minute for each projection, so that none delays another."""
+        schedule = events.Schedule.rate(Duration.minutes(RECONCILE_EVERY_MIN))
+        names = [each.definition.name for each in self.projections]
+        for number, start in enumerate(range(0, len(names), TARGETS_PER_RULE), start=1):
+            rule_targets = [
+                targets.LambdaFunction(
+                    function.resource,
+                    event=events.RuleTargetInput.from_object({"projection": name}),
+                    retry_attempts=0,  # the next run does what this one did not
+                )
+                for name in names[start : start + TARGETS_PER_RULE]
+            ]
+            rule_id = "Schedule" if number == 1 else f"Schedule{number}"
+            events.Rule(scope, rule_id, schedule=schedule, targets=rule_targets)
 
-    def _reading(self) -> dict[str, str]:
-        return {
-            "EVENTS_TABLE": self.store.events.table_name,
-            "JOBS_TABLE": self.replay.jobs.table_name,
-            "PROJECTIONS": described(self.projections),
-        }
+    def _allow_triggering(self, function: EsFunction) -> None:
+        """Let a function send hints to every projector."""
+        arns = [each.queue.queue.queue_arn for each in self.projections]
+        if arns:
+            function.allow(["sqs:SendMessage"], *arns)
+
+    def _environment(self, *, replaying: bool = False, triggering: bool = False) -> dict[str, str]:
+        """Return the environment of a function of all projections."""
+        environment = {"EVENTS_TABLE": self.store.events.table_name, **self.read_models.environment}
+        if replaying:
+            environment["REPLAY_QUEUE_URL"] = self.replay.queue.queue.queue_url
+        if triggering:
+            environment["PROJECTION_QUEUES"] = self.replay.queue.url_pattern
+        return environment
 
     def _outputs(self) -> None:
         values = {
@@ -182,7 +213,9 @@ class EsStack(Stack):
             "ApiKeyId": self.api.key.key_id,
             "EventsTable": self.store.events.table_name,
             "IdempotencyTable": self.store.idempotency.table_name,
-            "JobsTable": self.replay.jobs.table_name,
+            "StatesTable": self.read_models.states.table_name,
+            "RowsTable": self.read_models.rows.table_name,
+            "JobsTable": self.read_models.jobs.table_name,
             "DashboardName": self.observability.dashboard_name,
             "TopicArn": self.publisher.topic.topic_arn,
             "FailureQueueUrl": self.publisher.failures.queue_url,
@@ -191,8 +224,6 @@ class EsStack(Stack):
         }
         for projection in self.projections:
             name = projection.definition.pascal_name
-            values[f"{name}StateTable"] = projection.state.table_name
-            values[f"{name}RowsTable"] = projection.rows.table_name
             values[f"{name}QueueUrl"] = projection.queue.queue.queue_url
             values[f"{name}DeadLetterQueueUrl"] = projection.queue.dead_letters.queue_url
         for name, value in values.items():

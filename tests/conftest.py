@@ -45,7 +45,16 @@ def _own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
 # Long ones first, so that no process is left alone with them at the end.
 _ORDER = ("e2e", "stack", "simulation", "unit")
 # End-to-end tests that deploy for themselves; all others work on one deployed stack.
-_OWN_STACK = ("damaged_state", "deploy_cli", "deploy_emulator", "iam", "operating", "readme", "walkthrough")
+_OWN_STACK = (
+    "damaged_state",
+    "deploy_cli",
+    "deploy_emulator",
+    "iam",
+    "many_streams",
+    "operating",
+    "readme",
+    "walkthrough",
+)
 
 
 def together(nodeid: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cli.client.service import Service
+from cli.client.service import Service, halted_error
 from cli.errors import NotFoundError, TimedOutError
 from cli.terminal.environment import Environment
 from handlers.domain import registry
@@ -12,21 +12,32 @@ ITEMS = "test-items"
 
 
 def items_projection() -> Projection:
-    """Return the projection that ``esctl list`` shows."""
+    """Return the projection of the walkthrough, which ``esctl list`` shows by default."""
     return registry()[ITEMS]
 
 
+def default_projection() -> str:
+    """Return the name of the projection that commands are about by default: the walkthrough's, or the only one."""
+    names = list(registry())
+    return names[0] if len(names) == 1 else ITEMS
+
+
+def installed_projection(name: str) -> Projection | None:
+    """Return a projection by its name; None if only the stack may have it."""
+    return registry().get(name)
+
+
 def named_projection(name: str | None) -> Projection:
-    """Return a projection by its name, by default the one that ``esctl list`` shows.
+    """Return a projection by its name, or the default one.
 
     Raises
     ------
     NotFoundError
     """
-    projections = registry()
-    chosen = projections.get(name or ITEMS)
+    wanted = name or default_projection()
+    chosen = installed_projection(wanted)
     if chosen is None:
-        raise NotFoundError(f"there is no projection {name or ITEMS}", f"Projections: {', '.join(projections)}.")
+        raise NotFoundError(f"there is no projection {wanted}", f"Projections: {', '.join(registry())}.")
     return chosen
 
 
@@ -42,14 +53,27 @@ def wait_until_projected(
 
     Raises
     ------
+    DegradedError
+        The stream is halted at that event, or at an earlier one.
     TimedOutError
     """
-    checkpoint = environment.poll(
-        lambda: service.checkpoint(projection, stream_id), lambda found: found >= event_id, timeout_s=timeout_s
+    name = projection.name
+    found = environment.poll(
+        lambda: service.stream_status(name, stream_id),
+        lambda stream: stream.checkpoint >= event_id or stream.halted is not None,
+        timeout_s=timeout_s,
     )
-    if checkpoint < event_id:
-        raise TimedOutError(
-            f"event {event_id} is stored, but not in the read model {projection.name} after {timeout_s:g} seconds: "
-            f"its checkpoint is {checkpoint}",
-            "It may only be slow. List the items again:  esctl list",
-        )
+    if found.checkpoint >= event_id:
+        return
+    if found.halted is not None:
+        raise halted_error(name, stream_id, found.halted.event_id, found.halted.error)
+    raise TimedOutError(
+        f"event {event_id} is stored, but not in the read model {name} after {timeout_s:g} seconds: "
+        f"its checkpoint is {found.checkpoint}",
+        f"It may only be slow. List the rows again:  {list_command(projection)}",
+    )
+
+
+def list_command(projection: Projection) -> str:
+    """Return the command that lists the rows of a projection."""
+    return "esctl list" if projection.name == ITEMS else f"esctl list {projection.name}"

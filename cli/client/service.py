@@ -20,50 +20,26 @@ from typing import Any, Protocol, TypeVar
 
 from cli.client.http import Answer
 from cli.client.records import (
-    BEHIND,
-    HALTED,
-    LIVE,
-    REPLAYING,
     Event,
-    Halt,
     Listing,
     Page,
     ProjectionStatus,
     ReplayJob,
     Row,
-    RunningReplay,
+    RowQuery,
     StreamEvent,
     StreamStatus,
-    kind_word,
 )
-from cli.errors import CliError, NotFoundError
+from cli.errors import CliError, ConflictError, DegradedError, NotFoundError, TimedOutError
+from cli.terminal.text import shell_word, visible
 from handlers.api.route import path_segment
 from handlers.projection.definition import Projection
 
-__all__ = [
-    "BEHIND",
-    "HALTED",
-    "LIVE",
-    "NO_EVENT",
-    "PAGE_MAX",
-    "REPLAYING",
-    "Event",
-    "Halt",
-    "Listing",
-    "Page",
-    "ProjectionStatus",
-    "ReplayJob",
-    "Row",
-    "RunningReplay",
-    "Service",
-    "StreamEvent",
-    "StreamStatus",
-    "kind_word",
-]
-
 T = TypeVar("T")
 
-PAGE_MAX = 1000  # the API's largest page of events, streams and rows, and its largest number of described streams
+PAGE_MAX = 1000  # the API's largest page of events, streams and rows
+INDEX_PAGE_MAX = 100
+STREAMS_MAX = 100  # the largest number of streams that the API describes per projection
 NO_EVENT = -1
 _FIRST_PAGE = 100  # small, so that the first lines appear immediately
 _UNSETTLED_ATTEMPTS = 3
@@ -167,27 +143,79 @@ class Service:
 
     # Read models
 
-    def rows(self, projection: Projection, *, stream_id: str | None = None, limit: int | None = None) -> Listing:
-        """Return all rows, or the first ``limit``, at one checkpoint: `GET /list<Name>`."""
+    def items(self, projection: Projection, *, limit: int | None = None) -> Listing:
+        """Return all rows of a projection that follows one stream, or the first ``limit``, at one checkpoint.
+
+        `GET /list<Name>`.
+        """
         for _ in range(_UNSETTLED_ATTEMPTS):
-            listing = self._listing(projection, stream_id, limit)
+            listing = self._items(projection, limit)
             if listing.settled:
                 return listing
         return listing
 
-    def checkpoint(self, projection: Projection, stream_id: str) -> int:
-        """Return the last event applied to a read model, or -1."""
-        page = self._http.get(_list_path(projection), limit=1, streamId=_unless_default(projection, stream_id))
-        return int(page.document["checkpoint"])
+    def rows(self, projection: str, query: RowQuery | None = None, *, limit: int | None = None) -> Listing:
+        """Return the rows that a query selects, or the first ``limit``: `GET /projections/{name}/rows`.
+
+        Raises
+        ------
+        NotFoundError
+            The projection does not exist, or there is no row with the query's key.
+        DegradedError, TimedOutError
+            The event that the query waits for was not applied: its stream is halted, or it takes too long.
+        """
+        query = query or RowQuery()
+        found: list[Row] = []
+        token: str | None = None
+        for page in self.row_pages(projection, query, limit=limit):
+            found += page.items
+            token = page.next_token
+        return Listing(found, complete=token is None)
+
+    def row_pages(self, projection: str, query: RowQuery, *, limit: int | None = None) -> Iterator[Page[Row]]:
+        """Yield the rows that a query selects, page by page. Raises as `rows`."""
+        path = f"/projections/{path_segment(projection)}/rows"
+        largest = PAGE_MAX if query.index is None else INDEX_PAGE_MAX
+
+        def fetch(size: int, token: str | None) -> Page[Row]:
+            place: dict[str, object] = {"after": query.after} if token is None else {"nextToken": token}
+            if query.key is not None:
+                return self._page(path, "rows", **query.parameters(), **place)
+            return self._page(path, "rows", **query.parameters(), **place, limit=min(size, largest))
+
+        try:
+            yield from _pages(fetch, limit)
+        except ConflictError as error:
+            raise _not_applied(error, projection, query) from error
 
     def projections(
-        self, *, name: str | None = None, stream_id: str | None = None, limit: int = PAGE_MAX
+        self, *, name: str | None = None, stream_id: str | None = None, limit: int | None = None
     ) -> list[ProjectionStatus]:
-        """Return the status of all projections, or of one, or of one stream: `GET /projections`."""
+        """Return the status of all projections, or of one, or of one stream: `GET /projections`.
+
+        Parameters
+        ----------
+        limit
+            The largest number of streams per projection: 20 by default, at most 100.
+        """
         page: Page[Mapping[str, Any]] = self._page(
             "/projections", "projections", limit=limit, name=name, streamId=stream_id
         )
         return [ProjectionStatus.of(each) for each in page.items]
+
+    def stream_status(self, projection: str, stream_id: str) -> StreamStatus:
+        """Return the status of one stream in a projection.
+
+        Raises
+        ------
+        NotFoundError
+            The projection does not exist, or does not follow the stream.
+        """
+        found = self.projections(name=projection, stream_id=stream_id)
+        described = next((each for each in found if each.name == projection), None)
+        if described is None or not described.streams:
+            raise NotFoundError(f"the projection {projection} does not follow stream {visible(stream_id)}")
+        return described.streams[0]
 
     def resume(self, projection: str, stream_id: str | None = None) -> list[StreamEvent]:
         """Resume one halted stream, or all: `POST /projections/{name}/resume`. Returns where they were halted.
@@ -200,8 +228,14 @@ class Service:
             The projection does not exist, or does not follow the stream.
         """
         body = {} if stream_id is None else {"streamId": stream_id}
-        answer = self._http.post(f"/projections/{path_segment(projection)}/resume", body).document
-        return [StreamEvent.of(each) for each in answer["streams"]]
+        resumed: dict[str, StreamEvent] = {}
+        while True:
+            answer = self._http.post(f"/projections/{path_segment(projection)}/resume", body).document
+            found = {event.stream_id: event for event in map(StreamEvent.of, answer["streams"])}
+            # One that was resumed may have halted again.
+            if not answer.get("more") or found.keys() <= resumed.keys():
+                return list((resumed | found).values())
+            resumed |= found
 
     def skip(self, projection: str, stream_id: str, event_id: int) -> StreamEvent:
         """Skip the event that a stream is halted at: `POST /projections/{name}/skip`.
@@ -220,7 +254,13 @@ class Service:
     # Replays
 
     def trigger_replay(self, projection: str, stream_id: str | None = None, from_event_id: int = 0) -> ReplayJob:
-        """Start a replay, or return the running one: `POST /triggerReplay`."""
+        """Start a replay, of all or of one stream, or return the running one: `POST /triggerReplay`.
+
+        Raises
+        ------
+        ConflictError
+            A replay of another kind is running.
+        """
         body: dict[str, Any] = {"projection": projection}
         body |= {} if stream_id is None else {"streamId": stream_id}
         body |= {"fromEventId": from_event_id} if from_event_id else {}
@@ -237,6 +277,17 @@ class Service:
         body = {} if stream_id is None else {"streamId": stream_id}
         return ReplayJob(self._http.post(f"/projections/{path_segment(projection)}/rollback", body).document)
 
+    def cancel(self, replay_id: str) -> ReplayJob:
+        """Cancel a running replay: `POST /replays/{replayId}/cancel`.
+
+        Raises
+        ------
+        ConflictError
+            It has ended, or changes the rows in place.
+        NotFoundError
+        """
+        return ReplayJob(self._http.post(f"/replays/{path_segment(replay_id)}/cancel", {}).document)
+
     def replay(self, replay_id: str) -> ReplayJob:
         """Return one job: `GET /replays/{replayId}`.
 
@@ -249,21 +300,18 @@ class Service:
         return ReplayJob(self._http.get(f"/replays/{path_segment(replay_id)}").document)
 
     def replays(self, limit: int) -> list[ReplayJob]:
-        """Return the most recent jobs, newest first, without their streams: `GET /replays`."""
+        """Return the most recent jobs, newest first: `GET /replays`."""
         page: Page[Mapping[str, Any]] = self._page("/replays", "replays", limit=limit)
         return [ReplayJob(each) for each in page.items]
 
-    def _listing(self, projection: Projection, stream_id: str | None, limit: int | None) -> Listing:
+    def _items(self, projection: Projection, limit: int | None) -> Listing:
         items: list[Row] = []
         checkpoints: set[int] = set()
         settled = True
-        place = None if stream_id is None else _unless_default(projection, stream_id)
 
         def fetch(size: int, token: str | None) -> Page[Row]:
             nonlocal settled
-            # A token names its stream; a second copy of the longest ids would exceed the request's 10,240 bytes.
-            where = {"streamId": place} if token is None else {"nextToken": token}
-            document = self._document(_list_path(projection), "items", limit=size, **where)
+            document = self._document(f"/list{projection.pascal_name}", "items", limit=size, nextToken=token)
             checkpoints.add(int(document.get("checkpoint", NO_EVENT)))
             settled = settled and document.get("settled", True) is not False
             return Page(document["items"], document.get("nextToken"))
@@ -284,13 +332,27 @@ class Service:
         return document
 
 
-def _list_path(projection: Projection) -> str:
-    return f"/list{projection.pascal_name}"
+def _not_applied(error: ConflictError, projection: str, query: RowQuery) -> CliError:
+    """Return the error of a query whose ``after`` was not reached; other conflicts are returned unchanged."""
+    if not str(error.problem.get("type", "")).endswith("not-applied"):
+        return error
+    halted = error.problem.get("halted")
+    stream_id = str(error.problem.get("streamId", ""))
+    if halted:
+        return halted_error(projection, stream_id, int(halted["eventId"]), str(halted["error"]))
+    return TimedOutError(
+        f"event {visible(query.after)} is not in the read model {projection} yet: "
+        f"the checkpoint of its stream is {error.problem.get('checkpoint')}",
+        f"Try again, or see whether it is behind:  esctl projections {projection}",
+    )
 
 
-def _unless_default(projection: Projection, stream_id: str) -> str | None:
-    """Return None for the stream that the route lists by default, the projection's only one."""
-    return None if projection.streams == (stream_id,) else stream_id
+def halted_error(projection: str, stream_id: str, event_id: int, why: str) -> CliError:
+    """Return the error for an event that cannot be applied, because its stream is halted before it."""
+    return DegradedError(
+        f"{projection}: stream {visible(stream_id)} is halted at event {event_id}: {why}",
+        f"After the cause is fixed:  esctl projections resume {projection} --stream-id {shell_word(stream_id)}",
+    )
 
 
 def _pages(

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.client.projections import projections_of, wait_until_projected
+from cli.client.projections import list_command, projections_of, wait_until_projected
 from cli.errors import CliError, NotFoundError, UsageError
 from cli.shell.command import command
 from cli.shell.session import Session
@@ -23,6 +23,7 @@ from handlers import catalogue
 from handlers.api.routes import IDEMPOTENCY_KEY
 from handlers.core.lossless_json import NotJsonError, loads
 from handlers.core.validation import Validator
+from handlers.domain import registry
 from handlers.domain.items import TEST_STREAM
 
 schemas_app = typer.Typer()
@@ -105,7 +106,7 @@ def add_event(
     where = f"event {appended['eventId']} of stream {visible(appended['streamId'])}"
     session.output.text(f"{visible(appended['type'])} is {where}{repeated}")
     if not wait and projections:
-        session.output.hint("List the items:  esctl list")
+        session.output.hint(f"List the rows:  {list_command(projections[0])}")
 
 
 def _check_key(key: str | None) -> None:
@@ -117,7 +118,9 @@ def _warn_of_unknown_type(session: Session, event_type: str) -> None:
     if event_type not in catalogue.known_types():
         near = _similar_type(event_type)
         suggestion = f"; did you mean {near}?" if near else ""
-        session.output.warning(f"{event_type} is not a known type: it is stored but not projected{suggestion}")
+        handled = any(each.handles(event_type) for each in registry().values())
+        effect = "it is stored without a check of its data" if handled else "it is stored but not projected"
+        session.output.warning(f"{event_type} is not a known type: {effect}{suggestion}")
 
 
 def _similar_type(event_type: str) -> str | None:

@@ -110,7 +110,8 @@ def redrive(
     """Recover from dead letters, and delete those that are no longer needed.
 
     Halted streams are resumed and catch up from the store, a replay's messages are sent again, and events that the
-    publisher failed to announce are found by comparing projections with the store. Exit code 7 if dead letters remain.
+    publisher failed to announce are found by comparing projections with the store. Exit code 7 if dead letters
+    remain, or a stream halts again.
     """
     if dry_run:
         lines = [line for each, _, messages in _peeked(session, queue) for line in plan(each, messages)]
@@ -121,7 +122,8 @@ def redrive(
         return
     session.announce("Redriving dead letters")
     stack_name, clients = session.target.stack_name, session.clients
-    run = Redrive(session.service, session.environment, lambda: reconcile(clients, stack_name), timeout).run
+    names = [each.name for each in queues_of(session.target.outputs) if each.kind == "projection"]
+    run = Redrive(session.service, session.environment, lambda: reconcile(clients, stack_name, names), timeout).run
     with session.output.progress("redriving"):
         results = [run(each) for each in _queues(session, queue)]
     _report(session, results)
@@ -204,9 +206,8 @@ def _document(message: DeadLetter, why: str | None) -> dict[str, Any]:
 
 
 def _report(session: Session, results: list[Redriven]) -> None:
-    """Report what was done; raise `DegradedError` if dead letters remain."""
+    """Report what was done; raise `DegradedError` if dead letters remain, or streams halted again."""
     output = session.output
-    kept = [(message, why) for result in results for message, why in result.kept]
     if output.is_text:
         busy = [result for result in results if result.done or result.kept]
         for result in busy:
@@ -225,10 +226,14 @@ def _report(session: Session, results: list[Redriven]) -> None:
                 for result in results
             ]
         )
-    if kept:
+    kept = sum(len(result.kept) for result in results)
+    halted = sum(len(result.halted) for result in results)
+    if kept or halted:
         skips = [f"Skip the event:  {skip_command(each)}" for result in results for each in result.halted]
         raise DegradedError(
-            f"{plural(len(kept), 'dead letter')} could not be redriven",
+            f"{plural(kept, 'dead letter')} could not be redriven"
+            if kept
+            else f"{plural(halted, 'stream')} halted again",
             "\n".join(skips) or "List them:  esctl dead-letters list",
-            faults=[f"{message.queue}: {message.about}: {why}" for message, why in kept[:10]],
+            faults=[each for result in results for each in result.problems][:10],
         )

@@ -10,12 +10,12 @@ import typer
 from cli.commands import Yes
 from cli.config.selection import for_deployment
 from cli.config.targets import Target
-from cli.deploy import run
+from cli.deploy import older_code, run
 from cli.deploy.assembly import Assemblies
 from cli.deploy.aws import Assets, CloudFormation, Tables, located
 from cli.deploy.plan import Plan, Stack, esctl
 from cli.errors import DeploymentError, NotFoundError
-from cli.replay.run import offer_replays
+from cli.replay.run import offer_replays, try_new_code
 from cli.shell.command import command
 from cli.shell.session import Session
 from handlers.domain import registry
@@ -48,6 +48,10 @@ def deploy(
     ctx = _context(session, for_deployment(session.choice, session.settings), yes=yes, creates=True)
     _announce(session, "Deploying", ctx.target)
     with ctx.exclusive():
+        deployed = ctx.stack()
+        if deployed is not None and deployed.succeeded:
+            service = session.service_for(ctx.target.with_outputs(deployed.outputs))
+            try_new_code(service, session.environment, session.output, registry().values())
         plan, stack = run.deploy(ctx)
         service = session.service_for(ctx.target.with_outputs(stack.outputs))
         offer_replays(service, session.environment, session.output, registry().values(), replay=replay, ask=not yes)
@@ -113,13 +117,16 @@ def _context(session: Session, target: Target, *, yes: bool, creates: bool) -> r
         cloudformation=CloudFormation(clients),
         assets=Assets(clients, target),
         tables=Tables(clients, target.poll_s),
+        older_code=lambda stack: older_code.find(
+            older_code.DeployedStack(clients, stack, Assets(clients, target).bucket), registry(), session.state
+        ),
         yes=yes,
     )
 
 
-def _synthesize(settings: StackSettings, outdir: Path, validate: bool) -> None:
+def _synthesize(settings: StackSettings, outdir: Path, validate: bool, older: Path | None) -> None:
     try:
-        synthesize(settings, outdir, validate=validate)
+        synthesize(settings, outdir, validate=validate, older=older)
     except SynthesisError as error:
         raise DeploymentError("can't synthesize the stack", faults=error.findings) from error
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cli.client.service import Event
+from cli.client.records import Event
 from cli.commands import Limit
 from cli.errors import NotFoundError, UsageError
 from cli.shell.command import command

@@ -6,13 +6,22 @@ from typing import Annotated
 
 import typer
 
-from cli.client.service import HALTED, StreamEvent, StreamStatus
+from cli.client.records import HALTED, ProjectionStatus, StreamEvent, StreamStatus, kind_word
 from cli.commands import Yes
-from cli.errors import ConflictError, ExitCode, TimedOutError
+from cli.errors import ConflictError, ExitCode, NotFoundError, TimedOutError
 from cli.operate import recovery
-from cli.operate.health import halted_text, resume_command, skip_command, stream_document, stream_section
+from cli.operate.health import (
+    coverage,
+    halted_text,
+    projection_document,
+    resume_command,
+    skip_command,
+    stream_document,
+    stream_section,
+)
 from cli.shell.command import ListingGroup, command
 from cli.shell.session import Session
+from cli.terminal.tables import Column
 from cli.terminal.text import visible
 
 app = typer.Typer(cls=ListingGroup)
@@ -30,23 +39,80 @@ def list_projections(
     session: Session,
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Only this projection.")] = None,
 ) -> None:
-    """Show each projection's streams: state, head, checkpoint and lag.
+    """Show each projection with its generation, and streams with state, head, checkpoint and lag.
 
-    The head is read from the event store, not from the projection's own records.
+    Halted streams come first, then those that were furthest behind when all
+    were last compared. The head is read from the event store, not from the
+    projection's own records.
     """
-    streams, more = recovery.projection_streams(session.service, name)
-    if not session.output.is_text:
-        session.output.json({"streams": [stream_document(each) for each in streams], "more": more})
+    output = session.output
+    found = recovery.projections(session.service, name)
+    streams = [stream for each in found for stream in each.streams]
+    percents = {each.name: _percent(session, each) for each in found}
+    if not output.is_text:
+        documents = [{**projection_document(each), "builtPercent": percents[each.name]} for each in found]
+        more = [each.name for each in found if each.more]
+        output.json({"projections": documents, "streams": [stream_document(each) for each in streams], "more": more})
         return
-    section = stream_section(streams, more, shown=len(streams))
-    session.output.table(section.columns, section.rows, empty=section.note)
-    if section.rows and section.note:
-        session.output.message(section.note)
-    for each in streams:
-        if each.state == HALTED and each.halted is not None:
-            session.output.warning(halted_text(each))
-            session.output.hint(f"After the cause is fixed:  {resume_command(each)}")
-            session.output.hint(f"Or continue without the event:  {skip_command(each)}")
+    output.table(_COLUMNS, [_row(each, percents[each.name]) for each in found], empty="There are no projections.")
+    output.text()
+    section = stream_section(found, shown=len(streams))
+    output.table(section.columns, section.rows, empty=section.note)
+    for each in found:
+        if not each.is_complete:
+            output.message(coverage(each))
+        _warn(session, each)
+
+
+_COLUMNS = ("projection", "streams", "generation", "building", "previous", Column("halted", "right"))
+
+
+def _row(projection: ProjectionStatus, percent: int | None) -> tuple[object, ...]:
+    building, previous = projection.building, projection.previous
+    built = "" if percent is None else f" {percent} %"
+    return (
+        projection.name,
+        _followed(projection),
+        projection.generation,
+        "" if building is None else f"{building.generation} ({kind_word(building.kind)}{built})",
+        "" if previous is None else f"{previous.generation} (until {previous.at[:16].replace('T', ' ')})",
+        projection.halted_text,
+    )
+
+
+def _followed(projection: ProjectionStatus) -> str:
+    follows = projection.follows
+    if follows is None:
+        return "all"
+    if isinstance(follows, str):
+        return f"{follows}*"
+    return follows[0] if len(follows) == 1 else f"{len(follows):,} named"
+
+
+def _percent(session: Session, projection: ProjectionStatus) -> int | None:
+    """Return how much of the generation that is being built is done; None if unknown."""
+    if projection.building is None:
+        return None
+    try:
+        return session.service.replay(projection.building.replay_id).percent
+    except NotFoundError:  # records of jobs expire
+        return None
+
+
+def _warn(session: Session, projection: ProjectionStatus) -> None:
+    """Report halted streams, and rows that other code built, with what to do about them."""
+    output = session.output
+    halted = [each for each in projection.streams if each.state == HALTED and each.halted is not None]
+    for each in halted:
+        output.warning(halted_text(each))
+        output.hint(f"After the cause is fixed:  {resume_command(each)}")
+        output.hint(f"Or continue without the event:  {skip_command(each)}")
+    if projection.halted > len(halted) or projection.more_halted:
+        output.warning(f"{projection.name}: {projection.halted_text} streams are halted; {len(halted)} are shown")
+        output.hint(f"After the cause is fixed:  esctl projections resume {projection.name}")
+    if projection.is_outdated:
+        output.warning(f"{projection.name}: its rows were built by other code than the deployed")
+        output.hint(f"Rebuild them without downtime:  esctl replay --projection {projection.name}")
 
 
 @app.command("resume")

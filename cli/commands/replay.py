@@ -7,27 +7,37 @@ from typing import Annotated
 import typer
 
 from cli.client.projections import named_projection
-from cli.client.service import ReplayJob
+from cli.client.records import REPLAY, ReplayJob, StreamStatus
+from cli.commands import HISTORY_MAX, Full
 from cli.errors import DegradedError, UsageError
-from cli.replay.audit import Effect, audit, streams_of
-from cli.replay.run import failure, run, start, start_rollback
+from cli.replay.audit import Effect, audit, described, key_fields
+from cli.replay.history import Bound
+from cli.replay.run import cancel, failure, how_to_follow, replay_command, run, start, start_rollback
 from cli.replay.screen import job_pairs, job_table, show_differences, show_result
 from cli.shell.command import command
 from cli.shell.session import Session
-from cli.terminal.text import visible
+from cli.terminal.text import shell_word, visible
 from handlers.projection.definition import Projection
-from handlers.replay.jobs import REPLAY
 
 
 @command()
 def replay(
     session: Session,
+    replay_id: Annotated[
+        str | None, typer.Argument(metavar="REPLAY_ID", help="With --cancel: the replay to cancel.")
+    ] = None,
     stream_id: Annotated[
-        str | None, typer.Option("--stream-id", "-s", metavar="ID", help="Only this stream; all by default.")
+        str | None,
+        typer.Option(
+            "--stream-id",
+            "-s",
+            metavar="ID",
+            help="Only this stream's rows, in place, if other streams don't share them.",
+        ),
     ] = None,
     from_event_id: Annotated[
         int,
-        typer.Option("--from-event-id", metavar="N", min=0, help="Reapply events from N in place."),
+        typer.Option("--from-event-id", metavar="N", min=0, help="Reapply a stream's events from N in place."),
     ] = 0,
     projection: Annotated[
         str | None, typer.Option("--projection", "-p", metavar="NAME", help="The projection to replay.")
@@ -45,19 +55,33 @@ def replay(
             "--rollback", help="Switch back to the previous generation of the read model and let it catch up."
         ),
     ] = False,
+    cancel_it: Annotated[
+        bool,
+        typer.Option("--cancel", help="Cancel the running replay; its rows are deleted, nothing changes for readers."),
+    ] = False,
+    full: Full = False,
     timeout: Annotated[
         float | None, typer.Option("--timeout", metavar="SECONDS", min=0, help="Stop waiting after this long.")
     ] = None,
 ) -> None:
-    """Rebuild the read model from history while the current one keeps serving.
+    """Rebuild a read model from the history of all its streams, while the current one keeps serving.
 
     Waits for the end and shows what changed. If a replay is already running, follows it. Ctrl-C leaves it running.
     """
-    _check({"--dry-run": dry_run, "--rollback": rollback, "--from-event-id": from_event_id > 0})
+    modes = {"--dry-run": dry_run, "--rollback": rollback, "--cancel": cancel_it}
+    _check({**modes, "--from-event-id": from_event_id > 0})
     _check({"--dry-run": dry_run, "--no-wait": no_wait})
+    _check({"--dry-run": dry_run, "--cancel": cancel_it, "--stream-id": stream_id is not None})
+    if full and not dry_run:
+        raise UsageError("--full can only be combined with --dry-run")
+    if replay_id is not None and not cancel_it:
+        raise UsageError("a REPLAY_ID is only taken by --cancel", f"Show it:  esctl replays {shell_word(replay_id)}")
     chosen = named_projection(projection)
+    if cancel_it:
+        _cancelled(session, cancel(session.service, chosen, replay_id))
+        return
     if dry_run:
-        _audit(session, chosen, stream_id)
+        _audit(session, chosen, full)
         return
 
     def begin() -> ReplayJob:
@@ -72,13 +96,13 @@ def replay(
         session.service, session.environment, session.output, chosen, begin, stream_id=stream_id, timeout_s=timeout
     )
     if not session.output.is_text:
-        session.output.json(outcome.document(chosen.key))
-    if outcome.job.failed:
+        session.output.json(outcome.document(chosen))
+    if outcome.job.failed or outcome.job.cancelled:
         raise failure(outcome.job)
     if session.output.is_text:
         show_result(session.output, chosen, outcome)
         if outcome.job.kind == REPLAY:
-            session.output.hint("Roll back to the previous read model:  esctl replay --rollback")
+            session.output.hint(f"Roll back to the previous read model:  {replay_command(chosen.name, '--rollback')}")
 
 
 @command()
@@ -114,59 +138,77 @@ def _started(session: Session, job: ReplayJob) -> None:
     if not session.output.is_text:
         session.output.json(job.document)
         return
-    session.output.text(f"{job.word} {job.replay_id} of {job.document['projection']}: {job.state}")
-    session.output.hint("Check its progress:  esctl replays\nFollow it:           esctl replay")
+    session.output.text(f"{job.word} {job.replay_id} of {job.projection}: {job.state}")
+    session.output.hint(how_to_follow(job))
 
 
-def _audit(session: Session, projection: Projection, stream_id: str | None) -> None:
+def _cancelled(session: Session, job: ReplayJob) -> None:
+    if not session.output.is_text:
+        session.output.json(job.document)
+        return
+    session.output.text(f"{job.word} {job.replay_id} of {job.projection}: {job.state}")
+    session.output.hint(f"Start again:  {replay_command(job.projection)}")
+
+
+def _audit(session: Session, projection: Projection, full: bool) -> None:
     """Compare the read model with its history; raise `DegradedError` if they differ."""
     output = session.output
-    effects: list[Effect] = []
-    found = streams_of(session.service, projection, stream_id)
-    for each in found:
-        if each.halted is not None:
-            output.warning(
-                f"stream {visible(each.stream_id)} is halted at event {each.halted.event_id}: {each.halted.error}"
-            )
-        with output.progress(f"folding {visible(each.stream_id)}", max(0, each.checkpoint + 1)) as progress:
-            effects.append(
-                audit(session.service, projection, each, lambda count, to=progress: to.update(done=count))  # type: ignore[misc]
-            )
-    differing = sum(len(effect.differences) for effect in effects)
+    bound = Bound() if full else Bound(events=HISTORY_MAX)
+    total = None
+    if projection.only_stream is not None:
+        stream = session.service.stream_status(projection.name, projection.only_stream)
+        total = max(0, stream.checkpoint + 1)
+        if stream.halted is not None:
+            _warn_of_halt(session, stream)
+    status = described(session.service, projection)
+    if status.generation_fingerprint not in (None, projection.fingerprint()):
+        output.warning(f"other code than this built the rows of {projection.name}: differences may be due to it")
+    with output.progress(f"folding the history of {projection.name}", total) as progress:
+        effect = audit(session.service, projection, bound, lambda count: progress.update(done=count))
+    for each in effect.stopped:
+        _warn_of_halt(session, each)
     if not output.is_text:
-        output.json(_audit_document(projection, effects))
+        output.json(_audit_document(projection, effect))
     else:
-        show_differences(
-            output, projection, [each for effect in effects for each in effect.differences], "is", "should be"
-        )
-        for effect in effects:
-            events = f"{effect.checkpoint + 1:,} event{'' if effect.checkpoint == 0 else 's'}"
-            output.text(
-                f"{visible(effect.stream_id)}: {events}, {effect.before:,} rows, {len(effect.differences):,} differ"
-            )
-    if differing:
+        show_differences(output, projection, effect.differences, "is", "should be")
+        streams = "" if projection.only_stream else f" of {effect.streams:,} streams"
+        events = f"{effect.events:,} event{'' if effect.events == 1 else 's'}{streams}"
+        rows = f"{effect.before:,} row{'' if effect.before == 1 else 's'}"
+        output.text(f"{projection.name}: {events}, {rows}, {len(effect.differences):,} differ")
+    _conclude(session, projection, effect)
+
+
+def _conclude(session: Session, projection: Projection, effect: Effect) -> None:
+    if effect.differences:
+        sure = "" if effect.settled else "; events that are being applied may explain some"
         raise DegradedError(
-            f"the read model {projection.name} does not match its history: {differing:,} rows differ",
-            f"Rebuild it:  esctl replay --projection {projection.name}",
+            f"the read model {projection.name} does not match its history: "
+            f"{len(effect.differences):,} rows differ{sure}",
+            f"Rebuild it:  {replay_command(projection.name)}",
         )
-    if output.is_text:
-        output.success(f"The read model {projection.name} matches its history.")
+    if not session.output.is_text:
+        return
+    if effect.stopped:
+        session.output.message(f"The read model {projection.name} matches its history up to the events that halt it.")
+    else:
+        session.output.success(f"The read model {projection.name} matches its history.")
 
 
-def _audit_document(projection: Projection, effects: list[Effect]) -> dict[str, object]:
-    return {
-        "projection": projection.name,
-        "rowsDiffering": sum(len(effect.differences) for effect in effects),
-        "streams": [
-            {
-                "streamId": effect.stream_id,
-                "checkpoint": effect.checkpoint,
-                "rows": effect.before,
-                "rowsExpected": effect.after,
-                "differences": [
-                    {projection.key: each.key, "is": each.one, "shouldBe": each.other} for each in effect.differences
-                ],
-            }
-            for effect in effects
-        ],
-    }
+def _warn_of_halt(session: Session, stream: StreamStatus) -> None:
+    if stream.halted is not None:
+        where = f"stream {visible(stream.stream_id)} is halted at event {stream.halted.event_id}"
+        session.output.warning(f"{where}: {stream.halted.error}")
+
+
+def _audit_document(projection: Projection, effect: Effect) -> dict[str, object]:
+    differences = [
+        {**key_fields(projection, each.key), "is": each.one, "shouldBe": each.other} for each in effect.differences
+    ]
+    found: dict[str, object] = {"rows": effect.before, "rowsExpected": effect.after, "differences": differences}
+    document: dict[str, object] = {"projection": projection.name, "rowsDiffering": len(effect.differences)}
+    if projection.only_stream is not None:
+        stream = {"streamId": projection.only_stream, "checkpoint": effect.checkpoint}
+        return {**document, "streams": [{**stream, **found}]}
+    halted = [{"streamId": each.stream_id, "checkpoint": each.checkpoint} for each in effect.stopped]
+    counts = {"settled": effect.settled, "eventsFolded": effect.events, "streamsFolded": effect.streams}
+    return {**document, **counts, "halted": halted, **found}

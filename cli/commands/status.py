@@ -7,7 +7,17 @@ from typing import Annotated, Any
 import typer
 
 from cli.errors import CliError, DegradedError
-from cli.operate.health import Fault, Section, document, faults, headline, sections, state_text, styled_state
+from cli.operate.health import (
+    Fault,
+    Section,
+    document,
+    faults,
+    headline,
+    sections,
+    state_text,
+    styled_state,
+    unchecked,
+)
 from cli.operate.status import Snapshot
 from cli.operate.status import take_snapshot as take
 from cli.shell.command import command
@@ -31,7 +41,13 @@ def status(
 ) -> None:
     """Show the health of the stack, the API, projections, queues and functions.
 
-    Exit code 7 if something is halted, dead-lettered, broken, or lags more than --max-lag.
+    Of a projection with many streams, it looks at those that are halted or were
+    furthest behind, and at what the reconciler found when it last compared all.
+    It says what it did not check.
+
+    Exit code 7 if something is halted, dead-lettered or broken, if a stream is
+    more than --max-lag events or five minutes behind, or if messages wait and
+    are not processed.
     """
     if watch:
         _watch(session, max_lag, interval)
@@ -40,7 +56,7 @@ def status(
     found = faults(snapshot, max_lag)
     if session.output.is_text:
         _show(session, snapshot)
-        _say(session, found)
+        _say(session, snapshot, found)
     else:
         _write(session, snapshot, found)
     if found:
@@ -66,7 +82,7 @@ def take_snapshot(session: Session) -> Snapshot:
         health = ask(session.state, url) if url is not None else None
         return str(health.unsaved) if health and health.unsaved else None
 
-    return take(session.target, session.service, session.clients, unsaved)
+    return take(session.target, session.service, session.clients, unsaved, session.environment.sleep)
 
 
 def _show(session: Session, snapshot: Snapshot) -> None:
@@ -80,14 +96,22 @@ def _show(session: Session, snapshot: Snapshot) -> None:
             output.text(section.note if section.rows else f"{section.title}: {section.note}")
 
 
-def _say(session: Session, found: list[Fault]) -> None:
-    session.output.message()
-    if not found:
-        session.output.success("all is well")
+def _say(session: Session, snapshot: Snapshot, found: list[Fault]) -> None:
+    output = session.output
+    output.message()
+    unknown = unchecked(snapshot)
+    if not found and not unknown:
+        output.success("all is well")
     for fault in found:
-        session.output.warning(fault.what)
+        output.warning(fault.what)
         if fault.hint:
-            session.output.hint(fault.hint)
+            output.hint(fault.hint)
+    if unknown and not found:
+        output.message("No fault was found. Not checked, or not finished:")
+    elif unknown:
+        output.message("Not checked, or not finished:")
+    for each in unknown:
+        output.message(f"  {one_line(each)}")
 
 
 def _hints(found: list[Fault]) -> list[str]:
@@ -122,7 +146,8 @@ def _watch(session: Session, max_lag: int, interval: float) -> None:
         found = faults(snapshot, max_lag)
         if session.output.is_text:
             _show(session, snapshot)
-            session.output.text("\n".join(one_line(fault.what) for fault in found) + "\n")
+            lines = [*(fault.what for fault in found), *unchecked(snapshot)]
+            session.output.text("\n".join(map(one_line, lines)) + "\n")
         else:
             session.output.json_line(document(session.target, snapshot, found))
         session.environment.stdout.flush()
@@ -152,7 +177,10 @@ def _watch_in_place(session: Session, max_lag: int, interval: float) -> None:
         found = faults(snapshot, max_lag)
         lines += [Text(f"✗ {one_line(fault.what)}", style="red") for fault in found]
         lines += [Text(f"→ {one_line(hint)}", style="cyan") for hint in _hints(found)]
-        lines.append(Text(f"{'' if found else '✓ all is well · '}every {interval:g} s · Ctrl-C to stop", style="dim"))
+        unknown = unchecked(snapshot)
+        lines += [Text(one_line(each), style="yellow") for each in unknown]
+        well = "" if found or unknown else "✓ all is well · "
+        lines.append(Text(f"{well}every {interval:g} s · Ctrl-C to stop", style="dim"))
         return Group(*lines)
 
     with Live(console=session.output.console("stdout"), auto_refresh=False, vertical_overflow="crop") as live:

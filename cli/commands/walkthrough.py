@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from cli.client.projections import items_projection, wait_until_projected
-from cli.client.service import Listing
-from cli.commands.list_items import COLUMNS, rows
+from cli.client.records import Listing
+from cli.commands.list_items import table_of
 from cli.errors import CliError
 from cli.replay.run import failure, follow
 from cli.shell.command import command
@@ -54,7 +54,7 @@ def walkthrough(
     if output.is_text:
         output.text(f"Walkthrough on {target.label}")
         output.text(f"API: {target.api_url}")
-    before = session.service.rows(items_projection())
+    before = session.service.items(items_projection())
     others = [item for item in before.items if item.get("itemId") != ITEM]
     shown = [_run(session, number, step, others, timeout) for number, step in enumerate(STEPS, start=1)]
     replayed = _replay(session, others, shown[-1]["answer"], timeout)
@@ -105,7 +105,7 @@ def _replay(session: Session, others: list[Any], appended: Mapping[str, Any], ti
     if output.is_text:
         shown = {name: job.document[name] for name in ("state", "eventsDone", "eventsPerSecond")}
         output.text(f"GET /replays/{job.replay_id}\n200\n  {dumps(shown)}")
-    if job.failed:
+    if job.failed or job.cancelled:
         raise failure(job)
     listing = _list(session)
     check(STEPS[-1], listing, others, appended)
@@ -115,12 +115,12 @@ def _replay(session: Session, others: list[Any], appended: Mapping[str, Any], ti
 def _list(session: Session) -> Listing:
     """Read and show the list."""
     output = session.output
-    listing = session.service.rows(items_projection())
+    listing = session.service.items(items_projection())
     if output.is_text:
         output.text("GET /listTestItems")
         output.text(f"200, checkpoint {listing.checkpoint}")
         if listing.items:
-            output.table(COLUMNS, rows(listing.items))
+            output.table(*table_of(listing.items))
         else:
             output.text("  (the list is empty)")
     return listing

@@ -23,8 +23,8 @@ _CHECKSUM = "esctl.sha256"
 Template = Mapping[str, Any]
 """A CloudFormation template as JSON: `Resources`, `Parameters`, `Outputs`."""
 
-Synthesize = Callable[[StackSettings, Path, bool], object]
-"""(settings, output folder, validate): write a cloud assembly into the folder."""
+Synthesize = Callable[[StackSettings, Path, bool, Path | None], object]
+"""(settings, output folder, validate, older code): write a cloud assembly into the folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,32 +45,40 @@ class Assembly:
 
 
 class Assemblies:
-    """A cache of assemblies in the state directory, keyed by the settings and by the fingerprint that `sources` returns."""
+    """A cache of assemblies in the state directory, keyed by the settings and by the fingerprint that `sources` returns.
 
-    def __init__(self, state: State, synthesize: Synthesize, sources: Callable[[], str]) -> None:
+    Both take the folder of older code (`cli.deploy.older_code`), or None.
+    """
+
+    def __init__(self, state: State, synthesize: Synthesize, sources: Callable[[Path | None], str]) -> None:
         self._state = state
         self._synthesize = synthesize
         self._sources = sources
 
     def get(
-        self, settings: StackSettings, *, validate: bool, working: Callable[[str], AbstractContextManager[object]]
+        self,
+        settings: StackSettings,
+        *,
+        validate: bool,
+        working: Callable[[str], AbstractContextManager[object]],
+        older: Path | None = None,
     ) -> Assembly:
         """Return the assembly; synthesize it, displayed by `working`, if it is missing or its files are damaged."""
-        key = hashlib.sha256(f"{self._sources()}\0{settings!r}\0{validate}".encode()).hexdigest()
+        key = hashlib.sha256(f"{self._sources(older)}\0{settings!r}\0{validate}".encode()).hexdigest()
         folder = self._state.path(_FOLDER, key)
         if _is_intact(folder):
             os.utime(folder)  # the least recently used are pruned
         else:
             with working("synthesizing the stack"):
-                self._make(folder, settings, validate)
+                self._make(folder, settings, validate, older)
             _prune(keep=folder)
         return _read(folder)
 
-    def _make(self, folder: Path, settings: StackSettings, validate: bool) -> None:
+    def _make(self, folder: Path, settings: StackSettings, validate: bool, older: Path | None) -> None:
         """Synthesize into a temporary folder and rename it, so that an interruption leaves no partial assembly."""
         partial = Path(tempfile.mkdtemp(dir=self._state.directory(_FOLDER), prefix="."))
         try:
-            self._synthesize(settings, partial, validate)
+            self._synthesize(settings, partial, validate, older)
             (partial / _CHECKSUM).write_text(_checksum(partial), encoding="utf-8")
             for path in [partial, *partial.rglob("*")]:  # private to its owner, including what Node.js wrote
                 path.chmod(0o700 if path.is_dir() else 0o600)

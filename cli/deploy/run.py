@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,6 +17,7 @@ from cli.config.targets import Target
 from cli.deploy.assembly import Assemblies, Assembly
 from cli.deploy.aws import Assets, CloudFormation, Tables
 from cli.deploy.follow import EventReader, OperationResult, follow
+from cli.deploy.older_code import OlderCode
 from cli.deploy.permission_diff import permission_diff
 from cli.deploy.plan import KEY_PARAMETER, ChangeSet, Plan, Stack, all_new, esctl, obstacle, retained_tables
 from cli.deploy.screen import OperationView, show_plan
@@ -40,6 +41,7 @@ class DeployContext:
     cloudformation: CloudFormation
     assets: Assets
     tables: Tables
+    older_code: Callable[[Stack], OlderCode]
     yes: bool = False  # skip the confirmation prompts
 
     def stack(self) -> Stack | None:
@@ -149,10 +151,19 @@ def _choose_key(ctx: DeployContext, stack: Stack | None) -> str | None:
 def _plan(ctx: DeployContext, stack: Stack | None, api_key: str | None) -> Plan:
     """Return what a deployment would do to the stack (None: it has to be created)."""
     target, settings = ctx.target, ctx.settings
+    older = OlderCode() if stack is None else ctx.older_code(stack)
+    if older.kept:
+        ctx.output.message(f"keeping the deployed code of {', '.join(older.kept)} for the rows that it built")
+    if older.missing:
+        ctx.output.warning(
+            f"the code that built the rows of {', '.join(older.missing)} is not in the deployed asset; "
+            "until a replay, the new code adds to these rows"
+        )
     assembly = ctx.assemblies.get(
         StackSettings(target.stack_name, tracing=settings.tracing, strict=settings.strict, auth=settings.auth),
         validate=not target.is_local,  # the CDK's validation concerns AWS only, and takes most of the synthesis
         working=ctx.output.progress,
+        older=older.folder,
     )
     if stack is None:
         kept = kept_tables(ctx) if target.is_local else []  # on AWS, every new table gets a new name

@@ -197,7 +197,7 @@ def monthly(prices: Prices, *, event_bytes: int, alarms: int, queues: int, proje
         item("CloudWatch", "alarms", "alarmMonth", Decimal(alarms)),
         item("CloudWatch", "dashboard", "dashboardMonth", Decimal(1)),
         item("CloudWatch", "custom metrics", "metricMonth", Decimal(metrics)),
-        item("Lambda", "the reconciler's requests, one per minute", "lambdaRequest", Decimal(_MINUTES_PER_MONTH)),
+        item("Lambda", "the reconciler's requests", "lambdaRequest", Decimal(_MINUTES_PER_MONTH * projections)),
         item("SQS", "polling for messages", "sqsRequest", Decimal(_IDLE_RECEIVES_PER_MONTH * queues)),
     ]
 

@@ -59,6 +59,16 @@ class DeadLetter:
     def replay_id(self) -> str | None:
         return self._field("replayId", str)
 
+    @property
+    def swept(self) -> int | None:
+        """The generation that a message of the replay queue says to delete."""
+        return self._field("sweep", int)
+
+    @property
+    def is_task(self) -> bool:
+        """Whether it is a message of the replay queue: work to do, not a hint."""
+        return self.replay_id is not None or self.swept is not None
+
     def _field(self, name: str, kind: type[T]) -> T | None:
         found = self.content.get(name)
         return found if isinstance(found, kind) else None
@@ -66,8 +76,11 @@ class DeadLetter:
     @property
     def about(self) -> str:
         if self.replay_id is not None:
-            where = f", stream {self.stream_id}" if self.stream_id is not None else ""
+            segment = self._field("segment", int)
+            where = f", segment {segment}" if segment is not None else ""
             return f"replay {self.replay_id} of {self.content.get('projection')}{where}"
+        if self.swept is not None:
+            return f"deletion of generation {self.swept} of {self.content.get('projection')}"
         if self.stream_id is not None and self.event_id is not None:
             return f"event {self.event_id} of stream {self.stream_id}"
         batch = self.content.get("DDBStreamBatchInfo")
@@ -175,7 +188,7 @@ def plan(queue: Queue, dead_letters: Sequence[DeadLetter]) -> list[str]:
     if not dead_letters:
         return []
     if queue.kind == "replays":
-        return [f"send again: {dead_letter.about}" for dead_letter in dead_letters if dead_letter.replay_id is not None]
+        return [f"send again: {dead_letter.about}" for dead_letter in dead_letters if dead_letter.is_task]
     if queue.kind == "publisher":
         return [
             f"compare every projection with the store, then delete {len(dead_letters)} dead letters of {queue.name}"

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 from cli.client.aws import errors, stack_outputs
 from cli.client.projections import projections_of, wait_until_projected
-from cli.client.service import Service, StreamStatus
+from cli.client.service import Service
 from cli.config.settings import Settings, shared_key_file
 from cli.config.state import State
 from cli.errors import AccessError, CliError, NotFoundError
-from cli.operate.health import faults
+from cli.operate.health import coverage, faults, unchecked
 from cli.operate.resources import find_resources
 from cli.operate.status import Snapshot
 from cli.terminal.environment import Environment
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 PROBE_STREAM = "esctl-doctor-probe"
 PROBE_TYPE = "ESCTL_PROBE"
 
-EVENTS_MAX = 100_000  # takes a few seconds to read; --full reads all
+# What takes some seconds to read; --full reads all. Each stream costs a call.
+EVENTS_MAX, STREAMS_MAX = 100_000, 1_000
 
 _PYTHON_MIN = (3, 11)
 _PACKAGES = ("boto3", "aws-cdk-lib", "ministack", "aws-lambda-powertools")
@@ -248,16 +249,22 @@ def api(target: Target, service: Service, without_key: Service) -> Iterator[Find
 
 
 def projections(snapshot: Snapshot) -> Iterator[Finding]:
-    """Check that no stream is halted or far behind, and that there are no dead letters."""
+    """Check that no stream is halted or far behind, and that no message waits or is a dead letter."""
     found = [fault for fault in faults(snapshot, _MAX_LAG) if fault.kind not in ("api", "stack", "saving")]
     for fault in found:
         yield Finding("projections", Verdict.FAULT, fault.what, fault.hint)
-    for what, why in snapshot.unknown.items():
-        yield Finding("projections", Verdict.NOTE, f"{what} could not be checked: {why}")
+    for each in unchecked(snapshot):
+        yield Finding("projections", Verdict.NOTE, f"not checked, or not finished: {each}")
+    for projection in snapshot.projections:
+        if projection.is_outdated:
+            what = f"{projection.name}: its rows were built by other code than the deployed"
+            hint = f"Rebuild them without downtime:  esctl replay --projection {projection.name}"
+            yield Finding("projections", Verdict.NOTE, what, hint)
     if not found:
-        number = len(snapshot.streams)
-        streams = f"{number} stream{'' if number == 1 else 's'}"
-        yield Finding("projections", Verdict.OK, f"{streams} projected, nothing halted, no dead letters")
+        for projection in snapshot.projections:
+            yield Finding("projections", Verdict.OK, f"{coverage(projection)}; nothing halted")
+        if "queues" not in snapshot.unknown:
+            yield Finding("projections", Verdict.OK, "no messages wait, and there are no dead letters")
     yield from _functions(snapshot)
 
 
@@ -279,24 +286,24 @@ def _functions(snapshot: Snapshot) -> Iterator[Finding]:
 
 def contiguity(service: Service, *, full: bool) -> Iterator[Finding]:
     """Check that every stream's events are numbered from 0 without a gap."""
-    streams = events = left_out = 0
-    for page in service.stream_pages():
-        for stream_id in page:
-            if not full and events >= EVENTS_MAX:
-                left_out += 1
-                continue
-            streams += 1
-            number, gap = count(service, stream_id, None if full else EVENTS_MAX - events)
-            events += number
-            if gap is not None:
-                yield Finding(
-                    "streams",
-                    Verdict.FAULT,
-                    f"stream {visible(stream_id)} has a gap: event {gap} is missing",
-                    "This system never deletes events. Restore the Events table to an earlier time, from AWS Backup or with "
-                    "point-in-time recovery.",
-                )
-    rest = f"; {left_out} streams skipped; --full reads all" if left_out else ""
+    streams = events = 0
+    complete = True
+    for stream_id in (each for page in service.stream_pages() for each in page):
+        if not full and (events >= EVENTS_MAX or streams >= STREAMS_MAX):
+            complete = False
+            break
+        streams += 1
+        number, gap = count(service, stream_id, None if full else EVENTS_MAX - events)
+        events += number
+        if gap is not None:
+            yield Finding(
+                "streams",
+                Verdict.FAULT,
+                f"stream {visible(stream_id)} has a gap: event {gap} is missing",
+                "This system never deletes events. Restore the Events table to an earlier time, from AWS Backup or with "
+                "point-in-time recovery.",
+            )
+    rest = "" if complete else "; there are more streams, and --full reads all"
     yield Finding("streams", Verdict.OK, f"{events:,} events of {streams:,} streams read, in order{rest}")
 
 
@@ -315,44 +322,45 @@ def count(service: Service, stream_id: str, limit: int | None) -> tuple[int, int
 
 
 @dataclass(frozen=True, slots=True)
-class Audit:
-    """How to compare a read model with its history.
+class Audited:
+    """The comparison of a read model with its history.
 
     Attributes
     ----------
-    streams_of
-        Returns a projection's streams.
+    too_long
+        Why it was not compared: its history is too long.
+    events
+        Number of events that the rows were compared with.
     differing
-        Returns the checkpoint of a stream's rows, and the keys of those that differ from a fold of its history.
+        The keys of the rows that differ, for people.
+    settled
+        False if events were being applied, which may explain differences.
     """
 
-    streams_of: Callable[[Projection], Sequence[StreamStatus]]
-    differing: Callable[[Projection, StreamStatus], tuple[int, list[str]]]
+    too_long: str | None = None
+    events: int = 0
+    differing: Sequence[str] = ()
+    settled: bool = True
 
 
-def read_models(audit: Audit, *, full: bool) -> Iterator[Finding]:
+def read_models(audit: Callable[[Projection], Audited]) -> Iterator[Finding]:
     """Check that every read model equals the fold of its history."""
     for projection in registry().values():
-        events = 0
-        for stream in audit.streams_of(projection):
-            if stream.checkpoint < 0:
-                continue
-            if not full and events + stream.checkpoint >= EVENTS_MAX:
-                where = f"{projection.name}: stream {visible(stream.stream_id)}"
-                what = f"{where} skipped because it is long; --full reads all"
-                yield Finding("read models", Verdict.NOTE, what)
-                continue
-            events += stream.checkpoint + 1
-            yield _audited(audit, projection, stream)
-
-
-def _audited(audit: Audit, projection: Projection, stream: StreamStatus) -> Finding:
-    where = f"{projection.name}: stream {visible(stream.stream_id)}"
-    checkpoint, keys = audit.differing(projection, stream)
-    if not keys:
-        return Finding("read models", Verdict.OK, f"{where} matches its {checkpoint + 1:,} events")
-    what = f"{where}: {len(keys)} rows differ from the history: {', '.join(keys[:5])}"
-    return Finding("read models", Verdict.FAULT, what, f"Rebuild it:  esctl replay --projection {projection.name}")
+        found, name = audit(projection), projection.name
+        if found.too_long is not None:
+            what = f"{name} was not compared with its history: {found.too_long}; --full compares it"
+            yield Finding("read models", Verdict.NOTE, what)
+        elif not found.differing:
+            yield Finding("read models", Verdict.OK, f"{name} matches its {found.events:,} events")
+        else:
+            keys = ", ".join(map(visible, found.differing[:5]))
+            number = len(found.differing)
+            rows = "1 row differs" if number == 1 else f"{number:,} rows differ"
+            what = f"{name}: {rows} from the history: {keys}"
+            verdict = Verdict.FAULT if found.settled else Verdict.NOTE
+            moving = "" if found.settled else "; events were being applied, which may explain it"
+            hint = f"Rebuild it:  esctl replay --projection {name}"
+            yield Finding("read models", verdict, what + moving, hint if found.settled else "")
 
 
 def probe(service: Service, environment: Environment) -> Iterator[Finding]:
@@ -383,9 +391,13 @@ def probe(service: Service, environment: Environment) -> Iterator[Finding]:
 
 
 def probe_projections(service: Service, environment: Environment) -> Iterator[Finding]:
-    """Append an event that no projection handles to each declared stream, and wait until its checkpoint passes it."""
-    streams = dict.fromkeys(stream for each in registry().values() for stream in each.streams or ())
-    for stream_id in streams:
+    """Append an event that no projection handles to each declared stream, and to one with each declared prefix.
+
+    Waits until the checkpoint of every projection that follows the stream passes it.
+    """
+    named = [stream for each in registry().values() for stream in each.streams or ()]
+    prefixed = [each.prefix + PROBE_STREAM for each in registry().values() if each.prefix is not None]
+    for stream_id in dict.fromkeys([*named, *prefixed]):
         event_id = int(service.add_event(_probe_event(stream_id)).document["eventId"])
         yield from _projected(service, environment, stream_id, event_id)
 

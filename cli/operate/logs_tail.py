@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from cli.client.service import Event, Service
+from cli.client.records import Event
+from cli.client.service import Service
 from cli.errors import NotFoundError, UnreachableError
 from cli.operate.logs import CloudWatchSource, Follower, Kind, Line, RawLine, Selection, Wanted, understand
 from cli.operate.resources import find_resources, function_named

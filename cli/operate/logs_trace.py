@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from cli.client.projections import projections_of
-from cli.client.service import Event
+from cli.client.records import Event
 from cli.operate.logs import Kind, Line, is_about, understand
 from cli.operate.logs_tail import FunctionLogs, start_of
 from cli.terminal.output import Output

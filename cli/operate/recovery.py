@@ -10,18 +10,20 @@ Every step is idempotent: a message is deleted only after its work is done, and 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from cli.client.aws import errors
-from cli.client.service import HALTED, Service, StreamStatus
+from cli.client.records import HALTED, ProjectionStatus, StreamStatus
+from cli.client.service import STREAMS_MAX, Service
 from cli.errors import CliError, ConflictError, NotFoundError
 from cli.operate.dead_letters import DeadLetter, DeadLetterQueue
 from cli.operate.resources import find_resources
 from cli.operate.status import with_ages
 from cli.terminal.environment import Environment
+from cli.terminal.text import visible
 
 if TYPE_CHECKING:
     from cli.client.aws import Clients
@@ -30,32 +32,40 @@ _MARGIN_S = 60.0  # for the calls of a redrive, on top of the wait for the catch
 _UNREADABLE = "unreadable: inspect it, then purge the queue"
 
 
-def projection_streams(service: Service, name: str | None) -> tuple[list[StreamStatus], list[str]]:
-    """Return the streams of one or all projections, and the projections with more streams than are returned.
+# Streams whose catch-up is watched at the same time; each look at one is a call.
+_WATCHED_MAX = 50
+
+
+def projections(service: Service, name: str | None) -> list[ProjectionStatus]:
+    """Return the status of one or all projections; of one, with more of its streams.
 
     Raises
     ------
     NotFoundError
         There is no such projection.
     """
-    found = service.projections()
-    chosen = [each for each in found if name in (None, each.name)]
-    if name is not None and not chosen:
-        raise NotFoundError(f"there is no projection {name}", f"Projections: {', '.join(each.name for each in found)}.")
-    return with_ages(service, chosen, datetime.now(UTC)), [each.name for each in chosen if each.more]
+    try:
+        chosen = service.projections(name=name, limit=STREAMS_MAX)
+    except CliError as error:
+        if error.status != 400:
+            raise
+        raise NotFoundError(f"there is no projection {name}", "; ".join(error.faults)) from error
+    return with_ages(service, chosen, datetime.now(UTC))
 
 
 def wait_until_caught_up(
     service: Service, environment: Environment, name: str, stream_ids: Collection[str], timeout_s: float
 ) -> list[StreamStatus]:
-    """Wait until each stream has caught up or is halted, or time is up; returns their status."""
+    """Wait until each stream has caught up or is halted, or time is up; returns the status of those looked at."""
     found: dict[str, tuple[StreamStatus, ...]] = {}
     waiting = list(stream_ids)
 
     def ask() -> list[str]:
         nonlocal waiting
-        found.update({stream_id: _status(service, name, stream_id) for stream_id in waiting})
-        waiting = [each for each in waiting if any(stream.lag and stream.state != HALTED for stream in found[each])]
+        watched = waiting[:_WATCHED_MAX]
+        found.update({stream_id: _status(service, name, stream_id) for stream_id in watched})
+        behind = [each for each in watched if any(stream.lag and stream.state != HALTED for stream in found[each])]
+        waiting = [*behind, *waiting[_WATCHED_MAX:]]
         return waiting
 
     environment.poll(ask, lambda left: not left, timeout_s=timeout_s, pause_s=0.05, pause_max_s=1.0)
@@ -67,22 +77,28 @@ def _status(service: Service, name: str, stream_id: str) -> tuple[StreamStatus, 
     return tuple(stream for each in service.projections(name=name, stream_id=stream_id) for stream in each.streams)
 
 
-def reconcile(clients: Clients, stack_name: str) -> None:
-    """Run the reconciler now: it triggers every projection that lags, otherwise once per minute.
+def reconcile(clients: Clients, stack_name: str, names: Iterable[str]) -> None:
+    """Run the reconciler of some projections now: it triggers streams that lag, otherwise once per minute.
+
+    One run looks at some hundred streams; the next one continues where it stopped.
 
     Raises
     ------
     CliError
         The stack has no reconciler, or it failed.
     """
-    name = find_resources(clients, stack_name).functions.get("Reconciler")
-    if name is None:
+    function = find_resources(clients, stack_name).functions.get("Reconciler")
+    if function is None:
         raise CliError("the stack has no reconciler: another version deployed it", "Deploy it again:  esctl deploy")
-    with errors():
-        answer = clients.client("lambda").invoke(FunctionName=name, Payload=b"{}")
-    if answer.get("FunctionError"):
-        why = json.loads(answer["Payload"].read() or b"{}").get("errorMessage", answer["FunctionError"])
-        raise CliError(f"the reconciler failed: {why}", "See its log:  esctl tail-logs --function Reconciler")
+    for name in names:
+        with errors():
+            payload = json.dumps({"projection": name}).encode()
+            answer = clients.client("lambda").invoke(FunctionName=function, Payload=payload)
+        if answer.get("FunctionError"):
+            why = json.loads(answer["Payload"].read() or b"{}").get("errorMessage", answer["FunctionError"])
+            raise CliError(
+                f"the reconciler of {name} failed: {why}", "See its log:  esctl tail-logs --function Reconciler"
+            )
 
 
 @dataclass(slots=True)
@@ -106,6 +122,16 @@ class Redriven:
     resumed: list[str] = field(default_factory=list)
     kept: list[tuple[DeadLetter, str]] = field(default_factory=list)
     halted: list[StreamStatus] = field(default_factory=list)
+
+    @property
+    def problems(self) -> list[str]:
+        """Dead letters that remain, and streams that halted again at an event without a dead letter here."""
+        about = {letter.stream_id for letter, _ in self.kept}
+        return [f"{self.queue}: {letter.about}: {why}" for letter, why in self.kept] + [
+            f"{self.queue}: stream {visible(stream.stream_id)}: {_halted_again(stream)}"
+            for stream in self.halted
+            if stream.stream_id not in about
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +180,7 @@ class Redrive:
             yield taken
         elif dead_letters.queue.kind == "replays":
             for dead_letter in taken:
-                if dead_letter.replay_id is None:
+                if not dead_letter.is_task:
                     result.kept.append((dead_letter, _UNREADABLE))
                 else:
                     dead_letters.send_again(dead_letter)
@@ -199,6 +225,10 @@ def _reason(dead_letter: DeadLetter, streams: Mapping[str, StreamStatus]) -> str
     if stream.checkpoint >= dead_letter.event_id or dead_letter.event_id > stream.head:
         return ""
     if stream.state == HALTED:
-        halted = stream.halted
-        return f"halted again at event {halted.event_id}: {halted.error}" if halted else "halted again"
+        return _halted_again(stream)
     return f"still {stream.lag} events behind"
+
+
+def _halted_again(stream: StreamStatus) -> str:
+    halted = stream.halted
+    return f"halted again at event {halted.event_id}: {halted.error}" if halted else "halted again"

@@ -1,8 +1,12 @@
-"""Take a snapshot of a stack: its streams, queues, functions and API, queried concurrently."""
+"""Take a snapshot of a stack: its projections, queues, functions and API, queried concurrently.
+
+The work does not grow with the number of streams: the API describes some streams of each projection, the halted ones and
+the worst ones first, and reports what the reconciler found when it last compared all of them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -10,7 +14,8 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cli.client.aws import errors
-from cli.client.service import BEHIND, HALTED, ProjectionStatus, Service, StreamStatus
+from cli.client.records import BEHIND, HALTED, ProjectionStatus, StreamStatus
+from cli.client.service import STREAMS_MAX, Service
 from cli.errors import CliError, NotFoundError
 from cli.operate.resources import Queue, Resources, find_resources, queues_of
 from handlers.core.clock import parse_rfc3339
@@ -27,8 +32,12 @@ T = TypeVar("T")
 
 # Every stream that is behind costs a call for the age of its oldest event; beyond this number, counts suffice.
 _AGES_MAX = 20
+# Between two looks at a queue whose oldest message has no known age: a projector takes milliseconds per message.
+_SECOND_LOOK_S = 2.0
 _HOUR = timedelta(hours=1)
 _THREADS = 4
+BACKLOG = 100
+"""A queue with more messages than this has a backlog: the threshold of the stack's alarm for events that lag."""
 
 _Metric = tuple[str, str, str, str, str, int]
 """Namespace, metric, dimension name and value, statistic, period in seconds."""
@@ -63,6 +72,8 @@ class QueueStatus:
         Age of the oldest message.
     dead_letters
         Messages in its dead-letter or failure queue.
+    moving
+        False if messages wait, and their number has not fallen within seconds; None if that was not measured.
     """
 
     name: str
@@ -70,6 +81,7 @@ class QueueStatus:
     in_flight: int | None
     oldest_s: float | None
     dead_letters: int | None
+    moving: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +102,6 @@ class Snapshot:
     ----------
     stack_status
         CloudFormation's status; None if unknown.
-    more_streams
-        Projections with more streams than were fetched.
     functions
         None if unknown.
     unknown
@@ -102,21 +112,33 @@ class Snapshot:
 
     stack_status: str | None
     api: ApiHealth
-    streams: tuple[StreamStatus, ...] = ()
-    more_streams: tuple[str, ...] = ()
+    projections: tuple[ProjectionStatus, ...] = ()
     queues: tuple[QueueStatus, ...] = ()
     functions: tuple[FunctionStatus, ...] | None = None
     unknown: Mapping[str, str] = field(default_factory=dict)
     unsaved: str | None = None
 
+    @property
+    def streams(self) -> list[StreamStatus]:
+        """The streams of all projections that were looked at."""
+        return [stream for projection in self.projections for stream in projection.streams]
 
-def take_snapshot(target: Target, service: Service, clients: Clients, unsaved: Callable[[], str | None]) -> Snapshot:
+
+def take_snapshot(
+    target: Target,
+    service: Service,
+    clients: Clients,
+    unsaved: Callable[[], str | None],
+    sleep: Callable[[float], None],
+) -> Snapshot:
     """Query all services concurrently; a query that fails makes only its own part unknown.
 
     Parameters
     ----------
     unsaved
         Returns why the local target cannot save its data, or None.
+    sleep
+        Waits before the second look at a queue.
 
     Raises
     ------
@@ -129,18 +151,17 @@ def take_snapshot(target: Target, service: Service, clients: Clients, unsaved: C
     with ThreadPoolExecutor(_THREADS) as pool:
         stack = pool.submit(_known, lambda: find_resources(clients, target.stack_name))
         health = pool.submit(_projections, service)
-        queues = pool.submit(_known, lambda: _queues(target, clients))
+        queues = pool.submit(_known, lambda: _queues(target, clients, sleep))
         resources, no_resources = stack.result()
         functions, no_functions = _functions(target, clients, resources)
-        (answered, streams, more), (queued, no_queues) = health.result(), queues.result()
+        (answered, projections), (queued, no_queues) = health.result(), queues.result()
     if no_resources is not None and not answered.ok:
         raise no_resources
     unknown = {"stack": no_resources, "functions": no_functions or no_resources, "queues": no_queues}
     return Snapshot(
         stack_status=resources.status if resources else None,
         api=answered,
-        streams=tuple(streams),
-        more_streams=tuple(more),
+        projections=tuple(projections),
         queues=tuple(queued or ()),
         functions=None if functions is None else tuple(functions),
         unknown={what: error.message for what, error in unknown.items() if error is not None},
@@ -157,22 +178,46 @@ def _known(ask: Callable[[], T]) -> tuple[T | None, CliError | None]:
         return None, error
 
 
-def _projections(service: Service) -> tuple[ApiHealth, list[StreamStatus], list[str]]:
+def _projections(service: Service) -> tuple[ApiHealth, list[ProjectionStatus]]:
     started = perf_counter()
     try:
-        described = service.projections()
+        described = service.projections(limit=STREAMS_MAX)
         health = ApiHealth(True, round((perf_counter() - started) * 1000, 1))
         found = with_ages(service, described, datetime.now(UTC))
     except CliError as error:
-        return ApiHealth(False, error=error.message), [], []
-    return health, found, [each.name for each in described if each.more]
+        return ApiHealth(False, error=error.message), []
+    return health, found
 
 
-def _queues(target: Target, clients: Clients) -> list[QueueStatus]:
+def _queues(target: Target, clients: Clients, sleep: Callable[[float], None]) -> list[QueueStatus]:
     queues = queues_of(target.outputs)
     ages = _ages(target, clients, queues)
     sqs = clients.client("sqs")
-    return [queue_status(sqs, queue, ages.get(queue.name)) for queue in queues]
+    found = [queue_status(sqs, queue, ages.get(queue.name)) for queue in queues]
+    return looked_at_again(sqs, queues, found, sleep)
+
+
+def looked_at_again(
+    sqs: SQSClient, queues: Sequence[Queue], found: Sequence[QueueStatus], sleep: Callable[[float], None]
+) -> list[QueueStatus]:
+    """Look once more at the queues in which messages wait, if the age of the oldest one is unknown."""
+    unsure = {queue.name for queue in found if queue.waiting and queue.oldest_s is None}
+    if unsure:
+        sleep(_SECOND_LOOK_S)
+    again = {queue.name: queue_status(sqs, queue, None) for queue in queues if queue.name in unsure}
+    return [
+        replace(again[each.name], moving=_moves(each, again[each.name])) if each.name in again else each
+        for each in found
+    ]
+
+
+def _moves(before: QueueStatus, after: QueueStatus) -> bool:
+    """Return whether a queue's messages are being processed, judged by two looks."""
+    if not after.waiting or before.waiting is None:
+        return True
+    # A short queue may have as many messages as before because new ones come in: then some are in flight.
+    busy = bool(before.in_flight or after.in_flight) and after.waiting <= BACKLOG
+    return busy or after.waiting < before.waiting
 
 
 def _ages(target: Target, clients: Clients, queues: list[Queue]) -> dict[str, float]:
@@ -192,17 +237,18 @@ def _functions(
     return _known(lambda: function_statuses(clients.client("cloudwatch"), resources.functions))
 
 
-def with_ages(service: Service, projections: Iterable[ProjectionStatus], now: datetime) -> list[StreamStatus]:
-    """Return the streams of the projections, with the age of the oldest event not applied yet."""
-    found = []
-    ages = 0
-    for stream in (stream for projection in projections for stream in projection.streams):
-        lag_s = None
-        if stream.state in (BEHIND, HALTED) and ages < _AGES_MAX:
-            ages += 1
-            lag_s = age_of_event(service, stream.stream_id, stream.checkpoint + 1, now)
-        found.append(replace(stream, lag_s=lag_s))
-    return found
+def with_ages(service: Service, projections: Iterable[ProjectionStatus], now: datetime) -> list[ProjectionStatus]:
+    """Return the projections; their streams with the age of the oldest event not applied yet."""
+    left = _AGES_MAX
+
+    def with_age(stream: StreamStatus) -> StreamStatus:
+        nonlocal left
+        if stream.state not in (BEHIND, HALTED) or not left:
+            return stream
+        left -= 1
+        return replace(stream, lag_s=age_of_event(service, stream.stream_id, stream.checkpoint + 1, now))
+
+    return [replace(each, streams=tuple(map(with_age, each.streams))) for each in projections]
 
 
 def age_of_event(service: Service, stream_id: str, event_id: int, now: datetime) -> float | None:

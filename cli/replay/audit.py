@@ -1,203 +1,234 @@
-"""Fold a stream's history with the projection's code: rows as of a moment, and audits of read models."""
+"""Compare read models with a fold of their history, or with themselves before a replay."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from functools import partial
 
-from cli.client.service import PAGE_MAX, Listing, Row, Service, StreamStatus
-from cli.errors import CliError, NotFoundError, UsageError
-from cli.terminal.text import shell_word, visible
-from handlers.core.clock import parse_rfc3339
-from handlers.core.errors import HandlerFailedError
-from handlers.core.events import Event, EventId, StreamId
+from cli.client.records import Listing, ProjectionStatus, Row, RowQuery, StreamStatus
+from cli.client.service import Service
+from cli.errors import CliError, NotFoundError
+from cli.replay.history import Bound, Fold, Histories, OnProgress, history
+from cli.terminal.text import visible
 from handlers.core.lossless_json import dumps
 from handlers.projection.definition import Projection
-from handlers.projection.fold import fold_all
+from handlers.projection.keys import UnstorableError, decode_key, encode_key
 
-Rows = dict[str, Row]
-"""Rows by key, without the key attribute."""
+Rows = Mapping[str, Row]
+"""Rows by encoded key, without the key attributes."""
 
-OnProgress = Callable[[int], None]
-"""Called with the number of events read so far."""
+# Rows that differ are looked at again, each with a call, together with the streams that write them.
+_SECOND_LOOKS_MAX = 500
+_ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A row that differs between two states; None if it does not exist."""
+    """A row that differs between two states; None if it does not exist. The key is decoded: one part per attribute."""
 
-    key: str
+    key: tuple[str, ...]
     one: Row | None
     other: Row | None
 
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """The differences between two states of one stream's rows.
+    """The differences between two states of a read model.
 
     Attributes
     ----------
-    checkpoint
-        The checkpoint of the later state.
     before, after
         Number of rows before and after a replay, or stored and expected.
     settled
         False if events were applied while the rows were read, which may explain some differences.
+    checkpoint
+        The checkpoint of the later state; None if the rows come from several streams.
+    events, streams
+        Number of events and streams folded for the comparison.
+    stopped
+        Streams that are halted: their later events are in neither state.
     """
 
-    stream_id: str
-    checkpoint: int
     before: int
     after: int
     differences: tuple[Difference, ...]
     settled: bool = True
+    checkpoint: int | None = None
+    events: int = 0
+    streams: int = 1
+    stopped: tuple[StreamStatus, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """A point in a stream's history: after an event, or at a time."""
-
-    event_id: int | None = None
-    at: datetime | None = None
-
-
-def moment(text: str) -> Moment:
-    """Parse the value of ``--as-of``: an eventId, or a time (UTC unless it says otherwise).
-
-    Raises
-    ------
-    UsageError
-    """
-    if re.fullmatch(r"[0-9]{1,16}", text):  # eventIds end at 2^53
-        return Moment(event_id=int(text))
-    try:
-        at = datetime.fromisoformat(text)
-        at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise UsageError(
-            f"--as-of can't be {text!r}: it must be an eventId or a time",
-            "For example:  --as-of 41   or   --as-of 2026-11-23T10:15:30Z",
-        ) from None
-    return Moment(at=at)
-
-
-def streams_of(service: Service, projection: Projection, stream_id: str | None = None) -> tuple[StreamStatus, ...]:
-    """Return the status of a projection's streams, or of one of them.
+def described(service: Service, projection: Projection) -> ProjectionStatus:
+    """Return the status of a projection.
 
     Raises
     ------
     NotFoundError
-        The stack has no such projection, or the projection does not follow the stream.
+        The stack has no such projection.
     """
     # The name is not sent: a stack without the projection would reject the query.
-    found = service.projections(stream_id=stream_id)
-    described = next((each for each in found if each.name == projection.name), None)
-    if described is None:
-        raise NotFoundError(
-            f"the stack has no projection {projection.name}: its code is from another version", "Deploy:  esctl deploy"
-        )
-    if stream_id is not None and not described.streams:
+    found = next((each for each in service.projections(limit=1) if each.name == projection.name), None)
+    if found is None:
+        raise not_deployed(projection)
+    return found
+
+
+def not_deployed(projection: Projection) -> NotFoundError:
+    """Return the error for a projection that only this machine knows."""
+    return NotFoundError(
+        f"the stack has no projection {projection.name}: its code is from another version", "Deploy:  esctl deploy"
+    )
+
+
+def check_follows(projection: Projection, stream_id: str | None) -> None:
+    """Raise `NotFoundError` if a projection does not follow a stream."""
+    if stream_id is not None and not projection.follows(stream_id):
         raise NotFoundError(f"the projection {projection.name} does not follow stream {visible(stream_id)}")
-    return described.streams
 
 
-def rows_as_of(service: Service, projection: Projection, when: Moment, stream_id: str | None = None) -> Listing:
-    """Return all rows of a read model as of a moment; reads events only.
-
-    Raises
-    ------
-    NotFoundError
-        The event does not exist yet.
-    CliError
-        A handler raises before that moment, so the read model never reached it.
-    """
-    streams = streams_of(service, projection, stream_id)
-    if len(streams) != 1:
-        raise UsageError(f"the projection {projection.name} follows several streams", "Choose one with --stream-id.")
-    stream = streams[0]
-    if when.event_id is not None and when.event_id > stream.head:
-        last = "the stream has no events yet" if stream.head < 0 else f"the last one is event {stream.head}"
-        raise NotFoundError(f"there is no event {when.event_id}: {last}")
-    events = history(service, stream.stream_id, last=when.event_id)
-    rows: Rows = {}
-    checkpoint = _fold(projection, events if when.at is None else _until(events, when.at), rows, stream)
-    return Listing(_items(rows, projection.key), checkpoint)
+def new_fold(service: Service, projection: Projection) -> Fold:
+    """Return an empty fold, which asks the stack about events that cannot be folded."""
+    return Fold(projection, partial(service.stream_status, projection.name))
 
 
 def audit(
-    service: Service, projection: Projection, stream: StreamStatus, on_progress: OnProgress | None = None
+    service: Service, projection: Projection, bound: Bound | None = None, on_progress: OnProgress | None = None
 ) -> Effect:
-    """Compare a read model with a fold of its history up to its own checkpoint. Writes nothing.
+    """Compare a read model with a fold of its history. Writes nothing.
+
+    The rows of one stream are compared at their checkpoint. Those of several streams are compared with all events; rows
+    that then differ are compared again, at the checkpoints of the streams that write them.
+
+    Raises
+    ------
+    HistoryTooLongError
+    CliError
+        A handler raises at an event that the read model has, or the rows cannot be read at one checkpoint.
+    """
+    if projection.only_stream is not None:
+        return _audit_one(service, projection, projection.only_stream, bound or Bound(), on_progress)
+    return _audit_several(service, projection, bound or Bound(), on_progress)
+
+
+def _audit_one(
+    service: Service, projection: Projection, stream_id: str, bound: Bound, on_progress: OnProgress | None
+) -> Effect:
+    listing = service.items(projection)
+    if not listing.settled or listing.checkpoint is None:
+        raise CliError(
+            "cannot compare: events are applied faster than the rows can be read", "Try again when fewer events arrive."
+        )
+    bound.check_events(projection, listing.checkpoint + 1)
+    fold = new_fold(service, projection)
+    if listing.checkpoint >= 0:
+        fold.events(history(service, stream_id, last=listing.checkpoint, on_progress=on_progress))
+    for each in fold.stopped.values():
+        raise each.error()
+    effect = _effect(projection, rows_by_key(projection, listing.items), fold.rows)
+    return replace(effect, checkpoint=listing.checkpoint, events=listing.checkpoint + 1)
+
+
+def _audit_several(service: Service, projection: Projection, bound: Bound, on_progress: OnProgress | None) -> Effect:
+    # The rows first: what is appended in the meantime is then missing from them, and found by the second look.
+    listing = service.rows(projection.name, limit=None if bound.events is None else bound.events + 1)
+    bound.check_events(projection, len(listing.items))
+    histories = Histories(service, projection, bound, on_progress)
+    fold = new_fold(service, projection)
+    fold.all(histories)
+    stored = rows_by_key(projection, listing.items)
+    if any(key not in fold.sources for key in stored):
+        fold.all(histories)  # a new stream is listed after about a second, when its rows may exist already
+    for each in fold.stopped.values():
+        if each.failure.event_id <= each.status.checkpoint:
+            raise each.error()
+    keys = [key for key in _ordered({*stored, *fold.rows}) if not same(stored.get(key), fold.rows.get(key))]
+    found, settled = _looked_at_again(service, projection, fold, stored, keys)
+    stopped = tuple(each.status for each in fold.stopped.values())
+    return Effect(len(stored), len(fold.rows), found, settled, None, histories.events, histories.streams, stopped)
+
+
+def _looked_at_again(
+    service: Service, projection: Projection, fold: Fold, stored: Rows, keys: Sequence[str]
+) -> tuple[tuple[Difference, ...], bool]:
+    """Compare rows once more, at the checkpoints of their streams; returns the differences, and whether they are certain."""
+    stream_ids = sorted({stream_id for key in keys for stream_id in fold.sources.get(key, ())})
+    if len(keys) > _SECOND_LOOKS_MAX or len(stream_ids) > _SECOND_LOOKS_MAX:
+        return _differing(projection, stored, fold.rows, keys), False
+
+    def checkpoints() -> dict[str, int]:
+        return {each: service.stream_status(projection.name, each).checkpoint for each in stream_ids}
+
+    settled = not keys
+    before = checkpoints() if keys else {}
+    for _ in range(_ATTEMPTS):
+        if settled:
+            break
+        stored = {key: row for key in keys if (row := _row(service, projection, key)) is not None}
+        after = checkpoints()
+        settled, before = before == after, after
+    again = new_fold(service, projection)
+    again.all(history(service, each, last=before[each]) for each in stream_ids if before[each] >= 0)
+    return _differing(projection, stored, again.rows, keys), settled
+
+
+def _row(service: Service, projection: Projection, key: str) -> Row | None:
+    parts = decode_key(key, len(projection.key_attributes))
+    text = parts[0] if len(parts) == 1 else dumps(parts)
+    try:
+        [row] = service.rows(projection.name, RowQuery(key=text)).items
+    except NotFoundError:
+        return None
+    return {name: value for name, value in row.items() if name not in projection.key_attributes}
+
+
+def changed(service: Service, projection: Projection, before: Listing, after: Listing) -> Effect:
+    """Return what a replay changed.
+
+    Events of a projection's only stream that were applied in the meantime are first folded into the earlier rows, so that
+    they do not count as differences.
+    """
+    one, other = rows_by_key(projection, before.items), rows_by_key(projection, after.items)
+    stream_id, checkpoint = projection.only_stream, after.checkpoint
+    if stream_id is None or checkpoint is None or before.checkpoint is None or before.checkpoint >= checkpoint:
+        effect = _effect(projection, one, other)
+    else:
+        fold = new_fold(service, projection)
+        fold.rows.update(one)
+        fold.events(history(service, stream_id, first=before.checkpoint + 1, last=checkpoint))
+        effect = _effect(projection, fold.rows, other)
+    settled = before.settled and after.settled
+    return replace(effect, before=len(one), settled=settled, checkpoint=checkpoint)
+
+
+def rows_by_key(projection: Projection, items: Iterable[Row]) -> dict[str, Row]:
+    """Return rows by encoded key.
 
     Raises
     ------
     CliError
-        A handler raises, or the rows cannot be read at one checkpoint.
+        A row lacks an attribute of the key: the deployed projection has another key.
     """
-    listing = service.rows(projection, stream_id=stream.stream_id)
-    if not listing.settled:
-        raise CliError(
-            "cannot compare: events are applied faster than the rows can be read", "Try again when fewer events arrive."
-        )
-    expected: Rows = {}
-    if listing.checkpoint >= 0:
-        events = history(service, stream.stream_id, last=listing.checkpoint, on_progress=on_progress)
-        _fold(projection, events, expected, stream)
-    return _effect(stream.stream_id, listing.checkpoint, rows_by_key(listing.items, projection.key), expected)
+    names = projection.key_attributes
+    found: dict[str, Row] = {}
+    for item in items:
+        try:
+            key = encode_key([item.get(name) for name in names])
+        except UnstorableError as error:
+            raise CliError(
+                f"the rows of {projection.name} have other keys than {' and '.join(names)}: "
+                "the stack's code is from another version",
+                "Deploy:  esctl deploy",
+            ) from error
+        found[key] = {name: value for name, value in item.items() if name not in names}
+    return found
 
 
-def changed(service: Service, projection: Projection, stream: StreamStatus, before: Listing, after: Listing) -> Effect:
-    """Return what a replay changed.
-
-    Events applied in the meantime are first folded into the earlier rows, so that they do not count as differences.
-    """
-    one, other = rows_by_key(before.items, projection.key), rows_by_key(after.items, projection.key)
-    number = len(one)
-    if before.checkpoint < after.checkpoint:
-        since = history(service, stream.stream_id, first=before.checkpoint + 1, last=after.checkpoint)
-        _fold(projection, since, one, stream)
-    effect = _effect(stream.stream_id, after.checkpoint, one, other)
-    return replace(effect, before=number, settled=before.settled and after.settled)
-
-
-def history(
-    service: Service, stream_id: str, *, first: int = 0, last: int | None = None, on_progress: OnProgress | None = None
-) -> Iterator[Event]:
-    """Yield the events of a stream in order, one page in memory at a time; none if the stream does not exist.
-
-    Parameters
-    ----------
-    first, last
-        The first eventId, and the last one or None for all.
-    on_progress
-        Called after each page.
-    """
-    count = 0
-    try:
-        limit = None if last is None else last - first + 1
-        for page in service.event_pages(stream_id, first=first, limit=limit, first_page=PAGE_MAX):
-            yield from map(_event, page)
-            count += len(page)
-            if on_progress:
-                on_progress(count)
-    except NotFoundError:
-        return
-
-
-def rows_by_key(items: Iterable[Row], key: str) -> Rows:
-    """Return rows by key."""
-    return {str(item[key]): {name: value for name, value in item.items() if name != key} for item in items}
-
-
-def differences(one: Rows, other: Rows) -> list[Difference]:
-    """Return the rows that differ, in list order."""
-    keys = sorted(one.keys() | other.keys(), key=_key_order)
-    found = [Difference(key, one.get(key), other.get(key)) for key in keys]
-    return [each for each in found if not same(each.one, each.other)]
+def key_fields(projection: Projection, key: Sequence[str]) -> dict[str, str]:
+    """Return a decoded key as fields of a JSON object."""
+    return dict(zip(projection.key_attributes, key, strict=True))
 
 
 def same(one: object, other: object) -> bool:
@@ -219,44 +250,25 @@ def same(one: object, other: object) -> bool:
     return type(one) is type(other) and one == other
 
 
-def _fold(projection: Projection, events: Iterator[Event], rows: Rows, stream: StreamStatus) -> int:
-    """Fold events into rows as the stack does, skipping skipped events; returns the last eventId."""
-    try:
-        return fold_all(projection, events, rows, skipped={str(event_id) for event_id in stream.skipped})
-    except HandlerFailedError as error:
-        raise CliError(
-            f"history cannot be folded past event {error.event_id} ({error.event_type}): {error.error}",
-            f"See the event:  esctl events {shell_word(stream.stream_id)} --from {error.event_id} --limit 1",
-        ) from error
-
-
-def _until(events: Iterator[Event], at: datetime) -> Iterator[Event]:
-    """Yield the events up to the first later one: a state that the stream really had, even if clocks differ."""
-    for event in events:
-        if parse_rfc3339(event.time_stamp) > at:
-            return
-        yield event
-
-
-def _event(document: Mapping[str, Any]) -> Event:
-    return Event(
-        StreamId(document["streamId"]),
-        EventId(int(document["eventId"])),
-        document["type"],
-        dumps(document["data"]),
-        document["timeStamp"],
-        schema_version=int(document.get("schemaVersion", 1)),
-    )
-
-
-def _items(rows: Rows, key: str) -> list[Row]:
-    return [{key: name, **rows[name]} for name in sorted(rows, key=_key_order)]
-
-
-def _key_order(key: str) -> bytes:
+def key_order(key: str) -> bytes:
     """Return the sort key that DynamoDB uses: UTF-8 bytes."""
     return key.encode(errors="surrogatepass")
 
 
-def _effect(stream_id: str, checkpoint: int, one: Rows, other: Rows) -> Effect:
-    return Effect(stream_id, checkpoint, len(one), len(other), tuple(differences(one, other)))
+def _ordered(keys: Collection[str]) -> list[str]:
+    return sorted(keys, key=key_order)
+
+
+def _effect(projection: Projection, one: Rows, other: Rows) -> Effect:
+    found = _differing(projection, one, other, _ordered({*one, *other}))
+    return Effect(len(one), len(other), found)
+
+
+def _differing(projection: Projection, one: Rows, other: Rows, keys: Sequence[str]) -> tuple[Difference, ...]:
+    """Return the differences of some rows, in the order of the keys."""
+    parts = len(projection.key_attributes)
+    return tuple(
+        Difference(decode_key(key, parts), one.get(key), other.get(key))
+        for key in keys
+        if not same(one.get(key), other.get(key))
+    )

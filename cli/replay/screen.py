@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from cli.client.service import ReplayJob, Row
+from cli.client.records import ReplayJob, Row
 from cli.replay.audit import Difference
-from cli.replay.run import ReplayResult
+from cli.replay.run import ROWS_COMPARED_MAX, ReplayResult
 from cli.terminal.output import Output
 from cli.terminal.tables import Column
 from cli.terminal.text import duration
@@ -23,6 +22,7 @@ JOB_COLUMNS = (
     Column("kind"),
     Column("state"),
     Column("events", "right"),
+    Column("segments", "right"),
     Column("events/s", "right"),
     Column("took", "right"),
     Column("replayId"),
@@ -41,13 +41,14 @@ def job_table(jobs: Sequence[ReplayJob]) -> tuple[list[Column], list[tuple[objec
 def job_row(job: ReplayJob) -> tuple[object, ...]:
     """Return the cells of one job."""
     document = job.document
-    events = f"{job.done:,}" if job.ended else f"{job.done:,} of {job.total:,}"
+    finished, segments = job.segments
     return (
         document["startedAt"][:19].replace("T", " "),  # UTC; -o json has the full time
         document["projection"],
         job.kind,
         job.state,
-        events,
+        f"{job.done:,}" if job.ended or job.total is None else f"{job.done:,} of {job.total:,}",
+        f"{finished} of {segments}" if segments else "",
         f"{job.rate:,.0f}",
         _took(job),
         job.replay_id,
@@ -58,28 +59,28 @@ def job_pairs(job: ReplayJob) -> dict[str, object]:
     """Return one job as names and values, without the empty ones."""
     cells = zip((*JOB_COLUMNS, ERROR), (*job_row(job), job.error), strict=True)
     pairs = {column.title: cell for column, cell in cells if cell != ""}
-    return pairs | {f"stream {each['streamId']}": _stream(each) for each in job.document.get("streams", ())}
+    more = {"stream": "streamId", "generation": "generation"}
+    return pairs | {name: job.document[field] for name, field in more.items() if field in job.document}
 
 
 def show_result(output: Output, projection: Projection, result: ReplayResult) -> None:
     """Show what a replay changed."""
-    job = result.job
-    differences = [each for effect in result.effects for each in effect.differences]
-    show_differences(output, projection, differences, "before", "after")
-    output.pairs(
-        {
-            "replayId": job.replay_id,
-            "events": f"{job.done:,}",
-            "rows before": f"{result.rows_before:,}",
-            "rows after": f"{result.rows_after:,}",
-            "rows that differ": f"{result.rows_differing:,}",
-            "time taken": duration(result.seconds),
+    job, effect = result.job, result.effect
+    pairs: dict[str, object] = {"replayId": job.replay_id, "events": f"{job.done:,}"}
+    if effect is not None:
+        show_differences(output, projection, effect.differences, "before", "after")
+        pairs |= {
+            "rows before": f"{effect.before:,}",
+            "rows after": f"{effect.after:,}",
+            "rows that differ": f"{len(effect.differences):,}",
         }
-    )
+    output.pairs(pairs | {"time taken": duration(result.seconds)})
     rate = f": {job.rate:,.0f} events per second" if job.done else ""
     output.success(f"The {job.word} of {projection.name} is done{rate}.")
-    if not all(effect.settled for effect in result.effects):
-        output.warning("events were applied while the rows were read: some differences may be due to them")
+    if effect is None:
+        output.message(f"Its rows were not compared with those before: there are more than {ROWS_COMPARED_MAX:,}.")
+    elif not effect.settled or (effect.differences and projection.only_stream is None):
+        output.warning("events may have been applied in the meantime: some differences may be due to them")
 
 
 def show_differences(
@@ -88,8 +89,8 @@ def show_differences(
     """Show differing rows as a table; nothing if there are none."""
     if not differences:
         return
-    cells = [(each.key, _cell(each.one), _cell(each.other)) for each in differences[:_ROWS_SHOWN]]
-    output.table([projection.key, one, other], cells)
+    cells = [(*each.key, _cell(each.one), _cell(each.other)) for each in differences[:_ROWS_SHOWN]]
+    output.table([*projection.key_attributes, one, other], cells)
     left = len(differences) - len(cells)
     if left:
         output.message(f"and {left:,} more; -o json shows all")
@@ -100,12 +101,6 @@ def _took(job: ReplayJob) -> str:
     if finished is None:
         return ""
     return duration((parse_rfc3339(finished) - parse_rfc3339(job.document["startedAt"])).total_seconds())
-
-
-def _stream(document: Mapping[str, Any]) -> str:
-    return (
-        f"{document['state']}, events {document['firstEventId']} to {document['head']}, {document['eventsDone']:,} done"
-    )
 
 
 def _cell(row: Row | None) -> str:

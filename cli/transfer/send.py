@@ -22,7 +22,8 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from cli.client.http import Answer
-from cli.client.service import Event, Page, Service
+from cli.client.records import Event, Page
+from cli.client.service import Service
 from cli.errors import CliError, ConflictError, NotFoundError
 from cli.terminal.environment import Environment
 from cli.terminal.text import shell_word, visible

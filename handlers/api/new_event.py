@@ -15,7 +15,6 @@ from handlers.core.dynamodb import NESTING_LEVELS
 from handlers.core.errors import Fault
 from handlers.core.events import NewEvent, StreamId
 from handlers.core.validation import Validator
-from handlers.projection import rows
 from handlers.store import limits
 
 # Tolerates the skew between this clock and the one that stamped an imported event.
@@ -94,7 +93,7 @@ def _time_faults(value: str, place: str, now: datetime) -> Iterator[Fault]:
 
 
 def _data_faults(value: dict[str, Any], place: str, context: EventContext) -> Iterator[Fault]:
-    """Validate data, upcast to the newest version, against its type's schema and the needs of projections."""
+    """Validate data, upcast to the newest version, against its type's schema."""
     event_type, data = value["type"], value["data"]
     known = catalogue.known_types()
     if context.strict and event_type not in known:
@@ -112,11 +111,8 @@ def _data_faults(value: dict[str, Any], place: str, context: EventContext) -> It
     except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
         yield Fault(f"{place}/data", f"does not fit its schemaVersion: upcasting raised {type(error).__name__}")
         return
-    from handlers.domain import registry
-
     for fault in catalogue.validate(event_type, data):
         yield Fault(f"{place}/data{fault.pointer}", fault.detail)
-    yield from rows.row_faults(registry().values(), value["streamId"], event_type, data, f"{place}/data")
 
 
 def _metadata(value: dict[str, Any], context: EventContext) -> dict[str, Any] | None:

@@ -22,11 +22,11 @@ _COMMON_PROBLEMS = (400, 403, 429, 500, 502, 503, 504)
 _PROBLEMS = {
     400: ("InvalidInput", "The request is invalid: every fault is listed, and nothing was written."),
     403: ("Forbidden", "The API key or the signature is missing or wrong (from API Gateway)."),
-    404: ("NotFound", "There is no such stream, replay or projection."),
+    404: ("NotFound", "There is no such stream, replay, projection or row."),
     409: (
         "Conflict",
-        "The request conflicts with the current state: expectedVersion is not the head (given in the response), or the "
-        "event is not the halted one.",
+        "The request conflicts with the current state: expectedVersion is not the head (given in the response), the event "
+        "is not the halted one, or it is not applied yet.",
     ),
     410: ("Gone", "The page token belongs to rows that have been replaced; restart the list."),
     413: ("TooLarge", "The event or the request exceeds a limit; the response has its size and the limit."),

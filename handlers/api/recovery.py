@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from handlers.api import http
@@ -14,15 +15,17 @@ from handlers.core.clock import Clock, rfc3339
 from handlers.core.errors import ConflictError, ContendedError, NotFoundError
 from handlers.core.events import StreamId
 from handlers.projection import Projection, transitions
-from handlers.projection.port import OutdatedError, ReadModel
-from handlers.projection.state import StreamState
-from handlers.projection.transitions import StateChange
+from handlers.projection.port import Change, Commit, OutdatedError, ReadModel
+from handlers.projection.state import Control, StreamState
 from handlers.store import EventStore
 
 # A halted stream's state rarely changes: ten lost races mean that something else is wrong.
 MAX_ATTEMPTS = 10
 
-Change = Callable[[StreamState], StateChange]
+# Each costs four calls, some 30 ms: a hundred stay well below API Gateway's 29 seconds.
+MAX_RESUMED = 100
+
+MakeChange = Callable[[StreamState], Change[StreamState]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,46 +45,56 @@ class RecoveryRoutes:
         return {RESUME: self.resume, SKIP: self.skip}
 
     def resume(self, request: Request) -> Response:
-        """Retry the events that one stream, or every halted stream of the projection, is halted at."""
+        """Retry the events that one stream, or the halted streams of the projection, are halted at."""
         projection = named_projection(request, self.projections())
-        resumed = []
-        for stream_id in self._halted(projection, request.body.get("streamId")):
-            event_id = self._change(projection, stream_id, None, transitions.resume)
-            resumed.append({"streamId": stream_id, "eventId": event_id})
-        return json_response(202, {"projection": projection.name, "streams": resumed})
+        answer: dict[str, Any] = {"projection": projection.name, "streams": []}
+        only = request.body.get("streamId")
+        if only is not None:
+            event_id = self._change(projection, only, None, transitions.resume)
+            answer["streams"].append({"streamId": only, "eventId": event_id})
+            return json_response(202, answer)
+        # One more than the limit tells whether there are more.
+        halted = list(islice(_halted(self.read_model(projection.name)), MAX_RESUMED + 1))
+        for stream_id in halted[:MAX_RESUMED]:
+            try:
+                event_id = self._change(projection, stream_id, None, transitions.resume)
+            except ConflictError:  # resumed by someone else since
+                continue
+            answer["streams"].append({"streamId": stream_id, "eventId": event_id})
+        return json_response(202, answer if len(halted) <= MAX_RESUMED else {**answer, "more": True})
 
     def skip(self, request: Request) -> Response:
         """Skip the event that a stream is halted at, and keep a record of it."""
         projection = named_projection(request, self.projections())
         stream_id, at = StreamId(request.body["streamId"]), rfc3339(self.clock.now())
-        self._must_follow(projection, stream_id)
-        event_id: int = request.body["eventId"]
-        skipped = self._change(projection, stream_id, event_id, lambda state: transitions.skip(state, at))
+
+        def skip(state: StreamState) -> Change[StreamState]:
+            # The generation that must be ahead would be overtaken (G4).
+            return self._without_leader(projection, state) or transitions.skip(state, at)
+
+        skipped = self._change(projection, stream_id, request.body["eventId"], skip)
         answer: dict[str, Any] = {"projection": projection.name, "streamId": stream_id}
         return json_response(200, {**answer, "eventId": skipped, "checkpoint": skipped})
 
-    def _halted(self, projection: Projection, only: StreamId | None) -> list[StreamId]:
-        """Return the streams to resume: the requested one, halted or not, or all that are halted."""
-        if only is not None:
-            self._must_follow(projection, only)
-            return [only]
-        read_model = self.read_model(projection.name)
-        if projection.streams is not None:
-            states = [read_model.load(stream_id).state for stream_id in projection.streams]
-        else:
-            states = [state for state in read_model.states() if state.is_halted]
-        return [state.stream_id for state in states if state.is_halted]
+    def _without_leader(self, projection: Projection, state: StreamState) -> Change[StreamState] | None:
+        """Return the change that removes an abandoned leader (G7); None if the stream has no leader."""
+        if state.ahead is None:
+            return None
+        # Read after the state: a generation that leads has been in the control item before.
+        building = _control(self.read_model(projection.name)).building
+        if building is not None and building.generation == state.ahead:
+            detail = f"the replay {building.replay_id} is running: wait until it has finished, or cancel it"
+            raise ConflictError(detail, replayId=building.replay_id)
+        return transitions.drop_leader(state)
 
-    def _must_follow(self, projection: Projection, stream_id: StreamId) -> None:
+    def _change(self, projection: Projection, stream_id: StreamId, event_id: int | None, change: MakeChange) -> int:
+        """Change the state of a halted stream and trigger its projection; returns the event it was halted at."""
         if not projection.follows(stream_id):
             raise NotFoundError(f"the projection {projection.name} does not follow stream {stream_id!r}")
-
-    def _change(self, projection: Projection, stream_id: StreamId, event_id: int | None, change: Change) -> int:
-        """Change the state of a halted stream and trigger its projection; returns the event it was halted at."""
         read_model = self.read_model(projection.name)
         halted_at = -1
         for _ in range(MAX_ATTEMPTS):
-            state = read_model.load(stream_id).state
+            state = read_model.load(_control(read_model).active, [stream_id]).states[stream_id]
             if state.halted is None or not state.is_halted:
                 # boto3 retries a call whose response was lost: the change that won may be this call's own.
                 ours = halted_at >= 0 and (event_id is None or str(event_id) in state.skipped)
@@ -93,11 +106,27 @@ class RecoveryRoutes:
                 detail = f"stream {stream_id!r} is halted at event {halted_at}, not {event_id}"
                 raise ConflictError(detail, eventId=halted_at)
             try:
-                read_model.commit(change(state))
+                made = change(state)
+                read_model.commit(Commit((made,)))
             except OutdatedError:
                 continue
-            break
+            if not made.after.is_halted:
+                break
         else:
             raise ContendedError(f"the state of stream {stream_id!r} is contended; try again")
         self.trigger(projection.name, stream_id, self.store().head(stream_id))
         return halted_at
+
+
+def _control(read_model: ReadModel) -> Control:
+    return Control.from_document(read_model.read(transitions.CONTROL))
+
+
+def _halted(read_model: ReadModel) -> Iterator[StreamId]:
+    """Yield the streams that are halted in the active generation; the list itself may be a second old."""
+    generation = _control(read_model).active
+    after: StreamId | None = None
+    while page := read_model.halted(generation, limit=MAX_RESUMED, after=after):
+        states = read_model.load(generation, page).states
+        yield from (stream_id for stream_id in page if states[stream_id].is_halted)
+        after = page[-1]

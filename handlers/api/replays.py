@@ -1,4 +1,4 @@
-"""Start replays and rollbacks, and report their progress (docs/rules.md)."""
+"""Start, cancel and report replays and rollbacks (docs/rules.md)."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Any
 
 from handlers.api import http
 from handlers.api.request import Request, named_projection
-from handlers.api.response import Response, json_response
-from handlers.api.routes import GET_REPLAY, LIST_REPLAYS, ROLLBACK, TRIGGER_REPLAY
-from handlers.core.errors import NotFoundError
+from handlers.api.response import Response, fitting, json_response, page_response
+from handlers.api.routes import CANCEL, GET_REPLAY, LIST_REPLAYS, ROLLBACK, TRIGGER_REPLAY
+from handlers.core import lossless_json
+from handlers.core.errors import Fault, InvalidInputError, NotFoundError
 from handlers.projection import Projection
-from handlers.replay.jobs import Progress, ReplayJobs, StreamTask
+from handlers.replay.jobs import Progress, ReplayJob, ReplayJobs
 from handlers.replay.requests import Replays
 
 MAX_ID_CHARACTERS = 256
@@ -20,7 +21,7 @@ MAX_ID_CHARACTERS = 256
 
 @dataclass(frozen=True, slots=True)
 class ReplayRoutes:
-    """Start replays and rollbacks, and report their progress.
+    """Start, cancel and report replays and rollbacks.
 
     Jobs of a projection that was removed from the code are not shown.
     """
@@ -33,6 +34,7 @@ class ReplayRoutes:
         return {
             TRIGGER_REPLAY: self.trigger,
             ROLLBACK: self.rollback,
+            CANCEL: self.cancel,
             LIST_REPLAYS: self.list_replays,
             GET_REPLAY: self.get_replay,
         }
@@ -41,39 +43,46 @@ class ReplayRoutes:
         """Start a replay, or return the running one."""
         name = self._projection(request)
         request.check()
-        replays = self.replays(name)
-        job = replays.trigger(request.body.get("streamId"), request.body.get("fromEventId", 0))
-        return json_response(202, progress_json(replays.describe(job)))
+        progress = self.replays(name).trigger(request.body.get("streamId"), request.body.get("fromEventId", 0))
+        return json_response(202, progress_json(progress))
 
     def rollback(self, request: Request) -> Response:
         """Start a rollback to the previous generation."""
-        replays = self.replays(named_projection(request, self.projections()).name)
-        job = replays.rollback(request.body.get("streamId"))
-        return json_response(202, progress_json(replays.describe(job)))
+        projection = named_projection(request, self.projections())
+        stream_id = request.body.get("streamId")
+        if stream_id is not None and stream_id != projection.only_stream:
+            if not projection.follows(stream_id):
+                raise NotFoundError(f"the projection {projection.name} does not follow stream {stream_id!r}")
+            detail = f"must be omitted: a rollback is of all streams of the projection {projection.name}"
+            raise InvalidInputError([Fault("/streamId", detail)])
+        return json_response(202, progress_json(self.replays(projection.name).rollback()))
+
+    def cancel(self, request: Request) -> Response:
+        """Cancel a running replay."""
+        job = self._job(request)
+        return json_response(200, progress_json(self.replays(job.projection).cancel(job.replay_id)))
 
     def list_replays(self, request: Request) -> Response:
-        """List the newest replays, newest first, without their streams."""
+        """List the newest replays, newest first."""
         request.check()
-        listed = []
-        for job in self.jobs().recent(request.query["limit"]):
-            if job.projection not in self.projections():
-                continue
-            try:
-                document = progress_json(self.replays(job.projection).progress(job.replay_id))
-            except NotFoundError:  # it has expired since the list was read
-                continue
-            listed.append({name: value for name, value in document.items() if name != "streams"})
-        return json_response(200, {"replays": listed})
+        found = map(ReplayJob.from_document, self.jobs().recent(request.query["limit"]))
+        listed = [self.replays(job.projection).describe(job) for job in found if job.projection in self.projections()]
+        return page_response("replays", fitting(lossless_json.dumps(progress_json(each)) for each in listed), {})
 
     def get_replay(self, request: Request) -> Response:
         """Report the progress of one replay."""
+        job = self._job(request)
+        return json_response(200, progress_json(self.replays(job.projection).describe(job)))
+
+    def _job(self, request: Request) -> ReplayJob:
+        """Return the job that the path names, after checking the request."""
         request.check()
         replay_id = request.path["replayId"]
         # An id of ours has 36 characters; a key of DynamoDB may not be empty, nor over 2,048 bytes.
-        job = self.jobs().find(replay_id) if 1 <= len(replay_id) <= MAX_ID_CHARACTERS else None
-        if job is None or job.projection not in self.projections():
+        document = self.jobs().find(replay_id) if 1 <= len(replay_id) <= MAX_ID_CHARACTERS else None
+        if document is None or document["projection"] not in self.projections():
             raise NotFoundError(f"there is no replay {replay_id[:MAX_ID_CHARACTERS]!r}")
-        return json_response(200, progress_json(self.replays(job.projection).progress(replay_id)))
+        return ReplayJob.from_document(document)
 
     def _projection(self, request: Request) -> str:
         """Return the projection that the body names; it may be omitted if there is only one."""
@@ -93,35 +102,18 @@ def progress_json(progress: Progress) -> dict[str, Any]:
         "replayId": job.replay_id,
         "projection": job.projection,
         "kind": job.kind,
-        "state": progress.state,
+        "state": job.state,
+        "streamId": job.stream_id,
         "fromEventId": job.from_event_id,
+        "generation": job.generation,
         "eventsDone": progress.events_done,
-        "head": progress.head,
+        "events": progress.events,
+        "head": job.head,
+        "segments": {"done": progress.segments_done, "total": progress.segments},
         # A float: the rate is for people, so its digits may be rounded.
         "eventsPerSecond": progress.rate,
         "startedAt": job.started_at,
-        "finishedAt": progress.finished_at,
-        "error": _error(progress.error_event_id, progress.error),
-        "streams": [_task_json(task) for task in job.tasks],
+        "finishedAt": job.finished_at,
+        "error": job.error,
     }
     return {name: value for name, value in document.items() if value is not None}
-
-
-def _task_json(task: StreamTask) -> dict[str, Any]:
-    document: dict[str, Any] = {
-        "streamId": task.stream_id,
-        "state": task.state,
-        "firstEventId": task.first,
-        "eventsDone": task.events_done,
-        "head": task.head,
-        "startedAt": task.started_at,
-        "finishedAt": task.finished_at,
-        "error": _error(task.error_event_id, task.error),
-    }
-    return {name: value for name, value in document.items() if value is not None}
-
-
-def _error(event_id: int | None, error: str | None) -> dict[str, Any] | None:
-    if error is None:
-        return None
-    return {"error": error} if event_id is None else {"eventId": event_id, "error": error}

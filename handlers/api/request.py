@@ -16,6 +16,8 @@ from handlers.core.errors import Fault, InvalidInputError, NotFoundError, TooLar
 from handlers.core.validation import distinct
 from handlers.projection import Projection
 
+NOT_OF_THIS_LIST = "is not a page token of this list; start again without one"
+
 # ASCII digits only (int() also accepts spaces, underscores and other scripts); 2^53 has 16.
 _INTEGER = re.compile(r"-?[0-9]{1,16}")
 
@@ -61,7 +63,7 @@ class Request:
             return None
         parts = read_page_token(given, kind, *types)
         if parts is None or not valid(*parts):
-            self.fault("query:nextToken", "is not a page token of this list; start again without one")
+            self.fault("query:nextToken", NOT_OF_THIS_LIST)
             return None
         return parts
 

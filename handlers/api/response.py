@@ -11,9 +11,8 @@ from typing import Any
 
 from handlers.core import lossless_json
 from handlers.core.errors import EsError, Fault, InvalidInputError
-from handlers.projection.definition import MAX_NAME_CHARACTERS
-from handlers.projection.rows import MAX_KEY_BYTES
-from handlers.store.limits import MAX_SAFE_INTEGER, MAX_STREAM_ID_BYTES
+from handlers.projection.keys import MAX_KEY_BYTES
+from handlers.store.limits import MAX_SAFE_INTEGER
 
 JSON = "application/json"
 PROBLEM = "application/problem+json"
@@ -41,11 +40,11 @@ class TokenKind(StrEnum):
 
 _SEPARATOR = b"\xff"  # UTF-8 never contains it, so nothing is escaped, and a token's length is bounded by its parts'
 
-# The longest position is a row's: the kind, the projection, the stream, the generation and the key, and 4 separators.
-MAX_TOKEN_BYTES = (
-    len(TokenKind.ROWS) + MAX_NAME_CHARACTERS + MAX_STREAM_ID_BYTES + len(str(MAX_SAFE_INTEGER)) + MAX_KEY_BYTES + 4
-)
-# 2,816 characters. API Gateway takes 10,240 bytes of request line and headers together ("Amazon API Gateway quotas").
+# The longest position is a row's in an index: its sort value, its key, and what separates them.
+MAX_POSITION_BYTES = 2 * MAX_KEY_BYTES + 52
+# With it: the kind, a checksum, the generation, and 3 separators.
+MAX_TOKEN_BYTES = len(TokenKind.ROWS) + 16 + len(str(MAX_SAFE_INTEGER)) + MAX_POSITION_BYTES + 3
+# 2,852 characters. API Gateway takes 10,240 bytes of request line and headers together ("Amazon API Gateway quotas").
 MAX_TOKEN_CHARACTERS = -(-MAX_TOKEN_BYTES * 4 // 3)
 
 
@@ -74,17 +73,18 @@ def json_response(status: int, value: object, headers: Mapping[str, str] | None 
 
 def page_response(name: str, texts: Sequence[str], rest: Mapping[str, Any]) -> Response:
     """Return a page: a list of JSON texts, and further fields."""
-    return Response(200, f'{{"{name}":[{",".join(texts)}],{lossless_json.dumps(rest)[1:]}')
+    fields = [f'"{name}":[{",".join(texts)}]', *([lossless_json.dumps(rest)[1:-1]] if rest else [])]
+    return Response(200, f"{{{','.join(fields)}}}")
 
 
-def fitting(texts: Iterable[str]) -> list[str]:
-    r"""Return the JSON texts that fit one page: the first, and more up to Lambda's limit.
+def fitting(texts: Iterable[str], room_bytes: int = MAX_LAMBDA_RESPONSE_BYTES - RESERVED_BYTES) -> list[str]:
+    r"""Return the JSON texts that fit one page: the first, and more up to Lambda's limit, or a part of it.
 
     One event or row always fits: it has 400 KB at most, and a control character, the worst case, grows sevenfold
     (to ``\u0001``).
     """
     held: list[str] = []
-    left = MAX_LAMBDA_RESPONSE_BYTES - RESERVED_BYTES
+    left = room_bytes
     for text in texts:
         # The runtime escapes quotes and backslashes, some versions all non-ASCII too. The quotes of `dumps` allow for
         # the comma.

@@ -28,7 +28,6 @@ class ProjectionState(StrEnum):
     LIVE = "live"
     BEHIND = "behind"
     HALTED = "halted"
-    REPLAYING = "replaying"
 
 
 @dataclass(frozen=True, slots=True)

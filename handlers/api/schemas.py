@@ -5,8 +5,7 @@ from __future__ import annotations
 from handlers.api.response import MAX_TOKEN_CHARACTERS
 from handlers.api.route import Component, ProjectionState, array, integer, record, text
 from handlers.core.validation import BASE64URL, NOT_BLANK, VISIBLE_ASCII, Validator
-from handlers.replay.jobs import DONE, FAILED, REWIND, ROLLBACK, RUNNING, SWITCHING
-from handlers.replay.jobs import REPLAY as REPLAY_KIND
+from handlers.replay.jobs import KINDS, STATES
 from handlers.store.limits import (
     MAX_ACTOR_CHARACTERS,
     MAX_METADATA_ID_CHARACTERS,
@@ -48,8 +47,7 @@ EVENT_DATA = Component(
     {
         "type": "object",
         "description": "At most 32 levels deep; the whole event has at most 399 KB. Numbers and the order of keys are kept. "
-        "For an event that a projection handles, the row's key has 1 to 1,024 bytes and numbers fit DynamoDB (38 digits, "
-        "below 1E+126).",
+        "A projection halts the stream at an event from which it cannot make its rows.",
     },
 )
 METADATA = Component(
@@ -158,29 +156,74 @@ PROJECTED_STREAM = Component(
             "lag": integer(0, description="Number of events not yet applied."),
             "generation": _GENERATION,
         },
-        {
-            "fingerprint": text(description="Of the code that built the rows."),
-            "halted": HALT,
-            "replay": record(
-                {"replayId": text(), "kind": text(), "generation": _GENERATION, "checkpoint": _CHECKPOINT}
-            ),
-            "previous": record({"generation": _GENERATION, "checkpoint": _CHECKPOINT, "at": TIME_STAMP}),
-            "skipped": array(HALT),
-        },
+        {"halted": HALT, "skipped": array(HALT)},
     ),
 )
+_LAG = integer(0, description="Number of events not applied when the stream was compared.")
+COMPARED = Component(
+    "Compared",
+    record(
+        {
+            "startedAt": TIME_STAMP,
+            "finishedAt": TIME_STAMP,
+            "streams": integer(0, description="Number of streams compared."),
+            "lagging": integer(0, description="Number of streams that were behind."),
+            "lag": integer(0, description="The largest lag."),
+            "worst": array(record({"streamId": STREAM_ID, "lag": _LAG})),
+        },
+        description="The reconciler's last complete comparison of all streams with their checkpoints.",
+    ),
+)
+ROW = Component("Row", {"type": "object", "description": "The attributes of its key, and those of the projection."})
+_FOLLOWS = {
+    "description": "null: every stream. An array: these streams. An object: the streams whose ids begin with a text.",
+    "oneOf": [{"type": "null"}, array(STREAM_ID), record({"prefix": text(1)})],
+}
+_OF_CODE = text(description="Of the code that builds its rows.")
 PROJECTION = Component(
     "Projection",
     record(
         {
             "name": text(),
             "listPath": text(description="The path that lists its rows."),
-            "follows": {"type": ["array", "null"], "items": STREAM_ID, "description": "null: every stream."},
+            "rowsPath": text(description="The path that reads and queries its rows."),
+            "follows": _FOLLOWS,
+            "keyAttributes": array(text(), description="The attributes of a row that are its key."),
+            "indexes": array(
+                record(
+                    {
+                        "attribute": text(),
+                        "sort": {
+                            "type": ["string", "null"],
+                            "description": "The attribute it is sorted by; null: by key.",
+                        },
+                    }
+                )
+            ),
             "eventTypes": array(text()),
             "fingerprint": text(description="Of the deployed projection's code."),
+            "generation": integer(0, description="The generation that is read."),
+            "halted": record(
+                {
+                    "count": integer(0, 100, description="Number of halted streams, counted up to 100."),
+                    "more": {"type": "boolean", "description": "Whether there are more."},
+                }
+            ),
             "streams": array(PROJECTED_STREAM),
-            "more": {"type": "boolean", "description": "Whether it follows more streams than the limit."},
-        }
+            "more": {"type": "boolean", "description": "Whether it follows more streams than those shown."},
+        },
+        {
+            "generationFingerprint": _OF_CODE,
+            "building": record(
+                {"generation": _GENERATION, "replayId": text(), "kind": text()}, {"fingerprint": _OF_CODE}
+            ),
+            "previous": record(
+                {"generation": _GENERATION, "at": TIME_STAMP},
+                {"fingerprint": _OF_CODE},
+                description="The generation before, to which a rollback returns.",
+            ),
+            "compared": COMPARED,
+        },
     ),
 )
 RESUMED = Component(
@@ -191,7 +234,8 @@ RESUMED = Component(
             "streams": array(
                 record({"streamId": STREAM_ID, "eventId": EVENT_ID}), description="Empty if none was halted."
             ),
-        }
+        },
+        {"more": {"const": True, "description": "Present, and true, if more streams are halted: repeat the request."}},
     ),
 )
 SKIPPED = Component(
@@ -201,51 +245,45 @@ SKIPPED = Component(
 
 # -- replays -------------------------------------------------------------------------------------------------------------
 
-_JOB_STATE = {"type": "string", "enum": [RUNNING, SWITCHING, DONE, FAILED]}
-
 REPLAY_ERROR = Component(
     "ReplayError",
     record(
         {"error": text()},
-        {"eventId": EVENT_ID},
+        {"streamId": STREAM_ID, "eventId": EVENT_ID},
         description="The error of the projection's handler, and the event that raised it.",
     ),
 )
-_ENDED = {"finishedAt": TIME_STAMP, "error": REPLAY_ERROR}
-REPLAYED_STREAM = Component(
-    "ReplayedStream",
+REPLAY = Component(
+    "Replay",
     record(
         {
-            "streamId": STREAM_ID,
-            "state": _JOB_STATE,
-            "firstEventId": integer(
-                0,
-                description="The first event of this stream's replay: 0, except for a rollback or a rewind.",
-            ),
+            "replayId": text(),
+            "projection": text(),
+            "kind": {
+                "type": "string",
+                "enum": list(KINDS),
+                "description": "replay: builds a new generation. rollback: returns to the previous one. rewind: reapplies "
+                "events from one in the middle, in place. stream: rebuilds the rows of one stream, in place.",
+            },
+            "state": {"type": "string", "enum": list(STATES)},
+            "fromEventId": integer(0),
             "eventsDone": integer(0),
-            "head": _HEAD,
+            "segments": record(
+                {"done": integer(0), "total": integer(0)}, description="Its parts, which are built concurrently."
+            ),
+            "eventsPerSecond": {"type": "number", "minimum": 0},
             "startedAt": TIME_STAMP,
         },
-        _ENDED,
+        {
+            "streamId": {**STREAM_ID, "description": "The only stream that it is about."},
+            "generation": integer(0, description="The generation that it builds or returns to."),
+            "events": integer(0, description="The number of events in total, if it is known."),
+            "head": integer(-1, description="The head of its only stream."),
+            "finishedAt": TIME_STAMP,
+            "error": REPLAY_ERROR,
+        },
     ),
 )
-_REPLAY = {
-    "replayId": text(),
-    "projection": text(),
-    "kind": {
-        "type": "string",
-        "enum": [REPLAY_KIND, ROLLBACK, REWIND],
-        "description": "rewind: reapplies events from one in the middle, in place.",
-    },
-    "state": _JOB_STATE,
-    "fromEventId": integer(0),
-    "eventsDone": integer(0),
-    "head": integer(-1, description="The highest head of its streams."),
-    "eventsPerSecond": {"type": "number", "minimum": 0},
-    "startedAt": TIME_STAMP,
-}
-REPLAY_SUMMARY = Component("ReplaySummary", record(_REPLAY, _ENDED))
-REPLAY = Component("Replay", record({**_REPLAY, "streams": array(REPLAYED_STREAM)}, _ENDED))
 
 # -- problems ------------------------------------------------------------------------------------------------------------
 
@@ -275,7 +313,7 @@ PROBLEM = Component(
             "errorsOmitted": integer(1),
         },
         "required": ["type", "title"],
-        "description": "RFC 9457. Further members depend on the type: head and expectedVersion (version-conflict), size and "
-        "limit (too-large).",
+        "description": "RFC 9457. Further members depend on the type: head and expectedVersion (version-conflict), "
+        "checkpoint and halted (not-applied), size and limit (too-large).",
     },
 )

@@ -7,6 +7,8 @@ JSON: stream ids and data may contain any Unicode, but SQS and SNS reject most c
 from __future__ import annotations
 
 import hashlib
+import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from handlers.core import lossless_json
@@ -14,6 +16,11 @@ from handlers.core.events import Event, EventId, StreamId
 
 # SNS and SQS accept 256 KB per message and per batch of ten; 64 KB lets several large messages share a batch (P8).
 MAX_MESSAGE_BYTES = 64 * 1024
+
+STREAM_ATTRIBUTE, START_ATTRIBUTE = "stream", "start"
+"""Message attributes that subscriptions filter by: `stream_hash` and `stream_start` of the stream id."""
+
+MAX_START_BYTES = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +46,14 @@ def stream_hash(stream_id: str) -> str:
     return hashlib.sha256(stream_id.encode()).hexdigest()
 
 
+def stream_start(stream_id: str) -> str:
+    """Return the beginning of a stream id for filters by prefix: the hex digits of its first 100 bytes.
+
+    The digits of a prefix are a prefix of the digits: each byte has two.
+    """
+    return stream_id.encode()[:MAX_START_BYTES].hex()
+
+
 def deduplication_id(stream_id: str, event_id: int, salt: str = "") -> str:
     """Return the deduplication id of an event's message: 64 hex digits.
 
@@ -56,6 +71,35 @@ def trigger_entry(stream_id: StreamId, head: int, salt: str) -> dict[str, str]:
         "MessageBody": encode(Hint(stream_id, EventId(head), fresh=True)),
         "MessageGroupId": stream_hash(stream_id),
         "MessageDeduplicationId": deduplication_id(stream_id, head, salt),
+    }
+
+
+def replay_entry(projection: str, replay_id: str, segment: int | None = None) -> dict[str, str]:
+    """Return the SQS entry for a task of a replay: one segment, or what comes before and after the segments.
+
+    Each message is its own group: concurrent workers of a task are harmless, since every commit has conditions, whereas a
+    message behind a dead worker of its group would wait for the whole visibility timeout.
+    """
+    unique = uuid.uuid4().hex
+    message = {"projection": projection, "replayId": replay_id}
+    return _entry(message if segment is None else {**message, "segment": segment}, unique, unique)
+
+
+def sweep_entry(projection: str, generation: int, *, salt: str = "") -> dict[str, str]:
+    """Return the SQS entry for deleting an abandoned generation.
+
+    A generation is one group, so that one worker at a time sweeps it, however often the message is sent: without a
+    ``salt``, those of five minutes are one.
+    """
+    group = stream_hash(f"{projection}#{generation}")
+    return _entry({"projection": projection, "sweep": generation}, group, f"{group[:32]}{salt}")
+
+
+def _entry(message: Mapping[str, object], group: str, deduplication: str) -> dict[str, str]:
+    return {
+        "MessageBody": lossless_json.dumps(message, ascii_only=True),
+        "MessageGroupId": group,
+        "MessageDeduplicationId": deduplication,
     }
 
 

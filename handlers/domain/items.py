@@ -8,15 +8,15 @@ items = Projection("test-items", key="itemId", streams=[TEST_STREAM], idempotent
 
 
 @items.on("ITEM_CREATED")
-def created(row, data):
-    return {"amount": data["amount"]}
+def created(row, event):
+    return {"amount": event["amount"]}
 
 
 @items.on("ITEM_AMOUNT_CHANGED")
-def amount_changed(row, data):
-    return row and {**row, "amount": data["amount"]}
+def amount_changed(row, event):
+    return row and {**row, "amount": event["amount"]}
 
 
 @items.on("ITEM_DELETED")
-def deleted(row, data):
+def deleted(row, event):
     return None

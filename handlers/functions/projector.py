@@ -31,11 +31,20 @@ class Delivery:
 
 @dataclass(slots=True)
 class BatchResult:
-    """Counts of a batch, for the metrics."""
+    """Counts of a batch, for the metrics.
+
+    Attributes
+    ----------
+    skipped
+        Messages whose events had been applied before.
+    ignored
+        Messages of streams that the projection does not follow: its subscription has no filter for them.
+    """
 
     applied: int = 0
     skipped: int = 0
     halted: int = 0
+    ignored: int = 0
 
 
 def read_batch(records: Sequence[Mapping[str, Any]]) -> tuple[dict[StreamId, list[Delivery]], list[str]]:
@@ -61,10 +70,11 @@ def project(
     log: Any,
     has_time: Callable[[], bool] = lambda: True,
 ) -> tuple[list[str], BatchResult]:
-    """Catch up every stream of a batch; returns the ids of the messages to retry.
+    """Catch up every followed stream of a batch; returns the ids of the messages to retry.
 
     Streams fail independently. If a stream's handler raises, only one of its messages fails, which leaves one dead
-    letter; the others are acknowledged, since the store has the events (P5).
+    letter; the others are acknowledged, since the store has the events (P5). Messages of streams that the projection does
+    not follow are acknowledged.
     """
     by_stream, failed = read_batch(records)
     result = BatchResult()
@@ -72,6 +82,10 @@ def project(
         log.error("unreadable messages", extra={"messageIds": failed})
     for stream_id, deliveries in by_stream.items():
         try:
+            if not _is_followed(projector, stream_id):
+                _build(projector, [delivery.hint for delivery in deliveries])
+                result.ignored += len(deliveries)
+                continue
             outcome = _catch_up(projector, stream_id, deliveries, has_time)
         except HandlerFailedError as failure:
             result.halted += 1
@@ -93,6 +107,30 @@ def project(
             result.skipped += max(0, len(deliveries) - outcome.applied)
             _log_outcome(log, stream_id, deliveries, outcome)
     return failed, result
+
+
+def _is_followed(projector: Projector, stream_id: StreamId) -> bool:
+    """Tell whether the code that folds the active generation follows a stream (G10).
+
+    What only the newly deployed code follows is in the generation that it builds (`_build`), until the switch makes that
+    the active one.
+    """
+    code = projector.code
+    active = code.of(projector.control().fingerprint)
+    if not active.follows(stream_id) and active is not code.current:
+        active = code.of(projector.control(fresh=True).fingerprint)
+    return active.follows(stream_id)
+
+
+def _build(projector: Projector, hints: Sequence[Hint]) -> None:
+    """Bring a stream on that is followed in the generation being built only: its build may have read the history already.
+
+    No stream joins that generation but those of the active one.
+    """
+    stream_id, building = hints[0].stream_id, projector.control().building
+    if building is not None and projector.code.of(building.fingerprint).follows(stream_id):
+        events = [hint.event for hint in hints if hint.event is not None]
+        projector.bring(stream_id, building.generation, max(hint.event_id for hint in hints), events)
 
 
 def _catch_up(
@@ -166,7 +204,7 @@ def handler(event: Mapping[str, Any], context: Any) -> Mapping[str, Any]:
     failed, result = project(event["Records"], _projector(), runtime.logger(), time_left(context))
     again = [record for record in event["Records"] if record["messageId"] in failed]
     if again:
-        queue_url = runtime.resources()[runtime.setting("PROJECTION")].queue
+        queue_url = runtime.queue_url(runtime.setting("PROJECTION"))
         shorten_visibility(again, runtime.client("sqs"), queue_url, runtime.logger())
     runtime.count(EventsProjected=result.applied, EventsSkipped=result.skipped, StreamHalted=result.halted)
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}

@@ -13,9 +13,10 @@ from handlers.core.events import Event
 from handlers.core.messages import Hint
 from handlers.store.items import event_from_item
 
-# SNS PublishBatch: at most 10 entries, 256 KB together ("Amazon SNS endpoints and quotas"); some room for attributes.
+# SNS PublishBatch: at most 10 entries, 256 KB together ("Amazon SNS endpoints and quotas"), including the attributes: names,
+# types and values have at most 287 bytes per entry.
 MAX_BATCH_ENTRIES = 10
-MAX_BATCH_BYTES = 256 * 1024 - 10 * 512
+MAX_BATCH_BYTES = 256 * 1024 - MAX_BATCH_ENTRIES * 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,7 @@ class Entry:
     """One message to publish."""
 
     stream_hash: str
+    stream_start: str
     deduplication_id: str
     body: str
 
@@ -33,7 +35,10 @@ class Entry:
             "Message": self.body,
             "MessageGroupId": self.stream_hash,
             "MessageDeduplicationId": self.deduplication_id,
-            "MessageAttributes": {"stream": {"DataType": "String", "StringValue": self.stream_hash}},
+            "MessageAttributes": {
+                messages.STREAM_ATTRIBUTE: {"DataType": "String", "StringValue": self.stream_hash},
+                messages.START_ATTRIBUTE: {"DataType": "String", "StringValue": self.stream_start},
+            },
         }
 
 
@@ -41,6 +46,7 @@ def entry(hint: Hint) -> Entry:
     """Return the message for a hint; group, deduplication and filter use hashes, since ids may hold any Unicode (P7)."""
     return Entry(
         messages.stream_hash(hint.stream_id),
+        messages.stream_start(hint.stream_id),
         messages.deduplication_id(hint.stream_id, hint.event_id),
         messages.encode(hint),
     )

@@ -1,257 +1,351 @@
-"""The read model on DynamoDB: a state table and a rows table.
+"""The read model on DynamoDB, in tables that all projections share.
 
-Requires, depending on the function, dynamodb:GetItem, dynamodb:PutItem, dynamodb:UpdateItem, dynamodb:DeleteItem,
-dynamodb:Query, dynamodb:Scan (states) and dynamodb:BatchWriteItem (sweep).
+Requires, depending on the function, dynamodb:GetItem, dynamodb:BatchGetItem, dynamodb:Query, dynamodb:PutItem,
+dynamodb:UpdateItem, dynamodb:DeleteItem, dynamodb:ConditionCheckItem and dynamodb:BatchWriteItem (sweep).
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from decimal import Context, Decimal
+import itertools
+import uuid
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
 
-from handlers.core.dynamodb import BATCH_WRITE_ITEMS, NUMBER_DIGITS
+from handlers.core.clock import attempts
+from handlers.core.dynamodb import (
+    BATCH_READ_ITEMS,
+    BATCH_WRITE_ITEMS,
+    TRANSACTION_ITEMS,
+    TRANSIENT,
+    Retries,
+    failure_reasons,
+    is_transient,
+    with_retries,
+)
+from handlers.core.errors import ContendedError
 from handlers.core.events import StreamId
-from handlers.projection.definition import PARTITION_ATTRIBUTE, Row
-from handlers.projection.port import MAX_COMMIT_ROWS, OutdatedError, RowPage, Snapshot
-from handlers.projection.rows import check_number
-from handlers.projection.state import DEFAULTS, Document, StreamState
-from handlers.projection.transitions import StateChange
+from handlers.projection.items import (
+    HALTED_IN,
+    HALTED_INDEX,
+    DynamoItem,
+    document_from_item,
+    fence_check,
+    fence_item,
+    generation_key,
+    item_key,
+    row_from_item,
+    row_write,
+    shard_key,
+    table_key,
+    update,
+)
+from handlers.projection.port import Commit, OutdatedError, RowPage, RowQuery, Snapshot, StatePage
+from handlers.projection.state import SHARDS, ControlItem, Document, Item, JobItem, StateItem, StreamState, shard_of
 
-_CONFLICTS = {"ConditionalCheckFailed", "TransactionConflict"}
-_PLAIN_INTEGER = re.compile(r"-?\d+")
-
-
-class _Deserializer(TypeDeserializer):
-    """Reads whole numbers as ``int``, like JSON, and others as ``Decimal``."""
-
-    def _deserialize_n(self, value: str) -> int | Decimal:
-        return int(value) if _PLAIN_INTEGER.fullmatch(value) else Decimal(value)
-
-
-class _Serializer(TypeSerializer):
-    """Writes every number that `rows.check_number` accepts.
-
-    boto3's context rejects some of them: trailing zeros beyond 38 digits, which DynamoDB does not count (10^40 has one
-    digit), 38 digits close to 1e-130, a zero with an exponent.
-    """
-
-    def _serialize_n(self, value: int | Decimal) -> str:
-        check_number(value)
-        exact = Decimal(value)
-        if not exact:
-            return "0"
-        return str(exact.normalize(_WIDE) if len(exact.as_tuple().digits) > NUMBER_DIGITS else exact)
-
-
-# Wide enough for any number that `rows.check_number` accepts, so that normalizing only removes zeros.
-_WIDE = Context(prec=5000)
-
-serialize = _Serializer().serialize
-deserialize = _Deserializer().deserialize
+# 40 batches, about a second.
+SWEEP_ITEMS = 1000
 
 
 class DynamoDbReadModel:
-    """A `ReadModel` on two tables; ``key``, the projection's key, is the rows table's sort key."""
+    """A `ReadModel` of one projection.
 
-    def __init__(self, client: Any, *, state_table: str, rows_table: str, key: str) -> None:
+    Parameters
+    ----------
+    client
+        A boto3 DynamoDB client.
+    name
+        The projection's name, with which the keys of its items begin.
+    rows_table, jobs_table
+        Empty if the function does not use them.
+    retries
+        Yields once per attempt and waits in between.
+    sweep_items
+        The largest number of items that one call of `sweep` deletes.
+    """
+
+    def __init__(
+        self,
+        client: Any,
+        *,
+        name: str,
+        states_table: str,
+        rows_table: str = "",
+        jobs_table: str = "",
+        retries: Retries = attempts,
+        sweep_items: int = SWEEP_ITEMS,
+    ) -> None:
         self._client = client
-        self._states = state_table
+        self._name = name
+        self._states = states_table
         self._rows = rows_table
-        self._key = key
+        self._jobs = jobs_table
+        self._retries = retries
+        self._sweep_items = sweep_items
 
-    def load(self, stream_id: StreamId, keys: Sequence[str] = (), generation: int = 0) -> Snapshot:
-        if not keys:
-            answer = self._client.get_item(
-                TableName=self._states, Key={"streamId": {"S": stream_id}}, ConsistentRead=True
-            )
-            return Snapshot(self._state(stream_id, answer.get("Item")), {}, generation)
-        # A transaction, not a batch: a batch reads each item at a different instant, and a row older than its state would
-        # pass the condition on that state.
-        gets = [{"Get": {"TableName": self._states, "Key": {"streamId": {"S": stream_id}}}}]
-        gets += [{"Get": {"TableName": self._rows, "Key": self._row_key(stream_id, generation, key)}} for key in keys]
-        try:
-            responses = self._client.transact_get_items(TransactItems=gets)["Responses"]
-        except ClientError as error:
-            if len(keys) > 1 and _is_invalid(error):
-                return self._load_halves(stream_id, keys, generation)
-            raise self._outdated(error) from error
-        rows = {key: self._row(found.get("Item")) for key, found in zip(keys, responses[1:], strict=True)}
-        return Snapshot(self._state(stream_id, responses[0].get("Item")), rows, generation)
+    # -- reading -----------------------------------------------------------------------------------------------------
 
-    def _load_halves(self, stream_id: StreamId, keys: Sequence[str], generation: int) -> Snapshot:
-        """Read rows that together exceed the 4 MB of a transaction.
+    def read(self, item: Item) -> Document:
+        return document_from_item(self._get(self._table(item), item_key(self._name, item)))
 
-        Rows change only with the state item: rows read with the same state are of the same instant.
-        """
-        middle = len(keys) // 2
-        one, other = (self.load(stream_id, half, generation) for half in (keys[:middle], keys[middle:]))
-        if one.state != other.state:
-            raise OutdatedError("the state changed between two reads")
-        return Snapshot(other.state, {**one.rows, **other.rows}, generation)
+    def load(self, generation: int, stream_ids: Sequence[StreamId], keys: Sequence[str] = ()) -> Snapshot:
+        rows_pk = generation_key(self._name, generation)
+        items = {stream_id: StateItem(generation, stream_id) for stream_id in stream_ids}
+        wanted = [(self._states, item_key(self._name, item)) for item in items.values()]
+        wanted += [(self._rows, table_key(rows_pk, key)) for key in dict.fromkeys(keys)]
+        found = self._get_all(wanted)
+        states = {}
+        for stream_id, item in items.items():
+            pk = shard_key(self._name, generation, shard_of(stream_id))
+            document = document_from_item(found.get((self._states, pk, stream_id)))
+            states[stream_id] = StreamState.from_document(item, document)
+        rows = {key: found.get((self._rows, rows_pk, key)) for key in keys}
+        return Snapshot(states, {key: row_from_item(item) if item else None for key, item in rows.items()})
 
-    def commit(self, change: StateChange, rows: Mapping[str, Row | None] | None = None, generation: int = 0) -> None:
-        if rows and len(rows) > MAX_COMMIT_ROWS:
-            raise ValueError(f"a commit holds at most {MAX_COMMIT_ROWS} rows, not {len(rows)}")
-        update = _update(self._states, change)
-        try:
-            if not rows:
-                self._client.update_item(**update)
-                return
-            writes: list[dict[str, Any]] = [{"Update": update}]
-            for key, row in rows.items():
-                writes.append(self._write(change.stream_id, generation, key, row))
-            self._client.transact_write_items(TransactItems=writes)
-        except ClientError as error:
-            raise self._outdated(error) from error
-
-    def page(
-        self, stream_id: StreamId, generation: int, *, after: str | None = None, limit: int | None = None
-    ) -> RowPage:
-        names = {"#partition": PARTITION_ATTRIBUTE}
-        values = {":partition": {"S": _partition(stream_id, generation)}}
-        condition = "#partition = :partition"
-        if after is not None:
-            names["#key"] = self._key
-            values[":after"] = {"S": after}
-            condition += " AND #key > :after"
-        query: dict[str, Any] = {
+    def rows(self, generation: int, query: RowQuery) -> RowPage:
+        if _is_empty(query):
+            return RowPage((), None)
+        pk = generation_key(self._name, generation)
+        names = ("pk", "sk") if query.slot is None else (f"index{query.slot}", f"sort{query.slot}")
+        value = pk if query.slot is None else f"{pk}#{query.value}"
+        request: dict[str, Any] = {
             "TableName": self._rows,
-            "KeyConditionExpression": condition,
-            "ExpressionAttributeNames": names,
-            "ExpressionAttributeValues": values,
-            "ConsistentRead": True,
+            **_key_condition(*names, value, query),
+            "ScanIndexForward": not query.descending,
+            "Limit": query.limit + 1,  # one more tells whether this page is the last one
         }
-        if limit is not None:
-            query["Limit"] = limit
-        answer = self._client.query(**query)
-        rows = tuple((item[self._key]["S"], self._row(item) or {}) for item in answer["Items"])
-        last = answer.get("LastEvaluatedKey")
-        return RowPage(rows, last[self._key]["S"] if last else None)
-
-    def sweep(self, stream_id: StreamId, generation: int) -> bool:
-        found = self._client.query(
-            TableName=self._rows,
-            KeyConditionExpression="#partition = :partition",
-            ExpressionAttributeNames={"#partition": PARTITION_ATTRIBUTE, "#key": self._key},
-            ExpressionAttributeValues={":partition": {"S": _partition(stream_id, generation)}},
-            ProjectionExpression="#partition, #key",
-            ConsistentRead=True,
-        )
-        items = found["Items"]
-        for start in range(0, len(items), BATCH_WRITE_ITEMS):
-            requests = [{"DeleteRequest": {"Key": item}} for item in items[start : start + BATCH_WRITE_ITEMS]]
-            answer = self._client.batch_write_item(RequestItems={self._rows: requests})
-            if answer.get("UnprocessedItems"):
-                return False  # throttled: the next call deletes them
-        return "LastEvaluatedKey" not in found
-
-    def states(self) -> Iterator[StreamState]:
-        scan: dict[str, Any] = {"TableName": self._states, "ConsistentRead": True}
-        while True:
-            answer = self._client.scan(**scan)
-            for item in answer["Items"]:
-                yield self._state(StreamId(item["streamId"]["S"]), item)
-            if "LastEvaluatedKey" not in answer:
-                return
-            scan["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
-
-    # -- items ---------------------------------------------------------------------------------------------------------
-
-    def _row_key(self, stream_id: StreamId, generation: int, key: str) -> dict[str, Any]:
-        return {PARTITION_ATTRIBUTE: {"S": _partition(stream_id, generation)}, self._key: {"S": key}}
-
-    def _row(self, item: Mapping[str, Any] | None) -> Row | None:
-        if item is None:
-            return None
-        hidden = (PARTITION_ATTRIBUTE, self._key)
-        return {name: deserialize(value) for name, value in item.items() if name not in hidden}
-
-    def _write(self, stream_id: StreamId, generation: int, key: str, row: Row | None) -> dict[str, Any]:
-        item = self._row_key(stream_id, generation, key)
-        if row is None:
-            return {"Delete": {"TableName": self._rows, "Key": item}}
-        return {
-            "Put": {
-                "TableName": self._rows,
-                "Item": item | {name: serialize(value) for name, value in row.items()},
-            }
-        }
-
-    @staticmethod
-    def _state(stream_id: StreamId, item: Mapping[str, Any] | None) -> StreamState:
-        document: Document = {name: deserialize(value) for name, value in (item or {}).items()}
-        return StreamState.from_document(stream_id, document)
-
-    @staticmethod
-    def _outdated(error: ClientError) -> Exception:
-        """Return an `OutdatedError` for a lost race; other errors unchanged."""
-        code = error.response["Error"]["Code"]
-        lost = code in {
-            "ConditionalCheckFailedException",
-            "TransactionConflictException",
-            "TransactionInProgressException",
-        }
-        if code == "TransactionCanceledException":
-            reasons: Any = error.response.get("CancellationReasons", [])
-            lost = {reason.get("Code") for reason in reasons} - {"None", None} <= _CONFLICTS
-        return OutdatedError("the state was changed by another writer") if lost else error
-
-
-def _is_invalid(error: ClientError) -> bool:
-    """Tell whether DynamoDB rejects a read transaction; ours can only have too many bytes."""
-    reasons: Any = error.response.get("CancellationReasons", [])
-    return error.response["Error"]["Code"] == "ValidationException" or any(
-        reason.get("Code") == "ValidationError" for reason in reasons
-    )
-
-
-def _partition(stream_id: StreamId, generation: int) -> str:
-    return f"{stream_id}#{generation}"
-
-
-def _update(table: str, change: StateChange) -> dict[str, Any]:
-    """Return a change as the arguments of an UpdateItem."""
-    names: dict[str, str] = {}
-    values: dict[str, Any] = {}
-
-    def name(path: str) -> str:
-        parts = []
-        for part in path.split("."):
-            names[f"#{part}"] = part
-            parts.append(f"#{part}")
-        return ".".join(parts)
-
-    def value(content: Any) -> str:
-        placeholder = f":v{len(values)}"
-        values[placeholder] = serialize(content)
-        return placeholder
-
-    conditions = []
-    for path, expected in change.expect.items():
-        if expected is None:
-            conditions.append(f"attribute_not_exists({name(path)})")
-        elif DEFAULTS.get(path) == expected:
-            conditions.append(f"(attribute_not_exists({name(path)}) OR {name(path)} = {value(expected)})")
+        if query.slot is None:
+            request["ConsistentRead"] = True
         else:
-            conditions.append(f"{name(path)} = {value(expected)}")
-    clauses = []
-    if change.put:
-        clauses.append("SET " + ", ".join(f"{name(each)} = {value(content)}" for each, content in change.put.items()))
-    if change.remove:
-        clauses.append("REMOVE " + ", ".join(map(name, change.remove)))
-    update: dict[str, Any] = {
+            request["IndexName"] = names[0]
+        if query.after is not None:
+            request["ExclusiveStartKey"] = _start_key(pk, names, value, query)
+        answer = self._call(self._client.query, **request)
+        items = answer["Items"][: query.limit]
+        last = items[-1] if len(answer["Items"]) > query.limit else answer.get("LastEvaluatedKey")
+        position = last and _position(last, names[1], query)
+        if query.slot is not None:
+            items = [item for item in self._rows_of(items) if _is_within(item, names, value, query)]
+        return RowPage(tuple((item["sk"]["S"], row_from_item(item).row) for item in items), position)
+
+    def states(self, generation: int, shard: int, *, after: StreamId | None = None) -> StatePage:
+        pk = shard_key(self._name, generation, shard)
+        request = _partition(self._states, pk)
+        if after is not None:
+            request["ExclusiveStartKey"] = table_key(pk, after)
+        answer = self._call(self._client.query, **request)
+        states = []
+        for item in answer["Items"]:
+            name = StateItem(generation, StreamId(item["sk"]["S"]))
+            states.append(StreamState.from_document(name, document_from_item(item)))
+        last = answer.get("LastEvaluatedKey")
+        return StatePage(tuple(states), StreamId(last["sk"]["S"]) if last else None)
+
+    def halted(self, generation: int, *, limit: int = 100, after: StreamId | None = None) -> Sequence[StreamId]:
+        condition = f"{HALTED_IN} = :value" + (" AND sk > :after" if after else "")
+        values = {":value": {"S": generation_key(self._name, generation)}, ":after": {"S": after}}
+        if not after:
+            del values[":after"]
+        answer = self._call(
+            self._client.query,
+            TableName=self._states,
+            IndexName=HALTED_INDEX,
+            KeyConditionExpression=condition,
+            ExpressionAttributeValues=values,
+            Limit=limit,
+        )
+        return [StreamId(item["sk"]["S"]) for item in answer["Items"]]
+
+    # -- writing -----------------------------------------------------------------------------------------------------
+
+    def commit(self, commit: Commit) -> None:
+        actions = self._actions(commit)
+        if len(actions) > TRANSACTION_ITEMS:
+            raise ValueError(f"a commit holds at most {TRANSACTION_ITEMS} items, not {len(actions)}")
+        try:
+            if len(actions) == 1 and "Update" in actions[0][1]:
+                self._call(self._client.update_item, **actions[0][1]["Update"])
+            elif actions:
+                writes = [action for _, action in actions]
+                # The token makes a repeated call the same transaction.
+                token = str(uuid.uuid4())
+                self._call(self._client.transact_write_items, TransactItems=writes, ClientRequestToken=token)
+        except ClientError as error:
+            outdated = _outdated([what for what, _ in actions], error)
+            if outdated is None:
+                raise
+            raise outdated from error
+
+    def sweep(self, generation: int) -> bool:
+        left = self._sweep_items
+        partitions = [(self._states, shard_key(self._name, generation, shard)) for shard in range(SHARDS)]
+        for table, pk in [*partitions, (self._rows, generation_key(self._name, generation))]:
+            while True:
+                if not left:
+                    return False
+                answer = self._call(
+                    self._client.query, **_partition(table, pk), ProjectionExpression="pk, sk", Limit=left
+                )
+                self._delete(table, answer["Items"])
+                left -= len(answer["Items"])
+                if "LastEvaluatedKey" not in answer:
+                    break
+        return True
+
+    def _actions(self, commit: Commit) -> list[tuple[Item | str, dict[str, Any]]]:
+        """Return the actions of a commit's transaction, each with the item or the row's key that it is about."""
+        actions: list[tuple[Item | str, dict[str, Any]]] = []
+        for change in commit.changes:
+            arguments = update(self._table(change.item), self._name, change)
+            kind = "Update" if "UpdateExpression" in arguments else "ConditionCheck"
+            actions.append((change.item, {kind: arguments}))
+        pk = generation_key(self._name, commit.generation)
+        actions += [(row.key, row_write(self._rows, pk, row)) for row in commit.rows]
+        births = commit.births
+        for shard in range(SHARDS):
+            check = fence_check(self._states, self._name, shard, commit.born_at or 0) if shard in births else {}
+            if commit.fences is not None:
+                check.pop("Key", None)
+                item = fence_item(self._name, shard, commit.fences)
+                actions.append((ControlItem(), {"Put": {"TableName": self._states, **check, "Item": item}}))
+            elif check:
+                actions.append((ControlItem(), {"ConditionCheck": check}))
+        return actions
+
+    # -- calls -------------------------------------------------------------------------------------------------------
+
+    def _call(self, operation: Callable[..., Any], **request: Any) -> Any:
+        return with_retries(operation, self._retries, **request)
+
+    def _table(self, item: Item) -> str:
+        return self._jobs if isinstance(item, JobItem) else self._states
+
+    def _get(self, table: str, key: DynamoItem) -> DynamoItem | None:
+        item: DynamoItem | None
+        item = self._call(self._client.get_item, TableName=table, Key=key, ConsistentRead=True).get("Item")
+        return item
+
+    def _get_all(self, wanted: Sequence[tuple[str, DynamoItem]]) -> dict[tuple[str, str, str], DynamoItem]:
+        """Return the items that exist of some tables' keys, by table, pk and sk."""
+        if len(wanted) == 1:
+            ((table, key),) = wanted
+            item = self._get(table, key)
+            return {(table, key["pk"]["S"], key["sk"]["S"]): item} if item else {}
+        found = {}
+        for start in range(0, len(wanted), BATCH_READ_ITEMS):
+            for table, item in self._batch_get(wanted[start : start + BATCH_READ_ITEMS]):
+                found[table, item["pk"]["S"], item["sk"]["S"]] = item
+        return found
+
+    def _batch_get(self, wanted: Sequence[tuple[str, DynamoItem]]) -> Iterable[tuple[str, DynamoItem]]:
+        requests: dict[str, Any] = {}
+        for table, key in wanted:
+            requests.setdefault(table, {"Keys": [], "ConsistentRead": True})["Keys"].append(key)
+        retries = self._retries(TRANSIENT)
+        next(retries)
+        left = len(wanted)
+        while requests:
+            answer = self._call(self._client.batch_get_item, RequestItems=requests)
+            for table, items in answer["Responses"].items():
+                yield from ((table, item) for item in items)
+            requests = answer.get("UnprocessedKeys") or {}
+            before, left = left, sum(len(each["Keys"]) for each in requests.values())
+            # An answer holds 16 MB, and 1 MB per partition. No progress at all means throttling.
+            if left == before and next(retries, None) is None:
+                raise ContendedError("DynamoDB kept throttling a batch of reads")
+
+    def _rows_of(self, entries: Sequence[DynamoItem]) -> list[DynamoItem]:
+        """Return the rows of an index's entries, in their order."""
+        keys = [table_key(entry["pk"]["S"], entry["sk"]["S"]) for entry in entries]
+        found = self._get_all([(self._rows, key) for key in keys])
+        items = (found.get((self._rows, key["pk"]["S"], key["sk"]["S"])) for key in keys)
+        return [item for item in items if item is not None]
+
+    def _delete(self, table: str, keys: Sequence[DynamoItem]) -> None:
+        for start in range(0, len(keys), BATCH_WRITE_ITEMS):
+            requests = {table: [{"DeleteRequest": {"Key": key}} for key in keys[start : start + BATCH_WRITE_ITEMS]]}
+            for _ in self._retries(TRANSIENT):
+                answer = self._call(self._client.batch_write_item, RequestItems=requests)
+                requests = answer.get("UnprocessedItems") or {}
+                if not requests:
+                    break
+            else:
+                raise ContendedError("DynamoDB kept throttling a batch of deletions")
+
+
+def _partition(table: str, pk: str) -> dict[str, Any]:
+    """Return the arguments of a query for all items of a partition."""
+    return {
         "TableName": table,
-        "Key": {"streamId": {"S": change.stream_id}},
-        "UpdateExpression": " ".join(clauses),
-        "ExpressionAttributeNames": names,
+        "KeyConditionExpression": "pk = :pk",
+        "ExpressionAttributeValues": {":pk": {"S": pk}},
+        "ConsistentRead": True,
     }
-    if conditions:
-        update["ConditionExpression"] = " AND ".join(conditions)
-    if values:
-        update["ExpressionAttributeValues"] = values
-    return update
+
+
+def _key_condition(partition: str, sort: str, value: str, query: RowQuery) -> dict[str, Any]:
+    """Return the arguments for a query of one partition within the prefix or the bounds."""
+    condition = f"{partition} = :value"
+    bounds = {":value": value}
+    if query.prefix:
+        condition += f" AND begins_with({sort}, :prefix)"
+        bounds[":prefix"] = query.prefix
+    elif query.low and query.high is not None:
+        condition += f" AND {sort} BETWEEN :low AND :high"
+        bounds |= {":low": query.low, ":high": query.high}
+    elif query.low:
+        condition += f" AND {sort} >= :low"
+        bounds[":low"] = query.low
+    elif query.high is not None:
+        condition += f" AND {sort} <= :high"
+        bounds[":high"] = query.high
+    values = {name: {"S": text} for name, text in bounds.items()}
+    return {"KeyConditionExpression": condition, "ExpressionAttributeValues": values}
+
+
+def _is_empty(query: RowQuery) -> bool:
+    """Tell whether no row can be within the bounds; DynamoDB rejects these."""
+    return query.high is not None and (not query.high or (query.low or "") > query.high)
+
+
+def _is_within(row: DynamoItem, names: tuple[str, str], value: str, query: RowQuery) -> bool:
+    """Tell whether a row is still where the index had it: in the queried value, within the bounds."""
+    if row.get(names[0]) != {"S": value}:
+        return False
+    # The order of characters is also that of their UTF-8 bytes, by which DynamoDB compares.
+    sort = row[names[1]]["S"]
+    return (not query.low or sort >= query.low) and (query.high is None or sort <= query.high)
+
+
+def _position(item: DynamoItem, sort: str, query: RowQuery) -> str:
+    """Return the position of an item in a page; in an index, its sort value's length, that value, and the key."""
+    key: str = item["sk"]["S"]
+    if query.slot is None:
+        return key
+    value = item[sort]["S"]
+    return f"{len(value)}:{value}{key}"
+
+
+def _start_key(pk: str, names: tuple[str, str], value: str, query: RowQuery) -> DynamoItem:
+    if query.slot is None:
+        return table_key(pk, query.after or "")
+    length, _, rest = (query.after or "").partition(":")
+    sort, key = rest[: int(length)], rest[int(length) :]
+    return {**table_key(pk, key), names[0]: {"S": value}, names[1]: {"S": sort}}
+
+
+def _outdated(about: Sequence[Item | str], error: ClientError) -> OutdatedError | None:
+    """Return what a refused commit contradicts; None if it failed for another reason."""
+    if not all(map(_may_be_outdated, failure_reasons(error))):
+        return None
+    reasons: Any = error.response.get("CancellationReasons")
+    failed = [True] if reasons is None else [each.get("Code") == "ConditionalCheckFailed" for each in reasons]
+    contradicted = list(itertools.compress(about, failed))
+    keys = [each for each in contradicted if isinstance(each, str)]
+    items = [each for each in contradicted if not isinstance(each, str)]
+    return OutdatedError(f"{len(contradicted)} of {len(about)} items have changed", items, keys)
+
+
+def _may_be_outdated(code: str) -> bool:
+    return code.removesuffix("Exception") == "ConditionalCheckFailed" or is_transient(code)

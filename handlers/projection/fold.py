@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
 
 from handlers import catalogue
 from handlers.core.errors import HandlerFailedError
 from handlers.core.events import Event
-from handlers.projection.definition import PARTITION_ATTRIBUTE, Projection, Row
-from handlers.projection.port import MAX_COMMIT_BYTES, MAX_COMMIT_ROWS
-from handlers.projection.rows import UnstorableError, check_key, check_row
+from handlers.projection.definition import ProjectedEvent, Projection
+from handlers.projection.keys import UnstorableError, utf8_size
+from handlers.projection.port import MAX_COMMIT_BYTES, MAX_COMMIT_ROWS, IndexEntry, Row
+from handlers.projection.rows import check_row
 
 # An exception may quote the event's data (up to 400 KB), but the state item, which records halts and skips, holds 400 KB.
 MAX_ERROR_CHARACTERS = 500
@@ -27,11 +29,15 @@ class Folded:
     checkpoint
         The last folded event.
     changed
-        The rows of the events, by key; None for a deleted row.
+        The rows of the events, by encoded key; None for a deleted row.
     sizes
         The size of each changed row in bytes, by key.
+    size
+        Their sum.
     applied
         Number of events passed to a handler.
+    skipped
+        Events (as text) whose handler raised, and that were left out because an operator had skipped them.
     failure
         The error of the event after ``checkpoint`` if its handler raised.
     """
@@ -39,39 +45,49 @@ class Folded:
     checkpoint: int
     changed: dict[str, Row | None] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
+    size: int = 0
     applied: int = 0
+    skipped: list[str] = field(default_factory=list)
     failure: HandlerFailedError | None = None
 
 
 class Prepared:
-    """An event for a fold: parsed and upcast once, when its key or data is first needed."""
+    """An event for a fold: parsed and upcast once, when its keys or data are first needed.
 
-    __slots__ = ("_data", "_key", "_parsed", "_projection", "event")
+    Attributes
+    ----------
+    failure
+        Why its keys cannot be told, once `keys` has been read: no JSON, a failing upcaster, no valid key.
+    """
+
+    __slots__ = ("_event", "_keys", "_projection", "event", "failure")
 
     def __init__(self, projection: Projection, event: Event) -> None:
         self.event = event
+        self.failure: Exception | None = None
         self._projection = projection
-        self._parsed = False
-        self._key: str | None = None
-        self._data: Any = None
+        self._event: ProjectedEvent | None = None
+        self._keys: Sequence[str] | None = None
 
     @property
-    def key(self) -> str | None:
-        """The key of the event's row; None if the projection does not handle the event or it has no valid key."""
-        if not self._parsed:
-            self._parsed = True
+    def keys(self) -> Sequence[str]:
+        """The encoded keys of the event's rows; empty if there are none, or if they cannot be told."""
+        if self._keys is None:
+            self._keys = ()
             if self._projection.handles(self.event.type):
                 try:
-                    data = _data(self.event)
-                    self._key, self._data = _key(self._projection, data), data
-                except Exception:  # noqa: BLE001 - no JSON, a failing upcaster, no key: applying the event reports it (P5)
-                    return None
-        return self._key
+                    event = _parsed(self._projection, self.event)
+                    self._keys = self._projection.keys_of(event)
+                    if not self._projection.computes_keys:
+                        self._event = event
+                except Exception as error:  # noqa: BLE001 - applying the event reports it (P5)
+                    self.failure = error
+        return self._keys
 
-    def take(self) -> Any:
-        """Return the data for one call of a handler, which may modify it; a second call parses again."""
-        data, self._data = self._data, None
-        return _data(self.event) if data is None else data
+    def take(self) -> ProjectedEvent:
+        """Return the event for one call of a handler, which may modify its data; a second call parses again."""
+        event, self._event = self._event, None
+        return _parsed(self._projection, self.event) if event is None else event
 
 
 def prepare(projection: Projection, events: Iterable[Event]) -> list[Prepared]:
@@ -80,14 +96,16 @@ def prepare(projection: Projection, events: Iterable[Event]) -> list[Prepared]:
 
 
 def keys_of(events: Iterable[Prepared], limit: int = MAX_COMMIT_ROWS) -> list[str]:
-    """Return the keys of the events' first ``limit`` different rows, in order of first appearance."""
+    """Return the keys of the leading events' rows, at most ``limit`` different ones, in order of first appearance.
+
+    At least those of the first event that has any, so that a fold of these rows gets past it.
+    """
     keys: dict[str, None] = {}
     for event in events:
-        key = event.key
-        if key is not None and key not in keys:
-            if len(keys) == limit:
-                break
-            keys[key] = None
+        new = [key for key in event.keys if key not in keys]
+        if keys and len(keys) + len(new) > limit:
+            break
+        keys.update(dict.fromkeys(new))
     return list(keys)
 
 
@@ -102,39 +120,30 @@ def fold(
 ) -> Folded:
     """Apply events, in order, to their rows.
 
-    Stops before an event whose row is not in ``rows`` (the caller decides how many rows a commit has), before one that
-    would make the changed rows larger than ``max_bytes``, and before one whose handler raises.
+    Stops before an event one of whose rows is not in ``rows`` (the caller decides how many rows a commit has), before one
+    that would make the changed rows larger than ``max_bytes``, and before one whose handler raises.
 
     Parameters
     ----------
     events
         Contiguous, starting at ``checkpoint + 1``.
     rows
-        The current rows; None for those that do not exist. Not modified.
+        The current rows by encoded key; None for those that do not exist. Not modified.
     skipped
         eventIds (as text) that an operator skipped: if their handler still raises, they change nothing.
     """
     folded = Folded(checkpoint)
-    total = 0
     for prepared in events:
         event = prepared.event
         if projection.handles(event.type):
             try:
-                key, row, size = _apply(projection, prepared, rows, folded.changed)
+                if not _apply(projection, prepared, rows, folded, max_bytes):
+                    return folded
             except HandlerFailedError as failure:
                 if str(event.event_id) not in skipped:
                     folded.failure = failure
                     return folded
-            except _NotLoadedError:
-                return folded
-            else:
-                grown = total + size - folded.sizes.get(key, 0)
-                if folded.changed and grown > max_bytes:
-                    return folded
-                total = grown
-                folded.changed[key] = row
-                folded.sizes[key] = size
-                folded.applied += 1
+                folded.skipped.append(str(event.event_id))
         folded.checkpoint = event.event_id
     return folded
 
@@ -152,23 +161,16 @@ def fold_all(
     checkpoint = -1
     everything = _Everything(rows)
     for event in events:
-        if projection.handles(event.type):
-            try:
-                key, row, _ = _apply(projection, Prepared(projection, event), everything, {})
-            except HandlerFailedError:
-                if str(event.event_id) not in skipped:
-                    raise
+        folded = fold(projection, [Prepared(projection, event)], everything, checkpoint, skipped=skipped)
+        if folded.failure is not None:
+            raise folded.failure
+        for key, row in folded.changed.items():
+            if row is None:
+                rows.pop(key, None)
             else:
-                if row is None:
-                    rows.pop(key, None)
-                else:
-                    rows[key] = row
+                rows[key] = row
         checkpoint = event.event_id
     return checkpoint
-
-
-class _NotLoadedError(Exception):
-    """The event's row was not loaded."""
 
 
 class _Everything(Mapping[str, Any]):
@@ -191,32 +193,88 @@ class _Everything(Mapping[str, Any]):
 
 
 def _apply(
-    projection: Projection, prepared: Prepared, rows: Mapping[str, Row | None], changed: Mapping[str, Row | None]
-) -> tuple[str, Row | None, int]:
-    event, key = prepared.event, prepared.key
-    if key is not None and key not in changed and key not in rows:
-        raise _NotLoadedError
+    projection: Projection, prepared: Prepared, rows: Mapping[str, Row | None], folded: Folded, max_bytes: int
+) -> bool:
+    """Apply an event to all its rows, or to none; False if the commit has no room for it."""
+    event, changed, sizes = prepared.event, folded.changed, folded.sizes
+    keys = prepared.keys
+    for key in keys:
+        if key not in changed and key not in rows:
+            return False
+    results: list[tuple[str, Row | None, int]] = []
+    grown = folded.size
     try:
-        data = prepared.take()
-        if key is None:
-            key = _key(projection, data)  # raises with the reason
-        before = changed[key] if key in changed else rows[key]
-        # Read-only: a handler that modifies its row in place fails here instead of corrupting a warm copy.
-        row = projection.handlers[event.type](None if before is None else MappingProxyType(before), data)
-        size = check_row(row, (PARTITION_ATTRIBUTE, projection.key)) if row is not None else 0
+        if prepared.failure is not None:
+            raise prepared.failure
+        for key in keys:
+            before = changed[key] if key in changed else rows[key]
+            row = projection.call(event.type, None if before is None else _view(before), prepared.take(), key)
+            size = 0
+            if row is not None:
+                size = check_row(row, projection)
+                row = dict(row)
+                if projection.indexes:
+                    size += _entries_size(projection.index_entries(key, row))
+            results.append((key, row, size))
+            grown += size - sizes.get(key, 0)
+        if grown > max_bytes and not changed:
+            raise UnstorableError(f"the event's rows have {grown:,} bytes together; the limit is {max_bytes:,}")
     except Exception as error:
         raise HandlerFailedError(event.event_id, event.type, _describe(error)) from error
-    return key, None if row is None else dict(row), size
+    if grown > max_bytes:
+        return False
+    for key, row, size in results:
+        changed[key] = row
+        sizes[key] = size
+    folded.size = grown
+    folded.applied += bool(keys)
+    return True
 
 
-def _data(event: Event) -> Any:
-    return catalogue.upcast(event.type, event.schema_version, event.payload())
+def _view(row: Row) -> Row:
+    """Return a row as handlers receive it.
+
+    It is read-only: a handler that modifies it in place and returns nothing would delete it, so it fails instead. What is
+    nested in it is a copy, because the row may be a warm copy of a stored one. A whole Decimal is an int, and a tuple a
+    list, as if the row had been read: whether it is warm must not change what a handler does.
+    """
+    for value in row.values():
+        if not isinstance(value, _UNCHANGED):
+            return MappingProxyType({name: _as_read(value) for name, value in row.items()})
+    return MappingProxyType(row)
 
 
-def _key(projection: Projection, data: Any) -> str:
-    return check_key(data.get(projection.key) if isinstance(data, dict) else None)
+_UNCHANGED = (str, int, type(None))
+
+
+def _as_read(value: Any) -> Any:
+    if isinstance(value, _UNCHANGED):
+        return value
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else value
+    if isinstance(value, Mapping):
+        return {name: _as_read(each) for name, each in value.items()}
+    return [_as_read(each) for each in value]
+
+
+def _entries_size(entries: Sequence[IndexEntry]) -> int:
+    """Return the size of a row's index keys: they count in a transaction's size."""
+    return sum(utf8_size(entry.value) + utf8_size(entry.sort) for entry in entries)
+
+
+def _parsed(projection: Projection, event: Event) -> ProjectedEvent:
+    data = catalogue.upcast(event.type, event.schema_version, event.payload(), projection.upcasters)
+    if not isinstance(data, dict):
+        raise UnstorableError("the event's data is not a JSON object")
+    return ProjectedEvent(event, data)
 
 
 def _describe(error: Exception) -> str:
-    text = str(error) if isinstance(error, UnstorableError) else f"{type(error).__name__}: {error}"
+    """Return what is recorded of an error: text that can be stored, whatever it quotes."""
+    name = type(error).__name__
+    try:
+        text = str(error) if isinstance(error, UnstorableError) else f"{name}: {error}"
+    except Exception:  # noqa: BLE001 - an error of the domain that cannot even be shown must not block the queue
+        text = name
+    text = text.encode(errors="replace").decode()
     return text if len(text) <= MAX_ERROR_CHARACTERS else text[: MAX_ERROR_CHARACTERS - 1] + "…"

@@ -1,12 +1,10 @@
-"""The limits of a row: checked when a handler returns it, so that the error names the event.
-
-A new event is also checked before it is stored, against the projections that will handle it.
-"""
+"""The limits of a row: checked when a handler returns it, so that the error names the event."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from handlers.core.dynamodb import (
@@ -15,52 +13,35 @@ from handlers.core.dynamodb import (
     NESTING_LEVELS,
     NUMBER_DIGITS,
     SMALLEST_EXPONENT,
-    SORT_KEY_BYTES,
 )
-from handlers.core.errors import Fault, pointer
 from handlers.projection.definition import Projection
+from handlers.projection.keys import UnstorableError, kind_of, utf8_size
 
-# A row's key is its table's sort key.
-MAX_KEY_BYTES = SORT_KEY_BYTES
-# An item without the partition key (a stream id of up to 1,024 bytes and a generation), the sort key and their names.
-MAX_ROW_BYTES = ITEM_BYTES - 4_096
-
-
-class UnstorableError(ValueError):
-    """DynamoDB cannot store this value; the message says why."""
-
-
-def check_key(key: object) -> str:
-    """Return a row's key.
-
-    Raises
-    ------
-    UnstorableError
-        It is not a string of 1 to 1,024 bytes.
-    """
-    if not isinstance(key, str):
-        raise UnstorableError(f"the key is {_kind(key)}, not a string")
-    if not 1 <= len(key.encode(errors="surrogatepass")) <= MAX_KEY_BYTES:
-        raise UnstorableError(
-            f"the key has {len(key.encode(errors='surrogatepass')):,} bytes, not 1 to {MAX_KEY_BYTES:,}"
-        )
-    return key
+# An item without its keys (a sort key of up to 1,024 bytes), its version, and the keys of five indexes (2,524 bytes each).
+MAX_ROW_BYTES = ITEM_BYTES - 16_384
+# Longer names are refused by DynamoDB.
+MAX_NAME_BYTES = 65_535
+# Far quicker for a dict than Mapping alone.
+_MAPPINGS = (dict, Mapping)
+_PLAIN_INTEGERS = 10**NUMBER_DIGITS
+_ADVICE = {"float": " (use Decimal instead of float)", "set": " (use a list)"}
 
 
-def check_row(row: object, reserved: tuple[str, ...] = ()) -> int:
+def check_row(row: object, projection: Projection | None = None) -> int:
     """Return the approximate size of a row in bytes.
 
     Raises
     ------
     UnstorableError
-        A value without a DynamoDB type, a number out of range, a reserved name, or a row that is too large.
+        A value without a DynamoDB type, a number out of range, an attribute named like one of the key's, or a row that
+        is too large.
     """
-    if not isinstance(row, Mapping):
-        raise UnstorableError(f"the handler returned {_kind(row)}, not a row or None")
-    for name in reserved:
+    if not isinstance(row, _MAPPINGS):
+        raise UnstorableError(f"the handler returned {kind_of(row)}, not a row or None")
+    for name in projection.key_attributes if projection is not None else ():
         if name in row:
-            raise UnstorableError(f"the row has an attribute {name!r}, which is reserved for the table's key")
-    size = _size(row, NESTING_LEVELS)
+            raise UnstorableError(f"the row has an attribute {name!r}, which is reserved for the key")
+    size = _size(row, NESTING_LEVELS)  # the row is itself an attribute of its item
     if size > MAX_ROW_BYTES:
         raise UnstorableError(f"the row has {size:,} bytes; the limit is {MAX_ROW_BYTES:,}")
     return size
@@ -74,7 +55,7 @@ def check_number(number: int | Decimal) -> None:
     UnstorableError
         More than 38 significant digits, beyond 9.99e125, or closer to zero than 1e-130.
     """
-    if isinstance(number, int) and -(10**NUMBER_DIGITS) < number < 10**NUMBER_DIGITS:
+    if isinstance(number, int) and -_PLAIN_INTEGERS < number < _PLAIN_INTEGERS:
         return
     exact = Decimal(number)
     if not exact.is_finite():
@@ -88,84 +69,31 @@ def check_number(number: int | Decimal) -> None:
         raise UnstorableError(f"a number of magnitude 1e{exact.adjusted()} is out of range (1e-130 to 9.99e125)")
 
 
-def row_faults(
-    projections: Iterable[Projection], stream_id: str, event_type: str, data: dict[str, Any], place: str
-) -> list[Fault]:
-    """Check an event for the projections that handle it: the key of its row, and numbers that may become attributes.
-
-    The data of an unhandled event is only text, so any numbers are allowed.
-    """
-    handling = [each for each in projections if each.follows(stream_id) and each.handles(event_type)]
-    if not handling:
-        return []
-    faults: list[Fault] = []
-    for key in dict.fromkeys(each.key for each in handling):
-        faults += _row_key_faults(data, key, place)
-    faults += (Fault(place + where, why) for where, why in _unfit_numbers(data))
-    return faults
-
-
-def _row_key_faults(data: dict[str, Any], key: str, place: str) -> list[Fault]:
-    place += pointer(key)
-    if key not in data:
-        return [Fault(place, "is required")]
-    try:
-        check_key(data[key])
-    except UnstorableError as error:
-        return [Fault(place, f"cannot be the key of a row: {error}")]
-    return []
-
-
-def _unfit_numbers(value: Any) -> Iterator[tuple[str, str]]:
-    for where, each in _walk(value):
-        if isinstance(each, int | Decimal) and not isinstance(each, bool):
-            try:
-                check_number(each)
-            except UnstorableError as error:
-                yield where, f"cannot be stored in a read model: {error}"
-
-
-def _walk(value: Any) -> Iterator[tuple[str, Any]]:
-    """Yield a JSON value and every value in it, each with its pointer; not recursive."""
-    pending: list[tuple[str, Any]] = [("", value)]
-    while pending:
-        place, each = pending.pop()
-        yield place, each
-        if isinstance(each, dict):
-            pending.extend((place + pointer(key), inner) for key, inner in reversed(each.items()))
-        elif isinstance(each, list):
-            pending.extend((f"{place}/{index}", each[index]) for index in reversed(range(len(each))))
-
-
 def _size(value: Any, depth: int) -> int:
     if depth == 0:
         raise UnstorableError(f"nested more than {NESTING_LEVELS} levels deep")
     if isinstance(value, str):
-        return len(value) if value.isascii() else _utf8_bytes(value)
+        return len(value) if value.isascii() else utf8_size(value)
     if value is None or isinstance(value, bool):
         return 1
-    if isinstance(value, int | Decimal):
+    if isinstance(value, (int, Decimal)):
         check_number(value)
         return 21  # at most: 38 digits, two per byte, and the exponent
-    if isinstance(value, Mapping):
-        return 3 + sum(1 + _name_size(name) + _size(each, depth - 1) for name, each in value.items())
-    if isinstance(value, list | tuple):
+    if isinstance(value, _MAPPINGS):
+        size = 3
+        for name, each in value.items():
+            size += 1 + _name_size(name) + _size(each, depth - 1)
+        return size
+    if isinstance(value, (list, tuple)):
         return 3 + sum(1 + _size(each, depth - 1) for each in value)
-    raise UnstorableError(f"DynamoDB cannot store {_kind(value)} (use Decimal instead of float)")
+    raise UnstorableError(f"DynamoDB cannot store {kind_of(value)}{_ADVICE.get(type(value).__name__, '')}")
 
 
+@lru_cache(maxsize=256)  # the same few names in every row
 def _name_size(name: object) -> int:
     if not isinstance(name, str) or not name:
         raise UnstorableError(f"{name!r} is not a valid attribute name")
-    return _utf8_bytes(name)
-
-
-def _utf8_bytes(text: str) -> int:
-    try:
-        return len(text.encode())
-    except UnicodeEncodeError as error:
-        raise UnstorableError("a string contains an unpaired surrogate") from error
-
-
-def _kind(value: object) -> str:
-    return "null" if value is None else f"a {type(value).__name__}"
+    size = utf8_size(name)
+    if size > MAX_NAME_BYTES:
+        raise UnstorableError(f"an attribute name has {size:,} bytes; the limit is {MAX_NAME_BYTES:,}")
+    return size

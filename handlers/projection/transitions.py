@@ -1,137 +1,114 @@
-"""All changes of a state item, as compare-and-set: the expected values and the resulting state.
+"""All changes of states and of the control item, as compare-and-set: the expected values and the resulting record.
 
-The protocol of P2, P5 and R1 to R4 is in this file. Adapters only execute the changes, and callers continue with the
-resulting state. The simulation (`tests/simulation`) breaks conditions one at a time to prove that each is needed.
+The protocol of G1 to G8, P2, P5 and R3 is in this file. Adapters only execute the changes, and callers continue with the
+resulting records. The simulation (`tests/simulation`) breaks conditions one at a time to prove that each is needed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from handlers.core.events import NO_EVENTS, StreamId
+from handlers.projection.port import Change
 from handlers.projection.state import (
-    DONE,
-    FAILED,
     REPLAY,
     ROLLBACK,
-    Chunk,
+    Building,
+    Control,
+    ControlItem,
+    Document,
     Halted,
-    LastReplay,
+    JobItem,
+    Page,
     Previous,
-    Replay,
     StreamState,
     attribute,
     value_at,
 )
 
+CONTROL = ControlItem()
 
-@dataclass(frozen=True, slots=True)
-class StateChange:
-    """A conditional change of one state item.
-
-    Attributes
-    ----------
-    expect
-        Path (``replay.checkpoint``) to its required value; None: it must be absent.
-    put
-        Attribute to its new value.
-    remove
-        Attributes to remove if they exist.
-    after
-        The resulting state. Values that the change neither expects nor sets are those of the state it was made for.
-    """
-
-    expect: Mapping[str, Any]
-    put: Mapping[str, Any]
-    remove: tuple[str, ...]
-    after: StreamState
-
-    @property
-    def stream_id(self) -> StreamId:
-        return self.after.stream_id
+# -- a stream in a generation --------------------------------------------------------------------------------------------
 
 
-def _change(state: StreamState, expect: Mapping[str, Any], **fields: Any) -> StateChange:
+def _change(state: StreamState, expect: Mapping[str, Any], **fields: Any) -> Change[StreamState]:
     """Set fields of a state, including unchanged ones: the state may be stale."""
-    after = replace(state, **fields)
+    after = replace(state, exists=True, **fields)
     document = after.to_document()
+    if not state.exists:
+        return Change(state.item, {"checkpoint": None}, document, (), after)
     names = [attribute(name) for name in fields]
     put = {name: document[name] for name in names if name in document}
-    return StateChange(expect, put, tuple(name for name in names if name not in document), after)
+    return Change(state.item, expect, put, tuple(name for name in names if name not in document), after)
 
 
-def _as_read(state: StreamState, *paths: str) -> dict[str, Any]:
-    document = state.to_document()
+def _as_read(record: StreamState | Control, *paths: str) -> dict[str, Any]:
+    document = record.to_document()
     return {path: value_at(document, path) for path in paths}
 
 
-def _live(state: StreamState) -> dict[str, Any]:
-    """Return what identifies the live rows that were read (P2)."""
-    return _as_read(state, "checkpoint", "activeGeneration", "rewinds")
+def _position(state: StreamState) -> dict[str, Any]:
+    """Return what a change of the checkpoint depends on (G1, G4)."""
+    return _as_read(state, "checkpoint", "ahead", "page")
 
 
-def same_live_rows(one: StreamState, other: StreamState) -> bool:
-    """Tell whether live rows read with one state are valid for the other."""
-    return _live(one) == _live(other)
+def advance(state: StreamState, to: int, skipped: Mapping[str, Any] | None = None) -> Change[StreamState]:
+    """Record that the rows reflect the events up to ``to``; creates the state at a stream's first commit (G3).
 
-
-def _replaying(state: StreamState) -> dict[str, Any]:
-    """Return what identifies the rows of the replay that were read."""
-    return _as_read(state, "replay.replayId", "replay.generation", "replay.checkpoint", "replay.chunk")
-
-
-def _running(state: StreamState) -> Replay:
-    if state.replay is None:
-        raise ValueError(f"no replay of stream {state.stream_id!r} is running")
-    return state.replay
-
-
-# -- live ----------------------------------------------------------------------------------------------------------------
-
-
-def advance(state: StreamState, to: int, fingerprint: str | None) -> StateChange:
-    """Record that the live rows reflect the events up to ``to``."""
+    ``skipped``: the skips that the rows rely on, if the state does not have them yet.
+    """
     # This makes any halt obsolete, including one that a warm copy does not have.
-    fields: dict[str, Any] = {"checkpoint": to, "halted": None}
-    if state.fingerprint is None and fingerprint is not None:
-        fields["fingerprint"] = fingerprint
+    fields: dict[str, Any] = {"checkpoint": to, "halted": None, "page": None}
     if state.rewound_from is not None and to >= state.rewound_from:
         fields["rewound_from"] = None
-    return _change(state, _live(state), **fields)
+    if skipped:
+        fields["skipped"] = {**state.skipped, **skipped}
+    return _change(state, _position(state), **fields)
 
 
-def halt(state: StreamState, event_id: int, error: str, at: str) -> StateChange:
+def write_page(state: StreamState, page: Page) -> Change[StreamState]:
+    """Record that some rows of a page of history are written; the checkpoint moves with the last of them."""
+    return _change(state, _position(state), page=page)
+
+
+def halt(state: StreamState, event_id: int, error: str, at: str) -> Change[StreamState]:
     """Halt the stream at the next event, whose handler raised (P5).
 
     Expects the halt that was read, or none: a stale caller re-reads and keeps the message.
     """
-    known = "halted" if state.halted is None else "halted.eventId"
-    expect = {**_live(state), **_as_read(state, known)}
+    expect = {**_position(state), **_as_read(state, "halted.eventId")}
     return _change(state, expect, halted=Halted(event_id, error, at))
 
 
-def resume(state: StreamState) -> StateChange:
+def resume(state: StreamState) -> Change[StreamState]:
     """Remove the halt, so that the next message retries the event."""
-    return _change(state, _live(state), halted=None)
+    return _change(state, _position(state), halted=None)
 
 
-def skip(state: StreamState, at: str) -> StateChange:
-    """Skip the event at which the stream is halted, and record it."""
+def skip(state: StreamState, at: str) -> Change[StreamState]:
+    """Skip the event at which the stream is halted, and record it.
+
+    Raises
+    ------
+    ValueError
+        The stream is not halted, or another generation must be ahead: skip the event there first.
+    """
     if state.halted is None or not state.is_halted:
         raise ValueError(f"stream {state.stream_id!r} is not halted")
+    if state.ahead is not None:
+        raise ValueError(f"generation {state.ahead} must skip the event of stream {state.stream_id!r} first")
     event_id = state.halted.event_id
     skipped = {**state.skipped, str(event_id): {"error": state.halted.error, "at": at}}
-    expect = {**_live(state), **_as_read(state, "halted.eventId")}
+    expect = {**_position(state), **_as_read(state, "halted.eventId")}
     return _change(state, expect, checkpoint=event_id, skipped=skipped, halted=None)
 
 
-def rewind(state: StreamState, to: int) -> StateChange:
-    """Reset the live checkpoint, to catch up in place (R3)."""
+def rewind(state: StreamState, to: int) -> Change[StreamState]:
+    """Reset the checkpoint, to catch up in place (R3)."""
     return _change(
         state,
-        {**_live(state), "replay": None},
+        {**_position(state), "ahead": None},
         checkpoint=to,
         rewinds=state.rewinds + 1,
         rewound_from=max(state.checkpoint, state.rewound_from or state.checkpoint),
@@ -139,120 +116,151 @@ def rewind(state: StreamState, to: int) -> StateChange:
     )
 
 
-# -- replay --------------------------------------------------------------------------------------------------------------
+def follow(state: StreamState, leader: StreamState) -> Change[StreamState]:
+    """Join: from now on the active generation never overtakes the new one for this stream (G5).
 
-
-def begin_replay(state: StreamState, replay_id: str, fingerprint: str, at: str) -> StateChange:
-    """Start building the next generation from event 0, and abandon the previous one (steps 1 and 5)."""
-    generation = state.next_generation
-    fields: dict[str, Any] = {
-        "replay": Replay(replay_id, generation, NO_EVENTS, REPLAY, at, fingerprint),
-        "next_generation": generation + 1,
-        "previous": None,
-    }
-    if state.previous:
-        fields["sweep"] = _with(state.sweep, state.previous.generation)
-    return _change(state, _idle(state), **fields)
-
-
-def begin_rollback(state: StreamState, replay_id: str, at: str) -> StateChange:
-    """Return to the previous generation and continue from its checkpoint (step 4)."""
-    kept = _kept(state)
-    replay = Replay(replay_id, kept.generation, kept.checkpoint, ROLLBACK, at, kept.fingerprint)
-    return _change(state, _idle(state), replay=replay, previous=None)
-
-
-def _kept(state: StreamState) -> Previous:
-    if state.previous is None:
-        raise ValueError(f"stream {state.stream_id!r} has no previous generation")
-    return state.previous
-
-
-def _idle(state: StreamState) -> dict[str, Any]:
-    previous = ("previous",) if state.previous is None else ("previous.generation", "previous.checkpoint")
-    return {**_as_read(state, "nextGeneration", "sweep", *previous), "replay": None}
-
-
-def restart_replay(state: StreamState, fingerprint: str, at: str) -> StateChange:
-    """Abandon what is built so far and start another generation, because the projection's code changed."""
-    replay, generation = _running(state), state.next_generation
-    return _change(
-        state,
-        {**_replaying(state), **_as_read(state, "nextGeneration", "sweep")},
-        replay=Replay(replay.replay_id, generation, NO_EVENTS, REPLAY, at, fingerprint),
-        next_generation=generation + 1,
-        sweep=_with(state.sweep, replay.generation),
-    )
-
-
-def advance_replay(state: StreamState, to: int, at: str) -> StateChange:
-    """Record that the replay's rows reflect the events up to ``to``."""
-    return _change(state, _replaying(state), replay=replace(_running(state), checkpoint=to, chunk=None, at=at))
-
-
-def advance_chunk(state: StreamState, chunk: Chunk, at: str) -> StateChange:
-    """Record that more rows of the page are written; the replay's checkpoint moves when all are."""
-    return _change(state, _replaying(state), replay=replace(_running(state), chunk=chunk, at=at))
-
-
-def switch(state: StreamState, at: str) -> StateChange:
-    """Make the replay's generation the active one (step 3).
-
-    The previously active one is kept for a rollback, except during a rewind's catch-up, when its rows are ahead of its
-    checkpoint.
+    Commit it together with `lead`, which has the condition on the other state.
 
     Raises
     ------
     ValueError
-        The replay is behind the live checkpoint or within a page: readers would go back in time.
+        The new generation is behind what readers may have seen.
     """
-    replay = _running(state)
-    if replay.checkpoint < state.checkpoint or replay.chunk is not None:
-        raise ValueError("a replay may switch only at or past the live checkpoint, with its rows complete")
-    expect = {**_replaying(state), **_live(state)}
-    fields: dict[str, Any] = {
-        "active_generation": replay.generation,
-        "checkpoint": replay.checkpoint,
-        "fingerprint": replay.fingerprint,
-        "last_replay": LastReplay(replay.replay_id, DONE, replay.checkpoint, at),
-        "replay": None,
-        "halted": None,
-        "rewound_from": None,
-    }
-    if state.is_settled:
-        fields["previous"] = Previous(state.active_generation, state.checkpoint, at, state.fingerprint)
-    else:
-        fields["sweep"] = _with(state.sweep, state.active_generation)
-        expect |= _as_read(state, "sweep")
-    return _change(state, expect, **fields)
+    if leader.checkpoint < state.seen:
+        raise ValueError("the new generation must not be behind")
+    return _change(state, _as_read(state, "checkpoint", "ahead", "rewinds"), ahead=leader.generation)
 
 
-def give_up_replay(state: StreamState, event_id: int | None, error: str, at: str) -> StateChange:
-    """End a replay whose handler raised (R4): its generation is swept, or kept if it was a rollback."""
-    replay = _running(state)
-    fields: dict[str, Any] = {
-        "last_replay": LastReplay(replay.replay_id, FAILED, replay.checkpoint, at, event_id, error),
-        "replay": None,
-    }
-    if replay.kind == ROLLBACK and replay.chunk is None:
-        fields["previous"] = Previous(replay.generation, replay.checkpoint, at, replay.fingerprint)
-    else:
-        fields["sweep"] = _with(state.sweep, replay.generation)
-    return _change(state, {**_replaying(state), **_as_read(state, "sweep")}, **fields)
+def lead(leader: StreamState) -> Change[StreamState]:
+    """Join, the other half: the new generation is where it was read, and no longer follows the active one (G5)."""
+    return _change(leader, _position(leader), ahead=None)
 
 
-def retire_previous(state: StreamState) -> StateChange:
-    """Abandon the previous generation after its retention time (step 5)."""
-    generation = _kept(state).generation
-    expect = _as_read(state, "previous.generation", "sweep")
-    return _change(state, expect, sweep=_with(state.sweep, generation), previous=None)
+def drop_leader(state: StreamState) -> Change[StreamState]:
+    """Stop following a generation that was abandoned (G7)."""
+    return _change(state, _position(state), ahead=None)
 
 
-def swept(state: StreamState, generation: int) -> StateChange:
-    """Record that the rows of a generation are deleted."""
-    left = tuple(each for each in state.sweep if each != generation)
-    return _change(state, _as_read(state, "sweep"), sweep=left)
+def unchanged(state: StreamState) -> Change[StreamState]:
+    """Check that a state is the one read, and change nothing."""
+    return Change(state.item, _position(state) if state.exists else {"checkpoint": None}, {}, (), state)
 
 
-def _with(sweep: tuple[int, ...], generation: int) -> tuple[int, ...]:
-    return (*(each for each in sweep if each != generation), generation)
+# -- the generations of a projection -------------------------------------------------------------------------------------
+
+
+def _control(control: Control, **fields: Any) -> Change[Control]:
+    """Change the control item; its version, which everything relies on, goes up by one (G3)."""
+    after = replace(control, exists=True, version=control.version + 1, **fields)
+    document = after.to_document()
+    names = [attribute(name) for name in ("version", *fields)]
+    if not control.exists:
+        return Change(CONTROL, {"version": None}, document, (), after)
+    put = {name: document[name] for name in names if name in document}
+    gone = tuple(name for name in names if name not in document)
+    return Change(CONTROL, _as_read(control, "version"), put, gone, after)
+
+
+def adopt(control: Control, fingerprint: str) -> Change[Control]:
+    """Record the code that folds the active generation, once, before anything was replayed."""
+    after = replace(control, exists=True, fingerprint=fingerprint)
+    return Change(CONTROL, {"version": None}, after.to_document(), (), after)
+
+
+def begin_replay(control: Control, replay_id: str, fingerprint: str) -> Change[Control]:
+    """Start building the next generation from event 0, and abandon the previous one.
+
+    A projection that was never replayed gets its control item: its rows are folded by the deployed code (as in `adopt`).
+    """
+    _idle(control)
+    if not control.exists:
+        control = replace(control, fingerprint=fingerprint)
+    return _control(
+        control,
+        building=Building(control.next_generation, replay_id, REPLAY, fingerprint),
+        next_generation=control.next_generation + 1,
+        previous=None,
+        sweep=_with_previous(control),
+    )
+
+
+def begin_rollback(control: Control, replay_id: str) -> Change[Control]:
+    """Return to the previous generation and continue it from where it stopped."""
+    _idle(control)
+    kept = control.previous
+    if kept is None:
+        raise ValueError("there is no previous generation")
+    return _control(control, building=Building(kept.generation, replay_id, ROLLBACK, kept.fingerprint), previous=None)
+
+
+def restart(control: Control, fingerprint: str) -> Change[Control]:
+    """Abandon what is built so far and start another generation, because the projection's code changed (R6)."""
+    building = _running(control)
+    return _control(
+        control,
+        building=Building(control.next_generation, building.replay_id, REPLAY, fingerprint),
+        next_generation=control.next_generation + 1,
+        sweep=(*control.sweep, building.generation),
+    )
+
+
+def switch(control: Control, at: str) -> Change[Control]:
+    """Make the built generation the active one; the old one is kept for a rollback (G6)."""
+    building = _running(control)
+    return _control(
+        control,
+        active=building.generation,
+        fingerprint=building.fingerprint,
+        building=None,
+        previous=Previous(control.active, at, control.fingerprint),
+    )
+
+
+def abandon(control: Control) -> Change[Control]:
+    """Give up the generation being built (G8): a handler raised, or an operator cancelled.
+
+    After a rollback too: its generation must not become `building` again, as states may still follow it.
+    """
+    return _control(control, building=None, sweep=(*control.sweep, _running(control).generation))
+
+
+def retire_previous(control: Control) -> Change[Control]:
+    """Abandon the previous generation after its retention time."""
+    _idle(control)
+    return _control(control, previous=None, sweep=_with_previous(control))
+
+
+def swept(control: Control, generation: int) -> Change[Control]:
+    """Record that nothing of a generation is left."""
+    return _control(control, sweep=tuple(each for each in control.sweep if each != generation))
+
+
+def _idle(control: Control) -> None:
+    if control.building is not None:
+        raise ValueError("a replay is running")
+
+
+def _running(control: Control) -> Building:
+    if control.building is None:
+        raise ValueError("no replay is running")
+    return control.building
+
+
+def _with_previous(control: Control) -> tuple[int, ...]:
+    return control.sweep if control.previous is None else (*control.sweep, control.previous.generation)
+
+
+def end_job(replay_id: str, state: str, at: str, error: Mapping[str, Any] | None = None) -> Change[Document]:
+    """Record how a replay ended, unless it has ended already.
+
+    Parameters
+    ----------
+    state
+        ``done``, ``failed`` or ``cancelled``.
+    error
+        ``{"streamId", "eventId", "error"}``, as far as known.
+    """
+    put: Document = {"state": state, "finishedAt": at}
+    if error is not None:
+        put["error"] = dict(error)
+    return Change(JobItem(replay_id), {"finishedAt": None}, put, (), put)

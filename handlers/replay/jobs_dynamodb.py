@@ -1,6 +1,6 @@
-"""Replay jobs on DynamoDB: one item per job and one per task, under the job's replayId.
+"""Replay jobs on DynamoDB: one item per job, changed by the read model's commits.
 
-Requires dynamodb:PutItem and dynamodb:Query on the Jobs table, and dynamodb:Query on its index `recent`.
+Requires dynamodb:GetItem on the Jobs table, and dynamodb:Query on its index `recent`.
 """
 
 from __future__ import annotations
@@ -8,127 +8,39 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from handlers.core.clock import parse_rfc3339
-from handlers.core.messages import stream_hash
-from handlers.projection.dynamodb import deserialize, serialize
-from handlers.replay.jobs import ReplayJob, StreamTask
-
-# Jobs expire after 90 days (DynamoDB TTL).
-JOB_TTL_S = 90 * 24 * 3600
-
-RECENT_INDEX = "recent"
-
-_JOB = "job"
-"""The sort key of a job's item, and its partition in the index of recent jobs. A task's sort key is its stream's hash."""
+from handlers.core.clock import attempts
+from handlers.core.dynamodb import Retries, with_retries
+from handlers.projection.items import JOB, RECENT_INDEX, document_from_item
+from handlers.projection.state import Document
 
 
 class DynamoDbReplayJobs:
     """`ReplayJobs` on a Jobs table."""
 
-    def __init__(self, client: Any, table: str) -> None:
+    def __init__(self, client: Any, table: str, retries: Retries = attempts) -> None:
         self._client = client
         self._table = table
+        self._retries = retries
 
-    def record(self, job: ReplayJob) -> None:
-        self._put(
-            {
-                "replayId": job.replay_id,
-                "part": _JOB,
-                "kind": _JOB,
-                "action": job.kind,
-                "projection": job.projection,
-                "startedAt": job.started_at,
-                "fromEventId": job.from_event_id,
-                "complete": job.complete,
-                "expiresAt": _expiry(job.started_at),
-            }
+    def find(self, replay_id: str) -> Document | None:
+        answer = with_retries(
+            self._client.get_item,
+            self._retries,
+            TableName=self._table,
+            Key={"replayId": {"S": replay_id}},
+            ConsistentRead=True,
         )
-        for task in job.tasks:
-            self.record_task(job.replay_id, task)
+        return document_from_item(answer["Item"]) if "Item" in answer else None
 
-    def record_task(self, replay_id: str, task: StreamTask) -> None:
-        self._put(
-            {
-                "replayId": replay_id,
-                "part": stream_hash(task.stream_id),
-                "streamId": task.stream_id,
-                "state": task.state,
-                "partStartedAt": task.started_at,
-                "first": task.first,
-                "head": task.head,
-                "eventsDone": task.events_done,
-                "finishedAt": task.finished_at,
-                "errorEventId": task.error_event_id,
-                "error": task.error,
-                "expiresAt": _expiry(task.started_at),
-            }
-        )
-
-    def find(self, replay_id: str) -> ReplayJob | None:
-        query: dict[str, Any] = {
-            "TableName": self._table,
-            "KeyConditionExpression": "replayId = :id",
-            "ExpressionAttributeValues": {":id": {"S": replay_id}},
-            "ConsistentRead": True,
-        }
-        job: dict[str, Any] | None = None
-        tasks = []
-        while True:
-            answer = self._client.query(**query)
-            for item in map(_plain, answer["Items"]):
-                if item["part"] == _JOB:
-                    job = item
-                else:
-                    tasks.append(_task(item))
-            if "LastEvaluatedKey" not in answer:
-                return None if job is None else _job(job, tuple(tasks))
-            query["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
-
-    def recent(self, limit: int) -> Sequence[ReplayJob]:
-        answer = self._client.query(
+    def recent(self, limit: int) -> Sequence[Document]:
+        answer = with_retries(
+            self._client.query,
+            self._retries,
             TableName=self._table,
             IndexName=RECENT_INDEX,
             KeyConditionExpression="kind = :job",
-            ExpressionAttributeValues={":job": {"S": _JOB}},
+            ExpressionAttributeValues={":job": {"S": JOB}},
             ScanIndexForward=False,
             Limit=limit,
         )
-        return [_job(_plain(item), ()) for item in answer["Items"]]
-
-    def _put(self, values: dict[str, Any]) -> None:
-        item = {name: serialize(value) for name, value in values.items() if value is not None}
-        self._client.put_item(TableName=self._table, Item=item)
-
-
-def _expiry(started_at: str) -> int:
-    return int(parse_rfc3339(started_at).timestamp()) + JOB_TTL_S
-
-
-def _plain(item: dict[str, Any]) -> dict[str, Any]:
-    return {name: deserialize(value) for name, value in item.items()}
-
-
-def _job(item: dict[str, Any], tasks: tuple[StreamTask, ...]) -> ReplayJob:
-    return ReplayJob(
-        replay_id=item["replayId"],
-        projection=item["projection"],
-        kind=item["action"],
-        started_at=item["startedAt"],
-        from_event_id=item["fromEventId"],
-        complete=item["complete"],
-        tasks=tasks,
-    )
-
-
-def _task(item: dict[str, Any]) -> StreamTask:
-    return StreamTask(
-        stream_id=item["streamId"],
-        state=item["state"],
-        started_at=item["partStartedAt"],
-        first=item["first"],
-        head=item["head"],
-        events_done=item["eventsDone"],
-        finished_at=item.get("finishedAt"),
-        error_event_id=item.get("errorEventId"),
-        error=item.get("error"),
-    )
+        return list(map(document_from_item, answer["Items"]))

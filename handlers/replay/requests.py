@@ -1,8 +1,8 @@
-"""Start replays, rollbacks and rewinds, and report their progress (docs/rules.md, R3 and R4)."""
+"""Start, cancel and report replays and rollbacks (docs/rules.md, R1 to R6)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 from handlers.core.clock import Clock, rfc3339
@@ -10,29 +10,14 @@ from handlers.core.errors import ConflictError, ContendedError, Fault, InvalidIn
 from handlers.core.events import NO_EVENTS, StreamId
 from handlers.projection import transitions
 from handlers.projection.definition import Projection
-from handlers.projection.port import OutdatedError, ReadModel
-from handlers.projection.state import Replay, StreamState
-from handlers.projection.transitions import StateChange
-from handlers.replay.jobs import (
-    REPLAY,
-    REWIND,
-    ROLLBACK,
-    RUNNING,
-    Progress,
-    ReplayJob,
-    ReplayJobs,
-    StreamTask,
-    current,
-    describe,
-    ended,
-)
+from handlers.projection.port import Change, Commit, OutdatedError, ReadModel
+from handlers.projection.state import Control, JobItem, StreamState
+from handlers.replay import jobs
+from handlers.replay.jobs import Progress, ReplayJob, Segment, describe
 from handlers.store import EventStore
 
-# Losing more races for the state item in a row means that something else is wrong.
+# Losing more races for the control item in a row means that something else is wrong.
 MAX_LOST_RACES = 20
-
-Begin = Callable[[StreamState], StateChange | None]
-"""Return the transition that starts a job's task; None if there is nothing to start."""
 
 
 class Replays:
@@ -41,9 +26,11 @@ class Replays:
     Parameters
     ----------
     send
-        Sends the first message of a task, given the ids of the stream and the job.
+        Sends the message that starts a job, given its id.
     new_id
         Creates a replayId.
+    has_code
+        Tells whether the code with a fingerprint is deployed (G10).
     """
 
     def __init__(
@@ -51,202 +38,93 @@ class Replays:
         projection: Projection,
         store: EventStore,
         read_model: ReadModel,
-        jobs: ReplayJobs,
         clock: Clock,
         *,
-        send: Callable[[StreamId | None, str], None],
+        send: Callable[[str], None],
         new_id: Callable[[], str],
+        has_code: Callable[[str | None], bool] = lambda fingerprint: True,
     ) -> None:
         self._projection = projection
         self._store = store
         self._read_model = read_model
-        self._jobs = jobs
         self._clock = clock
         self._send = send
         self._new_id = new_id
+        self._has_code = has_code
 
-    # -- starting ----------------------------------------------------------------------------------------------------
+    def trigger(self, stream_id: StreamId | None = None, from_event_id: int = 0) -> Progress:
+        """Replay the projection, or one stream in place; returns the running job if there is one.
 
-    def trigger(self, stream_id: StreamId | None = None, from_event_id: int = 0) -> ReplayJob:
-        """Replay one stream, or all streams of the projection; returns the running job if there is one.
-
-        ``from_event_id`` > 0 resets the live checkpoint and catches up in place (R3).
+        ``from_event_id`` > 0 resets the stream's live checkpoint and catches up in place (R3).
 
         Raises
         ------
         NotFoundError
             The projection does not follow that stream, or it has no events.
         InvalidInputError
-            A start in the middle for a projection that is not idempotent, or beyond the head.
+            The projection cannot be replayed in place, or not from that event.
+        ConflictError
+            A change in place of rows that are still folded by code deployed before.
         """
+        only = self._projection.only_stream
+        head = self._head(stream_id) if stream_id is not None else None if only is None else self._store.head(only)
+        stream_id = stream_id or only
         if from_event_id > 0:
-            return self._rewind(stream_id, from_event_id)
-        fingerprint = self._projection.fingerprint()
+            return self._rewind(stream_id, head, from_event_id)
+        if stream_id is not None and stream_id != self._projection.only_stream:
+            return self._replay_stream(stream_id, head)
 
-        def begin(state: StreamState) -> StateChange:
-            return transitions.begin_replay(state, replay_id, fingerprint, self._now())
+        def begin(control: Control, replay_id: str) -> tuple[Change[Control], ReplayJob]:
+            fingerprint = self._projection.fingerprint()
+            return transitions.begin_replay(control, replay_id, fingerprint), self._job(replay_id, jobs.REPLAY, head)
 
-        replay_id = self._new_id()
-        if stream_id is None and self._projection.streams is None:
-            return self._announce(replay_id)
-        return self._start(replay_id, REPLAY, self._streams(stream_id), begin)
+        return self._begin(begin)
 
-    def rollback(self, stream_id: StreamId | None = None) -> ReplayJob:
-        """Return to the previous generation and catch up from there.
+    def rollback(self) -> Progress:
+        """Return to the previous generation; returns the running job if there is one.
+
+        Raises
+        ------
+        ConflictError
+            There is no previous generation, or the code that folds it is not deployed.
+        """
+        only = self._projection.only_stream
+
+        def begin(control: Control, replay_id: str) -> tuple[Change[Control], ReplayJob]:
+            if control.previous is None:
+                raise ConflictError("there is no previous generation to roll back to")
+            if not self._has_code(control.previous.fingerprint):
+                raise ConflictError("the code of the previous generation is not deployed; deploy it, then roll back")
+            head = None if only is None else self._store.head(only)
+            return transitions.begin_rollback(control, replay_id), self._job(replay_id, jobs.ROLLBACK, head)
+
+        return self._begin(begin)
+
+    def cancel(self, replay_id: str) -> Progress:
+        """Give up a running replay or rollback; the rows that are read stay as they are.
 
         Raises
         ------
         NotFoundError
-            As for `trigger`.
+            There is no such job.
         ConflictError
-            There is no previous generation.
+            It has ended, or it changes rows in place.
         """
-        replay_id = self._new_id()
-
-        def begin(state: StreamState) -> StateChange | None:
-            return transitions.begin_rollback(state, replay_id, self._now()) if state.previous else None
-
-        return self._start(replay_id, ROLLBACK, self._streams(stream_id), begin)
-
-    def enumerate(self, replay_id: str, after: str | None, limit: int = 100) -> str | None:
-        """Start the next tasks of a job on all streams; returns the position to continue from, None at the end."""
-        job = self._jobs.find(replay_id)
-        if job is None:
-            return None
-        page = self._store.streams(limit=limit, after=after)
-        fingerprint = self._projection.fingerprint()
-        for stream_id in page.stream_ids:
-            self._begin_task(
-                job, stream_id, lambda state: transitions.begin_replay(state, replay_id, fingerprint, self._now())
-            )
-        if page.next_position is None:
-            self._jobs.record(replace(job, complete=True, tasks=()))
-        return page.next_position
-
-    def _streams(self, stream_id: StreamId | None) -> Sequence[StreamId]:
-        if stream_id is None:
-            if self._projection.streams is None:
-                raise InvalidInputError([Fault("/streamId", "is required: this projection follows all streams")])
-            return self._projection.streams
-        if not self._projection.follows(stream_id):
-            raise NotFoundError(f"projection {self._projection.name} does not follow a stream {stream_id!r}")
-        if self._store.head(stream_id) == NO_EVENTS:
-            raise NotFoundError(f"there is no stream {stream_id!r}")
-        return [stream_id]
-
-    def _announce(self, replay_id: str) -> ReplayJob:
-        """Record a job on all streams; the worker enumerates them."""
-        job = ReplayJob(replay_id, self._projection.name, REPLAY, self._now(), complete=False)
-        self._jobs.record(job)
-        self._send(None, replay_id)
-        return job
-
-    def _start(self, replay_id: str, kind: str, streams: Sequence[StreamId], begin: Begin) -> ReplayJob:
-        job = ReplayJob(replay_id, self._projection.name, kind, self._now())
-        running: list[str] = []
-        for stream_id in streams:
-            task = self._begin_task(job, stream_id, begin, running)
-            if task:
-                job = replace(job, tasks=(*job.tasks, task))
-        if job.tasks:
-            return job
-        if running:
-            # Nothing is started twice: return the running job.
-            return self._jobs.find(running[0]) or replace(job, replay_id=running[0])
-        raise ConflictError("there is no previous generation to roll back to")
-
-    def _begin_task(
-        self, job: ReplayJob, stream_id: StreamId, begin: Begin, running: list[str] | None = None
-    ) -> StreamTask | None:
-        """Mark the state item, then record, then send: after a crash in between the reconciler triggers it (P6)."""
         for _ in range(MAX_LOST_RACES):
-            state = self._read_model.load(stream_id).state
-            if state.replay:
-                if running is not None:
-                    running.append(state.replay.replay_id)
-                self._adopt(state, state.replay, again=state.replay.replay_id == job.replay_id)
-                return None
-            if state.last_replay and state.last_replay.replay_id == job.replay_id:
-                return None  # already done: an enumeration message was delivered twice
-            self._record_last(state)
-            change = begin(state)
-            if change is None:
-                return None
+            job = self._find(replay_id)
+            control = self._control()
+            if job.in_place:
+                raise ConflictError(f"a {job.kind} changes the rows in place, and cannot be cancelled")
+            if job.ended or control.building is None or control.building.replay_id != replay_id:
+                raise ConflictError(f"replay {replay_id} has ended: it is {job.state}")
+            changed = transitions.abandon(control)
+            end = transitions.end_job(replay_id, jobs.CANCELLED, self._now())
             try:
-                self._read_model.commit(change)
+                self._read_model.commit(Commit((changed, end), fences=changed.after.version))
             except OutdatedError:
                 continue
-            begun = change.after.replay
-            first = begun.checkpoint + 1 if begun else 0
-            task = StreamTask(stream_id, RUNNING, job.started_at, first=first, head=self._store.head(stream_id))
-            self._jobs.record(replace(job, tasks=(task,)))
-            self._send(stream_id, job.replay_id)
-            return task
-        raise ContendedError(f"the state of stream {stream_id!r} is contended; try again")
-
-    def _adopt(self, state: StreamState, replay: Replay, *, again: bool) -> None:
-        """Record and trigger a task whose requester crashed right after marking the state item.
-
-        ``again``: the requester itself is retrying, so its message may be missing too; a duplicate is harmless.
-        """
-        job = self._jobs.find(replay.replay_id) or ReplayJob(
-            replay.replay_id, self._projection.name, replay.kind, replay.at
-        )
-        recorded = any(task.stream_id == state.stream_id for task in job.tasks)
-        if not recorded:
-            first = replay.checkpoint + 1 if replay.kind == ROLLBACK else 0
-            task = StreamTask(
-                state.stream_id, RUNNING, job.started_at, first=first, head=self._store.head(state.stream_id)
-            )
-            self._jobs.record(replace(job, tasks=(task,)))
-        if again or not recorded:
-            self._send(state.stream_id, replay.replay_id)
-
-    def _record_last(self, state: StreamState) -> None:
-        """Record how the previous replay ended, before the state item loses it."""
-        last = state.last_replay
-        job = self._jobs.find(last.replay_id) if last else None
-        for task in job.tasks if job else ():
-            if last and task.stream_id == state.stream_id and task.finished_at is None:
-                self._jobs.record_task(last.replay_id, ended(task, last))
-
-    def _rewind(self, stream_id: StreamId | None, from_event_id: int) -> ReplayJob:
-        """Reset the live checkpoint; the worker catches up in place."""
-        if not self._projection.idempotent:
-            raise InvalidInputError(
-                [Fault("/fromEventId", f"must be 0: projection {self._projection.name} is not declared idempotent")]
-            )
-        job = ReplayJob(self._new_id(), self._projection.name, REWIND, self._now(), from_event_id)
-        for stream in self._streams(stream_id):
-            head = self._store.head(stream)
-            if from_event_id > head:
-                raise InvalidInputError([Fault("/fromEventId", f"is beyond the head {head} of stream {stream!r}")])
-            running = self._reset(stream, from_event_id - 1)
-            if running:
-                return self._jobs.find(running) or replace(job, replay_id=running)
-            task = StreamTask(stream, RUNNING, job.started_at, first=from_event_id, head=head)
-            job = replace(job, tasks=(*job.tasks, task))
-        self._jobs.record(job)
-        for task in job.tasks:
-            self._send(StreamId(task.stream_id), job.replay_id)
-        return job
-
-    def _reset(self, stream_id: StreamId, to: int) -> str | None:
-        """Rewind a stream, or return the id of the running replay."""
-        for _ in range(MAX_LOST_RACES):
-            state = self._read_model.load(stream_id).state
-            if state.replay:
-                return state.replay.replay_id
-            if state.checkpoint <= to:  # it will get there anyway
-                return None
-            try:
-                self._read_model.commit(transitions.rewind(state, to))
-            except OutdatedError:
-                continue
-            return None
-        raise ContendedError(f"the state of stream {stream_id!r} is contended; try again")
-
-    # -- progress ----------------------------------------------------------------------------------------------------
+            return self.progress(replay_id)
+        raise ContendedError("the projection's control item is contended; try again")
 
     def progress(self, replay_id: str) -> Progress:
         """Return the progress of a job.
@@ -254,23 +132,152 @@ class Replays:
         Raises
         ------
         NotFoundError
-            There is no job with that id.
+            There is no such job.
         """
-        job = self._jobs.find(replay_id)
-        if job is None:
-            raise NotFoundError(f"there is no replay {replay_id!r}")
-        return self.describe(replace(job, tasks=tuple(self._current(job, task) for task in job.tasks)))
+        return self.describe(self._find(replay_id))
 
     def describe(self, job: ReplayJob) -> Progress:
-        """Summarize a job's tasks as recorded."""
-        return describe(job, self._clock.now())
+        """Return the progress of a job that was read before."""
+        stream_id = job.stream_id or self._projection.only_stream
+        if job.ended or stream_id is None or job.kind == jobs.STREAM:
+            return describe(job, self._clock.now())
+        generation = self._control().active if job.generation is None else job.generation
+        state = self._read_model.load(generation, [stream_id]).states[stream_id]
+        last = state.checkpoint if job.head is None else min(state.checkpoint, max(job.head, 0))
+        return describe(job, self._clock.now(), events_done=max(0, last + 1 - job.from_event_id))
 
-    def _current(self, job: ReplayJob, task: StreamTask) -> StreamTask:
-        """Return the current state of a task: as recorded if it has ended, otherwise from its state item."""
-        if task.finished_at is not None:
-            return task
-        stream_id = StreamId(task.stream_id)
-        return current(job, task, self._read_model.load(stream_id).state, lambda: self._store.head(stream_id))
+    # -- starting ----------------------------------------------------------------------------------------------------
+
+    def _begin(self, begin: Callable[[Control, str], tuple[Change[Control], ReplayJob]]) -> Progress:
+        """Change the control item and record the job in one transaction, then send the message.
+
+        After a crash in between, the reconciler sends it (P6).
+        """
+        replay_id = self._new_id()
+        for _ in range(MAX_LOST_RACES):
+            control = self._control()
+            if control.building is not None:
+                running = self._read_model.read(JobItem(control.building.replay_id))
+                if "startedAt" in running:
+                    return self.describe(ReplayJob.from_document(running))
+                raise ConflictError(f"replay {control.building.replay_id} is running")
+            change, requested = begin(control, replay_id)
+            job = _built(requested, change.after)
+            try:
+                self._read_model.commit(Commit((change, jobs.record(job)), fences=change.after.version))
+            except OutdatedError:
+                # boto3 retries a call whose response was lost: the replay may be our own.
+                continue
+            self._send(replay_id)
+            return describe(job, self._clock.now())
+        raise ContendedError("the projection's control item is contended; try again")
+
+    def _job(self, replay_id: str, kind: str, head: int | None) -> ReplayJob:
+        streams = self._projection.streams
+        segments = jobs.SEGMENTS if streams is None else min(jobs.SEGMENTS, max(1, len(streams)))
+        phase = jobs.BUILD if kind == jobs.REPLAY else jobs.JOIN
+        return ReplayJob(
+            replay_id,
+            self._projection.name,
+            kind,
+            self._now(),
+            phase=phase,
+            segments=(Segment(),) * segments,
+            head=head,
+        )
+
+    def _rewind(self, stream_id: StreamId | None, head: int | None, from_event_id: int) -> Progress:
+        """Reset the live checkpoint; the worker catches up in place."""
+        name = self._projection.name
+        if not (self._projection.idempotent and self._projection.rows_per_stream):
+            declared = "idempotent" if self._projection.rows_per_stream else "to have rows of one stream each"
+            raise InvalidInputError([Fault("/fromEventId", f"must be 0: projection {name} is not declared {declared}")])
+        if stream_id is None or head is None:
+            raise InvalidInputError(
+                [Fault("/streamId", "is required with fromEventId: a replay in place is of one stream")]
+            )
+        if from_event_id > head:
+            raise InvalidInputError([Fault("/fromEventId", f"is beyond the head {head} of stream {stream_id!r}")])
+        for _ in range(MAX_LOST_RACES):
+            control = self._control()
+            if control.building is not None:
+                return self.progress(control.building.replay_id)
+            self._same_code(control)
+            state = self._read_model.load(control.active, [stream_id]).states[stream_id]
+            try:
+                if state.ahead is not None:
+                    self._stop_following(state)
+                    continue
+                if state.checkpoint >= from_event_id:  # otherwise it will get there anyway
+                    self._read_model.commit(Commit((transitions.rewind(state, from_event_id - 1),)))
+            except OutdatedError:
+                continue
+            return self._record_in_place(jobs.REWIND, stream_id, head, from_event_id)
+        raise ContendedError(f"the state of stream {stream_id!r} is contended; try again")
+
+    def _stop_following(self, state: StreamState) -> None:
+        """Stop following a generation that was abandoned (G7); a replay that has joined the stream is reported."""
+        if state.ahead is not None and not self._control().may_lead(state.ahead):
+            self._read_model.commit(Commit((transitions.drop_leader(state),)))
+
+    def _replay_stream(self, stream_id: StreamId, head: int | None) -> Progress:
+        """Fold one stream again; the worker replaces its rows in place."""
+        if not self._projection.rows_per_stream:
+            raise InvalidInputError(
+                [
+                    Fault(
+                        "/streamId",
+                        f"cannot be replayed by itself: several streams may write a row of {self._projection.name}; "
+                        "replay the whole projection",
+                    )
+                ]
+            )
+        self._same_code(self._control())
+        return self._record_in_place(jobs.STREAM, stream_id, head, 0)
+
+    def _same_code(self, control: Control) -> None:
+        """Check that the rows that are read are folded by the deployed code, which allows changes in place (G10)."""
+        if control.fingerprint not in (None, self._projection.fingerprint()):
+            raise ConflictError("the rows are still those of the code deployed before; replay the whole projection")
+
+    def _record_in_place(self, kind: str, stream_id: StreamId, head: int | None, from_event_id: int) -> Progress:
+        job = ReplayJob(
+            self._new_id(),
+            self._projection.name,
+            kind,
+            self._now(),
+            stream_id=stream_id,
+            from_event_id=from_event_id,
+            head=head,
+        )
+        self._read_model.commit(Commit((jobs.record(job),)))
+        self._send(job.replay_id)
+        return self.describe(job)
+
+    def _head(self, stream_id: StreamId) -> int:
+        if not self._projection.follows(stream_id):
+            raise NotFoundError(f"projection {self._projection.name} does not follow a stream {stream_id!r}")
+        head = self._store.head(stream_id)
+        if head == NO_EVENTS:
+            raise NotFoundError(f"there is no stream {stream_id!r}")
+        return head
+
+    def _find(self, replay_id: str) -> ReplayJob:
+        document = self._read_model.read(JobItem(replay_id))
+        if document.get("projection") != self._projection.name:
+            raise NotFoundError(f"there is no replay {replay_id!r}")
+        return ReplayJob.from_document(document)
+
+    def _control(self) -> Control:
+        return Control.from_document(self._read_model.read(transitions.CONTROL))
 
     def _now(self) -> str:
         return rfc3339(self._clock.now())
+
+
+def _built(job: ReplayJob, control: Control) -> ReplayJob:
+    """Return the job with the generation that the control item gives it."""
+    building = control.building
+    if building is None:
+        raise ValueError("the replay has not begun")
+    return replace(job, generation=building.generation, fingerprint=building.fingerprint)

@@ -1,233 +1,261 @@
-"""The replay worker: folds history page by page into a generation that nobody reads yet, then switches (docs/rules.md).
-
-The rows of a page are written in batches of 99, each in one transaction with the number of rows written so far (`Chunk`);
-the last batch advances the checkpoint. So n events on k rows cost k writes in any order (P3), and after a crash the worker
-resumes after the last written row (P2).
-"""
+"""The replay worker: builds a generation that nobody reads yet, joins the live streams, and switches (docs/rules.md)."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 from handlers.core.clock import Clock, rfc3339
 from handlers.core.errors import HandlerFailedError
-from handlers.core.events import Event, EventId, StreamId
+from handlers.core.events import EventId, StreamId
 from handlers.core.messages import Hint
 from handlers.projection import transitions
-from handlers.projection.definition import Projection, Row
-from handlers.projection.engine import Projector
-from handlers.projection.fold import fold, keys_of, prepare
-from handlers.projection.port import MAX_COMMIT_BYTES, MAX_COMMIT_ROWS, OutdatedError, ReadModel
-from handlers.projection.state import Chunk, Replay, StreamState
-from handlers.replay.caches import HistoryPages, RowCache
-from handlers.replay.jobs import DONE, FAILED, REPLAY, RUNNING, ReplayJob, ReplayJobs, StreamTask, ended
+from handlers.projection.engine import AbandonedError, Projector
+from handlers.projection.port import Change, Commit, OutdatedError, ReadModel
+from handlers.projection.state import Control, JobItem
+from handlers.replay import jobs
+from handlers.replay.build import Builder
+from handlers.replay.in_place import CannotReplayStreamError, replay_stream
+from handlers.replay.jobs import ReplayJob, Segment
+from handlers.replay.join import Joiner, OutOfTimeError, shards_of
 from handlers.store import EventStore
+
+HasTime = Callable[[], bool]
 
 
 class ReplayWorker:
-    """Runs replays and rollbacks of one projection.
+    """Runs the jobs of one projection.
 
     Parameters
     ----------
-    send_next
-        Sends the message that continues a stream's replay in another invocation.
-    read_ahead
-        Fetch the next page of history in a thread while one is folded.
-
-    Attributes
-    ----------
-    events_done
-        Number of events that this worker has folded and written.
+    send
+        Sends the message for a segment of a job to any worker.
+    pause
+        Called before a retry with the number of races lost before.
     """
 
     def __init__(
         self,
-        projection: Projection,
+        projector: Projector,
         store: EventStore,
         read_model: ReadModel,
-        jobs: ReplayJobs,
         clock: Clock,
         *,
-        send_next: Callable[[StreamId, str], None],
-        read_ahead: bool = True,
+        send: Callable[[str, int], None],
+        pause: Callable[[int], None] = lambda lost: None,
     ) -> None:
-        self._projection = projection
+        self._projector = projector
         self._store = store
         self._read_model = read_model
-        self._jobs = jobs
         self._clock = clock
-        self._send_next = send_next
-        self._read_ahead = read_ahead
-        self._fingerprint = projection.fingerprint()
-        self.events_done = 0
+        self._send = send
+        self._builder = Builder(projector, store, read_model, pause=pause)
+        self._joiner = Joiner(projector, read_model, pause=pause)
 
-    def work(self, stream_id: StreamId, replay_id: str, has_time: Callable[[], bool]) -> bool:
-        """Continue a replay until it ends or ``has_time`` returns False; True if it has ended.
+    @property
+    def events_done(self) -> int:
+        """Number of events that this worker has folded."""
+        return self._builder.events_done
 
-        Safe to call at any time, from any number of workers, for any replay: the state determines what to do.
+    def work(self, replay_id: str, segment: int | None, has_time: HasTime) -> bool:
+        """Work on a segment of a job until nothing is left or ``has_time`` returns False; True if nothing is left.
+
+        Safe to call at any time, from any number of workers, for any job: the stored records determine what to do.
+
+        Parameters
+        ----------
+        segment
+            None: start all segments.
         """
-        pages = HistoryPages(self._store, stream_id, ahead=self._read_ahead)
-        rows = RowCache(self._read_model, stream_id)
-        try:
-            while True:
-                state = self._read_model.load(stream_id).state
-                if state.replay is None or state.replay.replay_id != replay_id:
-                    self._record_end(state, replay_id)
-                    return self._sweep(state, replay_id, has_time)
-                try:
-                    self._step(state, state.replay, pages, rows)
-                except OutdatedError:
-                    rows.clear()
-                if not has_time():
-                    self._send_next(stream_id, replay_id)
-                    return False
-        finally:
-            pages.close()
-
-    def _step(self, state: StreamState, replay: Replay, pages: HistoryPages, rows: RowCache) -> None:
-        """Write one page, or switch at the end of history."""
-        if replay.kind == REPLAY and replay.fingerprint != self._fingerprint:
-            self._read_model.commit(transitions.restart_replay(state, self._fingerprint, self._now()))
-            return
-        page = pages.after(replay)
-        if page.events:
+        begun = False
+        while True:
+            document = self._read_model.read(JobItem(replay_id))
+            if "startedAt" not in document:
+                self._give_up(replay_id)
+                return True
+            job = ReplayJob.from_document(document)
+            if job.ended:
+                return True
+            if job.in_place:
+                return self._in_place(job, has_time)
+            control = self._projector.control(fresh=True)
+            building = control.building
+            if building is None or building.replay_id != replay_id or building.generation != job.generation:
+                return True  # it has ended since
             try:
-                replay = self._write_page(state, replay, page.events, rows)
-                self.events_done += len(page.events)
-            except HandlerFailedError as failure:
-                self._read_model.commit(transitions.give_up_replay(state, failure.event_id, failure.error, self._now()))
-                return
-        if not page.more or not page.events:
-            self._switch(state.stream_id, replay)
+                if building.kind == jobs.REPLAY and building.fingerprint != self._projector.code.fingerprint:
+                    if begun:  # code deployed since does it now
+                        return True
+                    self._restart(control, job)
+                    segment = None
+                    continue
+                begun = True
+                if segment is None:
+                    segment = self._start(job)
+                if not job.segments[segment].done and not self._work(control, job, segment, has_time):
+                    self._send(replay_id, segment)
+                    return False
+                if not self._finish_phase(control, replay_id, segment):
+                    return True
+                segment = None
+            except OutOfTimeError:
+                self._send(replay_id, segment or 0)
+                return False
+            except (OutdatedError, AbandonedError):
+                if not has_time():
+                    self._send(replay_id, segment or 0)
+                    return False
 
-    def _switch(self, stream_id: StreamId, replay: Replay) -> None:
-        """Switch if the replay has reached the live checkpoint; otherwise the next step continues."""
-        state = self._read_model.load(stream_id).state
-        if state.replay == replay and replay.chunk is None and state.checkpoint <= replay.checkpoint:
-            self._read_model.commit(transitions.switch(state, self._now()))
+    def sweep(self, generation: int, has_time: HasTime) -> bool:
+        """Delete an abandoned generation; True when nothing of it is left (G8)."""
+        if generation not in self._projector.control(fresh=True).sweep:
+            return True
+        while not self._read_model.sweep(generation):
+            if not has_time():
+                return False
+        while True:
+            control = self._projector.control(fresh=True)
+            if generation not in control.sweep:
+                return True
+            change = transitions.swept(control, generation)
+            try:
+                self._read_model.commit(Commit((change,), fences=change.after.version))
+            except OutdatedError:
+                continue
+            return True
 
-    def _write_page(self, state: StreamState, replay: Replay, events: Sequence[Event], rows: RowCache) -> Replay:
-        """Fold a page and write its rows in batches; returns the advanced replay."""
-        prepared = prepare(self._projection, events)
-        keys = keys_of(prepared, limit=len(prepared))
-        done = replay.chunk.keys_done if replay.chunk else 0
-        written = set(keys[:done])
-        events_left = [event for event in prepared if event.key not in written]
-        keys_left = keys[done:]
-        before = rows.get(replay, keys_left)
-        folded = fold(
-            self._projection, events_left, before, replay.checkpoint, skipped=state.skipped, max_bytes=sys.maxsize
-        )
-        if folded.failure:
-            raise folded.failure
-        to = events[-1].event_id
-        for batch in _batches(keys_left, folded.sizes):
-            done += len(batch)
-            changed = {
-                key: folded.changed[key]
-                for key in batch
-                if key in folded.changed and repr(folded.changed[key]) != repr(before[key])
-            }
-            state = self._commit_batch(state, to, done, changed, last=done == len(keys))
-            rows.put(_replay_of(state), {key: folded.changed.get(key, before[key]) for key in batch}, folded.sizes)
-        if not keys_left:
-            state = self._commit_batch(state, to, done, {}, last=True)
-            rows.put(_replay_of(state), {}, {})
-        return _replay_of(state)
+    # -- phases --------------------------------------------------------------------------------------------------------
 
-    def _commit_batch(
-        self, state: StreamState, to: int, done: int, changed: Mapping[str, Row | None], *, last: bool
-    ) -> StreamState:
-        replay, at = _replay_of(state), self._now()
-        change = (
-            transitions.advance_replay(state, to, at) if last else transitions.advance_chunk(state, Chunk(to, done), at)
-        )
-        self._read_model.commit(change, changed, replay.generation)
+    def _start(self, job: ReplayJob) -> int:
+        """Send the messages of all segments but the first one; returns that one."""
+        first, *others = job.unfinished
+        for each in others:
+            self._send(job.replay_id, each)
+        return first
+
+    def _give_up(self, replay_id: str) -> None:
+        """Abandon what a job builds whose record has expired: it could neither go on nor be cancelled."""
+        control = self._projector.control(fresh=True)
+        if control.building is not None and control.building.replay_id == replay_id:
+            abandoned = transitions.abandon(control)
+            with suppress(OutdatedError):  # the reconciler sends the message again
+                self._read_model.commit(Commit((abandoned,), fences=abandoned.after.version))
+
+    def _restart(self, control: Control, job: ReplayJob) -> None:
+        """Begin again in another generation: the code has changed since (R6)."""
+        changed = transitions.restart(control, self._projector.code.fingerprint)
+        begun = jobs.restart(job, control.next_generation, self._projector.code.fingerprint)
+        self._read_model.commit(Commit((changed, begun), fences=changed.after.version))
+
+    def _work(self, control: Control, job: ReplayJob, index: int, has_time: HasTime) -> bool:
+        """Work on a segment; True if it is complete, and recorded as such."""
+        if job.phase == jobs.BUILD:
+            named = self._projector.code.current.streams
+            if named is not None:
+                return self._build_named(control, job, index, named[index :: len(job.segments)], has_time)
+            return self._build_scanned(control, job, index, has_time)
+        return self._join(control, job, index, has_time)
+
+    def _build_named(
+        self, control: Control, job: ReplayJob, index: int, stream_ids: tuple[StreamId, ...], has_time: HasTime
+    ) -> bool:
+        segment = job.segments[index]
+        if not stream_ids:  # the code with which the job restarted follows fewer streams than it has segments
+            self._record(jobs.advance_segment(job, index, replace(segment, done=True)))
+        for number in range(int(segment.after or 0), len(stream_ids)):
+            same = jobs.same_segment(job, index)
+            state, complete = self._builder.build_stream(control, stream_ids[number], same, has_time)
+            if not complete:
+                return False
+            last = number + 1 == len(stream_ids)
+            segment = Segment(str(number + 1), segment.events + state.checkpoint + 1, last)
+            change = jobs.advance_segment(job, index, segment)
+            # Together, so that no other worker has begun a page of the stream since.
+            self._read_model.commit(Commit((change, transitions.unchanged(state))))
+            job = change.after
+            if not last and not has_time():
+                return False
+        return True
+
+    def _build_scanned(self, control: Control, job: ReplayJob, index: int, has_time: HasTime) -> bool:
+        segment = job.segments[index]
+        while not segment.done:
+            page = self._store.scan(index, len(job.segments), after=segment.after)
+            used = self._builder.build_page(control, page.events)
+            segment = Segment(page.next_position, segment.events + used, page.next_position is None)
+            job = self._record(jobs.advance_segment(job, index, segment))
+            if not segment.done and not has_time():
+                return False
+        return True
+
+    def _join(self, control: Control, job: ReplayJob, index: int, has_time: HasTime) -> bool:
+        named = self._projector.code.of(job.fingerprint).streams
+        if named is not None:
+            self._joiner.join_named(control, named[index :: len(job.segments)], has_time)
+            self._record(jobs.advance_segment(job, index, replace(job.segments[index], done=True)))
+            return True
+        shards = list(shards_of(index, len(job.segments)))
+        number, _, position = (job.segments[index].after or f"{shards[0]}:").partition(":")
+        for shard in (each for each in shards if each >= int(number)):
+            after = StreamId(position) if shard == int(number) and position else None
+            while True:
+                page = self._read_model.states(control.active, shard, after=after)
+                self._joiner.join(control, page.states, has_time)
+                after = page.after
+                last = after is None and shard == shards[-1]
+                place = f"{shard}:{after}" if after is not None else f"{shard + 1}:"
+                segment = replace(job.segments[index], after=place, done=last)
+                if last or after is not None or not has_time():
+                    job = self._record(jobs.advance_segment(job, index, segment))
+                if not last and not has_time():
+                    return False
+                if after is None:
+                    break
+        return True
+
+    def _finish_phase(self, control: Control, replay_id: str, segment: int) -> bool:
+        """Go on to the next phase, or switch, if all segments are done; True if there is a next phase."""
+        job = ReplayJob.from_document(self._read_model.read(JobItem(replay_id)))
+        if job.ended or job.generation != (control.building.generation if control.building else None):
+            return False
+        if not all(each.done for each in job.segments):
+            return False
+        if job.phase == jobs.BUILD:
+            self._record(jobs.begin_join(job))
+            return True
+        at = rfc3339(self._clock.now())
+        switched, end = transitions.switch(control, at), transitions.end_job(replay_id, jobs.DONE, at)
+        self._read_model.commit(Commit((switched, end), fences=switched.after.version))
+        return False
+
+    def _record(self, change: Change[ReplayJob]) -> ReplayJob:
+        self._read_model.commit(Commit((change,)))
         return change.after
 
-    def _record_end(self, state: StreamState, replay_id: str) -> None:
-        """Record how the replay ended according to the state item; idempotent."""
-        if state.last_replay is None or state.last_replay.replay_id != replay_id:
-            return
-        last = state.last_replay
-        job = self._jobs.find(replay_id) or ReplayJob(replay_id, self._projection.name, REPLAY, last.at)
-        tasks = {task.stream_id: task for task in job.tasks}
-        task = tasks.get(state.stream_id) or StreamTask(state.stream_id, RUNNING, job.started_at)
-        if not job.tasks:  # the requester crashed before recording it
-            self._jobs.record(replace(job, tasks=(ended(task, last),)))
-        elif task.finished_at is None:
-            self._jobs.record_task(replay_id, ended(task, last))
+    # -- in place ------------------------------------------------------------------------------------------------------
 
-    def _sweep(self, state: StreamState, replay_id: str, has_time: Callable[[], bool]) -> bool:
-        """Delete the rows of abandoned generations; True when all are deleted."""
-        for generation in state.sweep:
-            while not self._read_model.sweep(state.stream_id, generation):
-                if not has_time():
-                    self._send_next(state.stream_id, replay_id)
+    def _in_place(self, job: ReplayJob, has_time: HasTime) -> bool:
+        """Catch up a rewound stream (R3), or fold one stream again; True when done."""
+        if job.stream_id is None or job.head is None:
+            raise ValueError(f"job {job.replay_id} names no stream")
+        error = None
+        try:
+            if job.kind == jobs.STREAM:
+                replay_stream(self._projector, self._store, self._read_model, job.stream_id)
+            else:
+                hint = Hint(job.stream_id, EventId(job.head), fresh=True)
+                if not self._projector.catch_up(job.stream_id, [hint], retry_halted=True, has_time=has_time).finished:
+                    self._send(job.replay_id, 0)
                     return False
-            change = transitions.swept(state, generation)
-            try:
-                self._read_model.commit(change)
-            except OutdatedError:
-                return True  # another worker sweeps, or another replay added a generation for its own worker
-            state = change.after
+        except HandlerFailedError as failure:
+            error = {"streamId": job.stream_id, "eventId": failure.event_id, "error": failure.error}
+        except CannotReplayStreamError as reason:
+            error = {"streamId": job.stream_id, "error": str(reason)}
+        state = jobs.DONE if error is None else jobs.FAILED
+        try:
+            end = transitions.end_job(job.replay_id, state, rfc3339(self._clock.now()), error)
+            self._read_model.commit(Commit((end,)))
+        except OutdatedError:
+            pass  # another worker has recorded it
         return True
-
-    def _now(self) -> str:
-        return rfc3339(self._clock.now())
-
-
-def _replay_of(state: StreamState) -> Replay:
-    if state.replay is None:
-        raise OutdatedError("the replay has ended")
-    return state.replay
-
-
-def _batches(keys: Sequence[str], sizes: Mapping[str, int]) -> Iterator[list[str]]:
-    """Split keys, in order, into batches that fit one transaction."""
-    batch: list[str] = []
-    size = 0
-    for key in keys:
-        grown = size + sizes.get(key, 0)
-        if batch and (len(batch) == MAX_COMMIT_ROWS or grown > MAX_COMMIT_BYTES):
-            yield batch
-            batch, grown = [], sizes.get(key, 0)
-        batch.append(key)
-        size = grown
-    if batch:
-        yield batch
-
-
-def finish_rewind(
-    job: ReplayJob,
-    stream_id: StreamId,
-    projector: Projector,
-    jobs: ReplayJobs,
-    clock: Clock,
-    has_time: Callable[[], bool],
-) -> bool:
-    """Catch up a rewound stream to the head at the time of the request (R3), and record the end; True when done."""
-    task = next((task for task in job.tasks if task.stream_id == stream_id), None)
-    if task is None or task.finished_at is not None:
-        return True
-    hint = Hint(stream_id, EventId(task.head), fresh=True)
-    try:
-        outcome = projector.catch_up(stream_id, [hint], retry_halted=True, has_time=has_time)
-    except HandlerFailedError as failure:
-        failed = replace(
-            task,
-            state=FAILED,
-            events_done=failure.event_id - task.first,
-            finished_at=rfc3339(clock.now()),
-            error_event_id=failure.event_id,
-            error=failure.error,
-        )
-        jobs.record_task(job.replay_id, failed)
-        return True
-    if not outcome.finished:
-        return False
-    done = task.head + 1 - task.first
-    jobs.record_task(job.replay_id, replace(task, state=DONE, events_done=done, finished_at=rfc3339(clock.now())))
-    return True

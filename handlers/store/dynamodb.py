@@ -2,34 +2,33 @@
 
 Calls per append in the steady state: one PutItem, at one write unit per kilobyte (E7), or one transaction for several
 events or with an idempotency key. Requires dynamodb:PutItem and dynamodb:Query on the Events table (Query on its index
-`streams` to list streams), dynamodb:PutItem and dynamodb:GetItem on the Idempotency table.
+`streams` to list streams, Scan to scan), dynamodb:PutItem and dynamodb:GetItem on the Idempotency table.
 """
 
 from __future__ import annotations
 
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from handlers.core.clock import Backoff, Clock, SystemClock, attempts, rfc3339
+from handlers.core.dynamodb import Retries, with_retries
 from handlers.core.errors import ContendedError, VersionConflictError
 from handlers.core.events import NO_EVENTS, Event, EventId, NewEvent, StreamId
 from handlers.store.items import (
     STREAM_INDEX,
     STREAM_SHARDS,
-    Item,
     LostRaceError,
-    UndecidedError,
     event_from_item,
+    in_stream_order,
     put,
     stream_shard,
     transact,
     without_gap,
 )
 from handlers.store.planning import AppendPlan, idempotency_record, plan_append, repeat_answer
-from handlers.store.port import Appended, EventPage, IdempotencyKey, StreamPage
+from handlers.store.port import Appended, EventPage, IdempotencyKey, ScanPage, StreamPage
 
 # The first race is usually lost because another process appended since this one last did: retrying at once succeeds.
 # Losing a second one means that others are writing now. The waits are long compared with an append (about 10 ms), so one
@@ -82,7 +81,7 @@ class DynamoDbEventStore:
         events_table: str,
         idempotency_table: str | None = None,
         clock: Clock | None = None,
-        retries: Callable[[Backoff], Iterator[int]] = attempts,
+        retries: Retries = attempts,
     ) -> None:
         self._client = client
         self._events = events_table
@@ -95,15 +94,10 @@ class DynamoDbEventStore:
         plan = plan_append(events, with_idempotency_key=idempotency is not None)
         write_id = secrets.token_urlsafe(9)
         stale: set[StreamId] = set()
-        write: _Write | None = None
         for conflicts in self._retries(CONTENTION):
             try:
-                write = write or self._prepare(plan, idempotency, write_id, stale)
-                self._execute(write)
-            except UndecidedError:
-                continue  # repeat the same write, which an earlier attempt may have stored
+                placed = self._write(plan, idempotency, write_id, stale)
             except LostRaceError as lost:
-                write = None
                 stale.update(event.stream_id for event in lost.taken)
                 first = self._first_answer(plan, idempotency) if lost.key_used else None
                 if first is not None:
@@ -115,11 +109,12 @@ class DynamoDbEventStore:
                     raise
                 return first
             else:
-                for event in write.events:
+                for event in placed:
                     self._heads.remember(event.stream_id, event.event_id)
-                return Appended(write.events, conflicts=conflicts)
-        effect = "nothing was written" if write is None else "it is unknown whether this was written"
-        raise ContendedError(f"other writers kept winning for {CONTENTION.deadline_s:g} seconds; {effect}, try again")
+                return Appended(placed, conflicts=conflicts)
+        raise ContendedError(
+            f"other writers kept winning for {CONTENTION.deadline_s:g} seconds; nothing was written, try again"
+        )
 
     def read(
         self, stream_id: StreamId, first: int = 0, *, limit: int | None = None, backwards: bool = False
@@ -146,11 +141,12 @@ class DynamoDbEventStore:
         return EventPage(whole, more=page.more or len(whole) < len(page.events))
 
     def _page(self, query: Mapping[str, Any]) -> EventPage:
-        answer = self._client.query(**query)
+        answer = self._call(self._client.query, **query)
         return EventPage(tuple(map(event_from_item, answer["Items"])), more="LastEvaluatedKey" in answer)
 
     def head(self, stream_id: StreamId) -> EventId:
-        answer = self._client.query(
+        answer = self._call(
+            self._client.query,
             TableName=self._events,
             KeyConditionExpression="streamId = :stream",
             ExpressionAttributeValues={":stream": {"S": stream_id}},
@@ -174,7 +170,7 @@ class DynamoDbEventStore:
                 "ExpressionAttributeValues": {":shard": {"S": str(shard)}} | ({":last": {"S": last}} if last else {}),
                 "Limit": limit - len(found),
             }
-            answer = self._client.query(**query)
+            answer = self._call(self._client.query, **query)
             found += [StreamId(item["streamId"]["S"]) for item in answer["Items"]]
             if "LastEvaluatedKey" in answer:
                 last = found[-1]
@@ -182,15 +178,40 @@ class DynamoDbEventStore:
                 shard, last = shard + 1, None
         return StreamPage(tuple(found), found[-1] if shard < STREAM_SHARDS else None)
 
+    def scan(self, segment: int, segments: int, *, after: str | None = None, limit: int | None = None) -> ScanPage:
+        scan: dict[str, Any] = {
+            "TableName": self._events,
+            "Segment": segment,
+            "TotalSegments": segments,
+            "ConsistentRead": True,
+        }
+        if limit is not None:
+            scan["Limit"] = limit
+        if after is not None:
+            event_id, _, stream_id = after.partition(":")
+            scan["ExclusiveStartKey"] = {"streamId": {"S": stream_id}, "eventId": {"N": event_id}}
+        answer = self._call(self._client.scan, **scan)
+        last = answer.get("LastEvaluatedKey")
+        return ScanPage(
+            in_stream_order(map(event_from_item, answer["Items"])),
+            f"{last['eventId']['N']}:{last['streamId']['S']}" if last else None,
+        )
+
     # -- appending ---------------------------------------------------------------------------------------------------
 
-    def _prepare(
+    def _write(
         self, plan: AppendPlan, idempotency: IdempotencyKey | None, write_id: str, stale: Collection[StreamId]
-    ) -> _Write:
+    ) -> tuple[Event, ...]:
+        """Write the events after the heads, with the idempotency record if there is a key; returns them."""
         heads = self._base_heads(plan, stale)
         now = self._clock.now()
-        record = (self._idempotency_table(), idempotency_record(idempotency, heads, now)) if idempotency else None
-        return _Write(plan.place(heads, rfc3339(now)), record, write_id)
+        events = plan.place(heads, rfc3339(now))
+        if len(events) == 1 and idempotency is None:
+            put(self._client, self._events, events[0], write_id, self._retries)
+        else:
+            record = (self._idempotency_table(), idempotency_record(idempotency, heads, now)) if idempotency else None
+            transact(self._client, self._events, events, write_id, record, self._retries)
+        return events
 
     def _base_heads(self, plan: AppendPlan, stale: Collection[StreamId]) -> Mapping[StreamId, int]:
         """Return for each stream a head that is known to exist (E1) and matches the expected version, if any (E2).
@@ -211,20 +232,20 @@ class DynamoDbEventStore:
             heads[stream] = head
         return heads
 
-    def _execute(self, write: _Write) -> None:
-        if len(write.events) == 1 and write.record is None:
-            put(self._client, self._events, write.events[0], write.write_id)
-        else:
-            transact(self._client, self._events, write.events, write.write_id, write.record)
-
     def _first_answer(self, plan: AppendPlan, key: IdempotencyKey | None) -> Appended | None:
         """Return the answer to the first request with this key, if there was one."""
         if key is None:
             return None
-        answer = self._client.get_item(
-            TableName=self._idempotency_table(), Key={"idempotencyKey": {"S": key.key}}, ConsistentRead=True
+        answer = self._call(
+            self._client.get_item,
+            TableName=self._idempotency_table(),
+            Key={"idempotencyKey": {"S": key.key}},
+            ConsistentRead=True,
         )
         return repeat_answer(plan, key, answer["Item"]) if "Item" in answer else None
+
+    def _call(self, operation: Callable[..., Any], **request: Any) -> Any:
+        return with_retries(operation, self._retries, **request)
 
     def _idempotency_table(self) -> str:
         if self._idempotency is None:
@@ -236,12 +257,3 @@ class DynamoDbEventStore:
         if head != NO_EVENTS:
             self._heads.remember(stream, head)
         return head
-
-
-@dataclass(frozen=True, slots=True)
-class _Write:
-    """Numbered events, and the idempotency record to write with them (its table and item)."""
-
-    events: tuple[Event, ...]
-    record: tuple[str, Item] | None
-    write_id: str

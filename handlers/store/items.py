@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import uuid
+from collections.abc import Callable, Iterable, Sequence
 from itertools import compress, pairwise
 from typing import Any
 
 from botocore.exceptions import ClientError
 
+from handlers.core.clock import attempts
+from handlers.core.dynamodb import Retries, failure_reasons, is_transient, with_retries
+from handlers.core.errors import ContendedError
 from handlers.core.events import Event, EventId, StreamId
 from handlers.core.messages import stream_hash
 
@@ -18,8 +22,6 @@ Item = dict[str, Any]
 STREAM_SHARDS = 8
 
 STREAM_INDEX = "streams"
-
-_RETRYABLE_REASONS = {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
 
 
 class LostRaceError(Exception):
@@ -37,10 +39,6 @@ class LostRaceError(Exception):
         super().__init__()
         self.key_used = key_used
         self.taken = tuple(taken)
-
-
-class UndecidedError(Exception):
-    """Another transaction, possibly our own earlier attempt, was in progress: repeat the same write."""
 
 
 # -- items ---------------------------------------------------------------------------------------------------------------
@@ -109,65 +107,82 @@ def without_gap(events: tuple[Event, ...], first: int | None) -> tuple[Event, ..
     return events
 
 
+def in_stream_order(events: Iterable[Event]) -> tuple[Event, ...]:
+    """Return the events of a scan stream by stream, in the order of their first appearance, each in order."""
+    streams: dict[StreamId, list[Event]] = {}
+    for event in events:
+        streams.setdefault(event.stream_id, []).append(event)
+    return tuple(event for found in streams.values() for event in sorted(found, key=lambda each: each.event_id))
+
+
 # -- writes --------------------------------------------------------------------------------------------------------------
 
 
-def put(client: Any, events_table: str, event: Event, write_id: str) -> None:
+def put(client: Any, events_table: str, event: Event, write_id: str, retries: Retries = attempts) -> None:
     """Write one event; succeeds if an earlier attempt with this ``write_id`` has written it.
 
     Raises
     ------
-    LostRaceError, UndecidedError
+    LostRaceError
+    ContendedError
+        It is unknown whether this was written.
     """
     try:
-        client.put_item(
+        _write(
+            client.put_item,
+            retries,
             TableName=events_table,
             Item=event_item(event, write_id),
             ConditionExpression="attribute_not_exists(streamId)",
             ReturnValuesOnConditionCheckFailure="ALL_OLD",
         )
     except ClientError as error:
-        code = error.response["Error"]["Code"]
-        if code == "TransactionConflictException":
-            raise UndecidedError from error
-        if code != "ConditionalCheckFailedException":
+        if failure_reasons(error) != {"ConditionalCheckFailedException"}:
             raise
         if not _is_ours(error.response, write_id):
             raise LostRaceError([event]) from error
 
 
 def transact(
-    client: Any, events_table: str, events: Sequence[Event], write_id: str, record: tuple[str, Item] | None
+    client: Any,
+    events_table: str,
+    events: Sequence[Event],
+    write_id: str,
+    record: tuple[str, Item] | None,
+    retries: Retries = attempts,
 ) -> None:
     """Write all events or none, together with the idempotency record (its table and item) if there is one.
 
     Raises
     ------
-    LostRaceError, UndecidedError
+    LostRaceError
+    ContendedError
+        It is unknown whether this was written.
     """
     writes = [_conditional_put(events_table, event_item(event, write_id), "streamId") for event in events]
     if record is not None:
         writes.append(_conditional_put(*record, "idempotencyKey"))
     try:
-        client.transact_write_items(TransactItems=writes)
+        token = str(uuid.uuid4())
+        _write(client.transact_write_items, retries, TransactItems=writes, ClientRequestToken=token)
     except ClientError as error:
-        code = error.response["Error"]["Code"]
-        if code in {"TransactionInProgressException", "TransactionConflictException"}:
-            raise UndecidedError from error
-        if code != "TransactionCanceledException":
-            raise
-        reasons: Any = error.response.get("CancellationReasons", [])
-        codes = {reason.get("Code") for reason in reasons} - {"None", None}
-        if codes <= _RETRYABLE_REASONS:
-            raise UndecidedError from error
-        if not codes <= _RETRYABLE_REASONS | {"ConditionalCheckFailed"}:
+        reasons = error.response.get("CancellationReasons", ())
+        failed = [reason.get("Code") == "ConditionalCheckFailed" for reason in reasons]
+        others = failure_reasons(error) - {"ConditionalCheckFailed"}
+        if not any(failed) or not all(map(is_transient, others)):
             raise
         # One event of ours proves that all are written. Others may still be locked, even by our own earlier attempt.
         if any(_is_ours(reason, write_id) for reason in reasons):
             return
-        failed = [reason.get("Code") == "ConditionalCheckFailed" for reason in reasons]
         taken = compress(events, failed)  # the record is the last item
         raise LostRaceError(taken, key_used=record is not None and failed[-1]) from error
+
+
+def _write(operation: Callable[..., Any], retries: Retries, **request: Any) -> None:
+    try:
+        with_retries(operation, retries, **request)
+    except ContendedError as error:
+        raise ContendedError(f"{error}; it is unknown whether this was written, try again") from error
 
 
 def _conditional_put(table: str, item: Item, key: str) -> dict[str, Any]:

@@ -60,6 +60,20 @@ class StreamPage:
     next_position: StreamId | None
 
 
+@dataclass(frozen=True, slots=True)
+class ScanPage:
+    """Events of any number of streams: those of one stream are together and in order.
+
+    Attributes
+    ----------
+    next_position
+        The position to continue after, None at the end. The next page may have other events of the same streams.
+    """
+
+    events: tuple[Event, ...]
+    next_position: str | None
+
+
 class EventStore(Protocol):
     """Append-only streams. All reads except the list of streams are strongly consistent (E5)."""
 
@@ -96,4 +110,12 @@ class EventStore(Protocol):
 
     def streams(self, *, limit: int = 100, after: str | None = None) -> StreamPage:
         """List streams after the position ``after``, any stream id; new streams appear within about a second."""
+        ...
+
+    def scan(self, segment: int, segments: int, *, after: str | None = None, limit: int | None = None) -> ScanPage:
+        """Read one page of the events of all streams in a segment, 0 to ``segments`` - 1.
+
+        Each stream is in one segment. Every event that was stored before the scan began is on one of its pages; later ones
+        may be or not, so that a page may have an event without those before it.
+        """
         ...

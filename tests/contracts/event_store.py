@@ -8,6 +8,7 @@ A subclass gives the fixture `make_store`; pytest collects the rest::
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,11 +16,24 @@ from hypothesis import strategies as st
 
 from handlers.core.errors import IdempotencyMismatchError, InvalidInputError, VersionConflictError
 from handlers.core.events import Event, StreamId
-from handlers.store import IdempotencyKey
+from handlers.store import EventStore, IdempotencyKey, ScanPage
 from tests.support.stores import STREAM, StoreFactory, new_event, numbered, whole_stream
 
 KEY = IdempotencyKey("key-1", "hash-1")
 UNICODE_TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=256)
+
+
+def scanned(store: EventStore, segment: int, segments: int, limit: int | None = None) -> list[Event]:
+    """Scan a segment, page after page."""
+    events: list[Event] = []
+    after = None
+    while True:
+        page = store.scan(segment, segments, after=after, limit=limit)
+        assert limit is None or len(page.events) <= limit
+        events += page.events
+        after = page.next_position
+        if after is None:
+            return events
 
 
 class EventStoreContract:
@@ -318,6 +332,51 @@ class EventStoreContract:
             listed += page.stream_ids
 
         assert sorted(listed) == sorted(names)
+
+    @pytest.mark.parametrize("segments", [1, 3, 8])
+    def test_a_scan_has_every_event_once_in_the_order_of_its_stream(
+        self, make_store: StoreFactory, segments: int
+    ) -> None:
+        store, streams = make_store(), [f"stream-{number}:\u00fc" for number in range(12)]
+        for stream in streams:
+            store.append(numbered(3, stream))
+
+        found = [scanned(store, segment, segments) for segment in range(segments)]
+
+        for stream in streams:
+            (events,) = [events for events in ([e for e in each if e.stream_id == stream] for each in found) if events]
+            assert events == whole_stream(store, stream)
+        assert sum(map(len, found)) == 36
+
+    def test_a_page_of_a_scan_is_grouped_by_stream_and_in_order(self, make_store: StoreFactory) -> None:
+        store = make_store()
+        for stream in ("a", "b", "c"):
+            store.append(numbered(13, stream))
+
+        page = store.scan(0, 1, limit=25)
+
+        assert len(page.events) == 25
+        assert page.next_position is not None
+        order = [event.stream_id for event in page.events]
+        assert sum(one != other for one, other in pairwise(order)) == len(set(order)) - 1
+        for stream in set(order):
+            ids = [event.event_id for event in page.events if event.stream_id == stream]
+            assert ids == sorted(ids)
+
+    @pytest.mark.parametrize("limit", [1, 2, 5, 6, 100])
+    def test_pages_of_a_scan_have_every_event_once(self, make_store: StoreFactory, limit: int) -> None:
+        store = make_store()
+        for stream in ("a", "b:1", "c#\u0000"):
+            store.append(numbered(4, stream))
+
+        events = scanned(store, 0, 1, limit=limit)
+
+        assert sorted((event.stream_id, event.event_id) for event in events) == [
+            (stream, number) for stream in ("a", "b:1", "c#\u0000") for number in range(4)
+        ]
+
+    def test_a_scan_of_an_empty_store_ends_at_once(self, make_store: StoreFactory) -> None:
+        assert make_store().scan(3, 8) == ScanPage((), None)
 
     @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
     @given(stream_id=UNICODE_TEXT)

@@ -3,68 +3,86 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from handlers.replay.jobs import DONE, FAILED, REPLAY, RUNNING, ReplayJob, ReplayJobs, StreamTask
+import pytest
 
-JobsFactory = Callable[[], ReplayJobs]
+from handlers.projection.port import Change, Commit, OutdatedError, ReadModel
+from handlers.projection.state import Document, JobItem
+from handlers.replay.jobs import ReplayJobs
+
+JobsFactory = Callable[[], tuple[ReadModel, ReplayJobs]]
+"""Returns a read model, by which jobs are recorded, and the jobs that are found then."""
 
 AT = "2026-11-23T10:00:00.000Z"
 LATER = "2026-11-23T10:00:01.500Z"
 
 
-def job(started_at: str = AT, *streams: str) -> ReplayJob:
-    tasks = tuple(StreamTask(stream, RUNNING, started_at, first=0, head=9) for stream in streams)
-    return ReplayJob(str(uuid.uuid4()), "test-items", REPLAY, started_at, tasks=tasks)
+def new_job(started_at: str = AT) -> Document:
+    return {
+        "replayId": str(uuid.uuid4()),
+        "projection": "orders",
+        "action": "replay",
+        "state": "running",
+        "startedAt": started_at,
+        "segments": {"0": {"events": 0}, "1": {"events": 0}},
+    }
+
+
+def record(read_model: ReadModel, job: Document) -> None:
+    change(read_model, job, {"startedAt": None}, job)
+
+
+def change(read_model: ReadModel, job: Document, expect: Mapping[str, Any], put: Document, *remove: str) -> None:
+    read_model.commit(Commit((Change(JobItem(job["replayId"]), expect, put, remove, None),)))
 
 
 class ReplayJobsContract:
     """Subclass it with a fixture ``make_jobs``."""
 
-    def test_a_job_is_found_with_its_parts(self, make_jobs: JobsFactory) -> None:
-        jobs, asked = make_jobs(), job(AT, "one", "two\n\u00fc")
+    def test_a_recorded_job_is_found(self, make_jobs: JobsFactory) -> None:
+        read_model, jobs = make_jobs()
+        job = new_job()
 
-        jobs.record(asked)
+        record(read_model, job)
 
-        found = jobs.find(asked.replay_id)
-        assert found is not None
-        assert replace(found, tasks=()) == replace(asked, tasks=())
-        assert sorted(found.tasks, key=lambda task: task.stream_id) == list(asked.tasks)
+        assert jobs.find(job["replayId"]) == job
+        assert read_model.read(JobItem(job["replayId"])) == job
 
-    def test_a_job_that_nobody_recorded_is_not_found(self, make_jobs: JobsFactory) -> None:
-        assert make_jobs().find("nobody") is None
+    def test_an_unknown_job_is_not_found(self, make_jobs: JobsFactory) -> None:
+        read_model, jobs = make_jobs()
 
-    def test_a_part_is_recorded_as_it_ended(self, make_jobs: JobsFactory) -> None:
-        jobs, asked = make_jobs(), job(AT, "one", "two")
-        jobs.record(asked)
-        ended = replace(asked.tasks[0], state=DONE, events_done=10, finished_at=LATER)
-        failed = replace(
-            asked.tasks[1], state=FAILED, events_done=3, finished_at=LATER, error_event_id=3, error="KeyError: 'amount'"
-        )
+        assert jobs.find("unknown") is None
+        assert read_model.read(JobItem("unknown")) == {}
 
-        jobs.record_task(asked.replay_id, ended)
-        jobs.record_task(asked.replay_id, failed)
+    def test_a_job_is_recorded_once(self, make_jobs: JobsFactory) -> None:
+        read_model, _ = make_jobs()
+        job = new_job()
+        record(read_model, job)
 
-        found = jobs.find(asked.replay_id)
-        assert found is not None
-        assert {task.stream_id: task for task in found.tasks} == {"one": ended, "two": failed}
+        with pytest.raises(OutdatedError) as outdated:
+            record(read_model, {**job, "state": "done"})
 
-    def test_recording_a_job_again_keeps_the_parts_it_has(self, make_jobs: JobsFactory) -> None:
-        jobs, asked = make_jobs(), job(AT, "one")
-        jobs.record(asked)
+        assert outdated.value.items == {JobItem(job["replayId"])}
 
-        jobs.record(replace(asked, complete=False, tasks=(replace(asked.tasks[0], stream_id="two"),)))
+    def test_segments_progress_independently(self, make_jobs: JobsFactory) -> None:
+        read_model, jobs = make_jobs()
+        job = new_job()
+        record(read_model, job)
 
-        found = jobs.find(asked.replay_id)
-        assert found is not None
-        assert not found.complete
-        assert {task.stream_id for task in found.tasks} == {"one", "two"}
+        for number, events in (("1", 7), ("0", 5)):
+            change(read_model, job, {f"segments.{number}.events": 0}, {f"segments.{number}": {"events": events}})
+        change(read_model, job, {"finishedAt": None}, {"state": "done", "finishedAt": LATER})
 
-    def test_the_newest_jobs_come_first_without_their_parts(self, make_jobs: JobsFactory) -> None:
-        jobs, first, second = make_jobs(), job(AT, "one"), job(LATER, "one")
-        jobs.record(first)
-        jobs.record(second)
+        finished = {"state": "done", "finishedAt": LATER, "segments": {"0": {"events": 5}, "1": {"events": 7}}}
+        assert jobs.find(job["replayId"]) == {**job, **finished}
 
-        assert list(jobs.recent(10)) == [replace(second, tasks=()), replace(first, tasks=())]
-        assert list(jobs.recent(1)) == [replace(second, tasks=())]
+    def test_recent_jobs_are_newest_first(self, make_jobs: JobsFactory) -> None:
+        read_model, jobs = make_jobs()
+        first, second = new_job(AT), new_job(LATER)
+        record(read_model, first)
+        record(read_model, second)
+
+        assert list(jobs.recent(10)) == [second, first]
+        assert list(jobs.recent(1)) == [second]

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -29,6 +29,7 @@ _PASSED_ON = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "VIRTUAL_ENV
 _COMMAND_TIMEOUT_S = 120
 # 16 writers at once, and room for a few readers.
 _POOL_SIZE = 32
+ESCTL = (str(Path(sys.executable).with_name("esctl")),)
 
 
 @dataclass(frozen=True)
@@ -58,11 +59,14 @@ class Machine:
         Everything that esctl writes on it is in here.
     warm
         It has what earlier tests synthesized from the same sources: that takes seconds each time.
+    program
+        The command that runs esctl: the installed one, unless told otherwise.
     """
 
     folder: Path
     variables: dict[str, str] = field(default_factory=dict)
     warm: bool = True
+    program: Sequence[str] = ESCTL
 
     def __post_init__(self) -> None:
         for name in ("state", "home", "work"):
@@ -101,7 +105,7 @@ class Machine:
 
     def _run(self, arguments: tuple[str, ...], input: str, env: Mapping[str, str] | None, timeout_s: float) -> Result:
         done = subprocess.run(
-            [*ESCTL, *arguments],
+            [*self.program, *arguments],
             input=input,
             text=True,
             encoding="utf-8",
@@ -117,11 +121,8 @@ class Machine:
         """Start one command; whoever starts it ends it. Standard streams are pipes unless told otherwise."""
         streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return subprocess.Popen(
-            [*ESCTL, *arguments], cwd=self.work, env=self.environment, text=True, **(streams | more)
+            [*self.program, *arguments], cwd=self.work, env=self.environment, text=True, **(streams | more)
         )
-
-
-ESCTL = [str(Path(sys.executable).with_name("esctl"))]
 
 
 @dataclass
@@ -219,6 +220,17 @@ class Stack(Machine):
         """Return when the read model has the item with the amount (None: has it no more)."""
         wait_until(lambda: self.items().get(item_id) == amount, f"item {item_id} with {amount}", timeout_s=timeout_s)
 
+    def change_row(self, item_id: str, amount: int | None) -> None:
+        """Write or delete a row of the read model in the table itself: a damage that no event explains."""
+        generation = self.api("GET", "/projections?name=test-items").body["projections"][0]["generation"]
+        key = {"pk": {"S": f"test-items#{generation}"}, "sk": {"S": item_id}}
+        table, client = self.outputs["RowsTable"], self.client("dynamodb")
+        if amount is None:
+            client.delete_item(TableName=table, Key=key)
+        else:
+            row = {"row": {"M": {"amount": {"N": str(amount)}}}, "version": {"S": uuid.uuid4().hex}}
+            client.put_item(TableName=table, Item=key | row)
+
     def client(self, service: str) -> Any:
         """A boto3 client of the emulator that the stack runs on, which may do everything."""
         return client(service, self._local["AWS_ENDPOINT_URL"], self._local["AWS_ACCESS_KEY_ID"])
@@ -232,6 +244,36 @@ class Stack(Machine):
     def _pool(self) -> urllib3.PoolManager:
         timeout = urllib3.Timeout(connect=5, read=35)
         return urllib3.PoolManager(maxsize=_POOL_SIZE, block=True, retries=False, timeout=timeout)
+
+    def function(self, logical_id: str) -> str:
+        """The name of a function of the stack."""
+        found = self.client("cloudformation").describe_stack_resource(
+            StackName=self.described["stackName"], LogicalResourceId=logical_id
+        )
+        return str(found["StackResourceDetail"]["PhysicalResourceId"])
+
+    @contextmanager
+    def replays_held(self) -> Iterator[None]:
+        """No replay goes on while this lasts: its queue feeds nobody."""
+        client = self.client("lambda")
+        mappings = client.list_event_source_mappings(FunctionName=self.function("ReplayWorker"))
+        [mapping] = [each["UUID"] for each in mappings["EventSourceMappings"]]
+        client.update_event_source_mapping(UUID=mapping, Enabled=False)
+        try:
+            yield
+        finally:
+            client.update_event_source_mapping(UUID=mapping, Enabled=True)
+
+    def ended(self, replay_id: str) -> Any:
+        """Return a replay when it has ended."""
+        found: dict[str, Any] = {}
+
+        def has_ended() -> bool:
+            found.update(self.api("GET", f"/replays/{replay_id}").body)
+            return "finishedAt" in found
+
+        wait_until(has_ended, f"replay {replay_id} ended")
+        return found
 
     # Names of a test's own ------------------------------------------------------------------------------------------
 

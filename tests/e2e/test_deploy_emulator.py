@@ -70,7 +70,7 @@ class Account:
         fake = self.world.context(target, **options)
         return replace(
             fake,
-            assemblies=Assemblies(fake.state, self.world.synthesize, lambda: repr(self.world.template)),
+            assemblies=Assemblies(fake.state, self.world.synthesize, lambda older: repr(self.world.template)),
             cloudformation=CloudFormation(clients),
             assets=Assets(clients, target),
             tables=Tables(clients, 0.1),

@@ -9,29 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.support import Stack, wait_until
+from tests.e2e.support import Stack
 
 NOBODY = "00000000-0000-4000-8000-000000000000"
-
-
-def item_key(stack: Stack, item_id: str) -> dict[str, Any]:
-    """The key of a row of the active generation, in the table itself."""
-    state = stack.client("dynamodb").get_item(
-        TableName=stack.outputs["TestItemsStateTable"],
-        Key={"streamId": {"S": stack.projected_stream}},
-        ConsistentRead=True,
-    )["Item"]
-    generation = state.get("activeGeneration", {"N": "0"})["N"]
-    return {"streamGeneration": {"S": f"{stack.projected_stream}#{generation}"}, "itemId": {"S": item_id}}
-
-
-def change_row(stack: Stack, item_id: str, amount: int | None) -> None:
-    """Write or delete a row behind the system's back."""
-    table, key = stack.outputs["TestItemsRowsTable"], item_key(stack, item_id)
-    if amount is None:
-        stack.client("dynamodb").delete_item(TableName=table, Key=key)
-    else:
-        stack.client("dynamodb").put_item(TableName=table, Item=key | {"amount": {"N": str(amount)}})
 
 
 def given_items(stack: Stack, *amounts: int) -> list[str]:
@@ -43,46 +23,15 @@ def given_items(stack: Stack, *amounts: int) -> list[str]:
     return names
 
 
-def ended(stack: Stack, replay_id: str) -> Any:
-    """Return a replay when it has ended."""
-    found: dict[str, Any] = {}
-
-    def has_ended() -> bool:
-        found.update(stack.api("GET", f"/replays/{replay_id}").body)
-        return found["state"] in ("done", "failed")
-
-    wait_until(has_ended, f"replay {replay_id} ended")
-    return found
-
-
-@contextmanager
-def worker_held(stack: Stack) -> Iterator[None]:
-    """No replay goes on while this lasts: its queue feeds nobody."""
-    client = stack.client("lambda")
-    mapping = client.list_event_source_mappings(FunctionName=worker_name(stack))["EventSourceMappings"][0]["UUID"]
-    client.update_event_source_mapping(UUID=mapping, Enabled=False)
-    try:
-        yield
-    finally:
-        client.update_event_source_mapping(UUID=mapping, Enabled=True)
-
-
-def worker_name(stack: Stack) -> str:
-    resources = stack.client("cloudformation").describe_stack_resource(
-        StackName=stack.described["stackName"], LogicalResourceId="ReplayWorker"
-    )
-    return str(resources["StackResourceDetail"]["PhysicalResourceId"])
-
-
 # -- healing -------------------------------------------------------------------------------------------------------------
 
 
 def test_a_replay_heals_what_was_done_to_the_read_model(stack: Stack) -> None:
     lost, wrong, right = given_items(stack, 1, 2, 3)
     stray = stack.fresh_item()
-    change_row(stack, lost, None)
-    change_row(stack, wrong, 99)
-    change_row(stack, stray, 7)
+    stack.change_row(lost, None)
+    stack.change_row(wrong, 99)
+    stack.change_row(stray, 7)
     audit = stack.esctl("replay", "--dry-run", "-o", "json")
     assert audit.exit_code == 7
     assert {each["itemId"] for each in audit.json["streams"][0]["differences"]} == {lost, wrong, stray}
@@ -112,11 +61,11 @@ def test_two_replays_one_right_after_the_other_both_run(stack: Stack) -> None:
     given_items(stack, 1)
 
     first = stack.api("POST", "/triggerReplay", {}).body["replayId"]
-    one = ended(stack, first)
+    one = stack.ended(first)
     second = stack.api("POST", "/triggerReplay", {"streamId": stack.projected_stream, "fromEventId": 0}).body[
         "replayId"
     ]
-    two = ended(stack, second)
+    two = stack.ended(second)
 
     assert first != second
     assert (one["state"], two["state"]) == ("done", "done")
@@ -127,7 +76,7 @@ def test_two_replays_one_right_after_the_other_both_run(stack: Stack) -> None:
 
 def test_a_trigger_while_one_runs_answers_with_the_running_one(stack: Stack) -> None:
     given_items(stack, 1)
-    with worker_held(stack):
+    with stack.replays_held():
         first = stack.api("POST", "/triggerReplay", {})
         second = stack.api("POST", "/triggerReplay", {})
         followed = stack.popen("replay", "-o", "json")
@@ -136,7 +85,7 @@ def test_a_trigger_while_one_runs_answers_with_the_running_one(stack: Stack) -> 
     assert first.body["replayId"] == second.body["replayId"]
     out, _ = followed.communicate(timeout=60)
     assert followed.returncode == 0
-    assert first.body["replayId"] in out or ended(stack, first.body["replayId"])["state"] == "done"
+    assert first.body["replayId"] in out or stack.ended(first.body["replayId"])["state"] == "done"
 
 
 # -- failing -------------------------------------------------------------------------------------------------------------
@@ -167,15 +116,15 @@ def test_a_replay_that_fails_leaves_the_old_read_model_serving_and_updated(stack
 
     with unfoldable(stack, broken):
         result = stack.esctl("replay")
-        failed = ended(stack, stack.esctl("replays", "-o", "json").ok().json["replays"][0]["replayId"])
+        failed = stack.ended(stack.esctl("replays", "-o", "json").ok().json["replays"][0]["replayId"])
         served = stack.items()
         stack.append(stack.projected_stream, "ITEM_AMOUNT_CHANGED", {"itemId": item, "amount": 3})
         stack.wait_for_item(item, 3)
 
     assert result.exit_code == 1
-    assert f"event {broken}: KeyError" in result.stderr
+    assert f"event {broken} of stream {stack.projected_stream}: KeyError" in result.stderr
     assert failed["state"] == "failed"
-    assert failed["error"] == {"eventId": broken, "error": "KeyError: 'amount'"}
+    assert failed["error"] == {"streamId": stack.projected_stream, "eventId": broken, "error": "KeyError: 'amount'"}
     assert failed["head"] >= last
     assert served == before
     assert stack.esctl("replay").exit_code == 0  # repaired
@@ -186,7 +135,7 @@ def test_a_replay_that_fails_leaves_the_old_read_model_serving_and_updated(stack
 
 def test_a_rollback_goes_back_to_the_generation_before_and_catches_up(stack: Stack) -> None:
     wrong, right = given_items(stack, 1, 2)
-    change_row(stack, wrong, 99)
+    stack.change_row(wrong, 99)
     stack.esctl("replay").ok()
     stack.append(stack.projected_stream, "ITEM_AMOUNT_CHANGED", {"itemId": right, "amount": 3})
     stack.wait_for_item(right, 3)
@@ -202,8 +151,8 @@ def test_a_rollback_goes_back_to_the_generation_before_and_catches_up(stack: Sta
 
 def test_a_replay_from_an_event_repairs_what_came_after_it(stack: Stack) -> None:
     early, late = given_items(stack, 1, 2)
-    change_row(stack, early, 98)
-    change_row(stack, late, 99)
+    stack.change_row(early, 98)
+    stack.change_row(late, 99)
     head = stack.events(stack.projected_stream)[-1]["eventId"]
 
     done = stack.esctl("replay", "--from-event-id", str(head), "-o", "json").ok().json
@@ -220,7 +169,7 @@ def test_a_replay_from_an_event_repairs_what_came_after_it(stack: Stack) -> None
 
 def test_interrupting_leaves_the_replay_running(stack: Stack) -> None:
     given_items(stack, 1)
-    with worker_held(stack):
+    with stack.replays_held():
         watched = stack.popen("replay")
         assert watched.stderr is not None
         assert "replay of test-items" in watched.stderr.readline()
@@ -231,7 +180,7 @@ def test_interrupting_leaves_the_replay_running(stack: Stack) -> None:
     assert watched.returncode == 130
     assert "esctl replays" in told
     assert running["state"] in ("running", "switching")
-    assert ended(stack, running["replayId"])["state"] == "done"
+    assert stack.ended(running["replayId"])["state"] == "done"
 
 
 def test_what_does_not_exist_is_not_found(stack: Stack) -> None:
@@ -268,8 +217,8 @@ def test_as_of_is_the_read_model_as_it_was(stack: Stack) -> None:
 
 def built_by_another_fold(stack: Stack) -> None:
     stack.client("dynamodb").update_item(
-        TableName=stack.outputs["TestItemsStateTable"],
-        Key={"streamId": {"S": stack.projected_stream}},
+        TableName=stack.outputs["StatesTable"],
+        Key={"pk": {"S": "test-items"}, "sk": {"S": "control"}},
         UpdateExpression="SET fingerprint = :other",
         ExpressionAttributeValues={":other": {"S": "0123456789abcdef"}},
     )

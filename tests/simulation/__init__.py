@@ -1,5 +1,6 @@
-"""Random interleavings of the real code: writers, projectors, replay workers and readers, crashes and lost messages.
+"""Random interleavings of the real code: writers, projectors, replay workers, operators, reconcilers and readers.
 
-Every call of a port is one step, and a seeded scheduler decides whose step is next (`scheduler`). `world` holds what the
-actors share and what must be true of it, `actors` what they do, `mutants` the rules to break, one at a time.
+Every call of a port is one step, and a seeded scheduler decides whose step is next (`scheduler`). Processes crash before or
+after any call, responses and messages get lost, and warm copies are old. `projections` holds the folds and what they must
+lead to, `world` what the actors share, `actors` what they do, and `mutants` the rules to break, one at a time.
 """

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from handlers.projection.definition import MAX_NAME_CHARACTERS, Projection
 from stack.app import AssemblyInfo, synthesize
 from stack.settings import StackSettings
 
@@ -42,6 +43,12 @@ class Synthesized:
         from aws_cdk.assertions import Template
 
         return Template.from_string(self.text)
+
+    @cached_property
+    def files(self) -> list[dict[str, Any]]:
+        """The files to upload, from the CDK's manifest."""
+        manifest = self.info.template.with_name(f"{self.info.stack_name}.assets.json")
+        return list(json.loads(manifest.read_text(encoding="utf-8"))["files"].values())
 
     @property
     def resources(self) -> dict[str, dict[str, Any]]:
@@ -78,6 +85,14 @@ class Synthesized:
             for action in statement["Action"]
         }
 
+    def conditions_on(self, function: str, logical_id: str) -> list[Any]:
+        """Return the conditions of a function's statements about a resource; None for a statement without."""
+        return [
+            statement.get("Condition")
+            for statement in self.statements_of(function)
+            if any(logical_id in references(resource) for resource in statement["Resource"])
+        ]
+
     def environment_of(self, function: str) -> Properties:
         variables: Properties = self.properties(function)["Environment"]["Variables"]
         return variables
@@ -99,6 +114,11 @@ class Synthesized:
 def _integrated(method: Properties) -> str:
     parts = method["Integration"]["Uri"]["Fn::Join"][1]
     return next(str(part["Fn::GetAtt"][0]) for part in parts if isinstance(part, dict) and "Fn::GetAtt" in part)
+
+
+def with_long_names(number: int) -> list[Projection]:
+    """Return projections with different names of 40 characters."""
+    return [Projection(f"{index:x}-projection".rjust(MAX_NAME_CHARACTERS, "n"), key="id") for index in range(number)]
 
 
 def as_list(value: Any) -> list[Any]:

@@ -116,7 +116,6 @@ def test_function_starts_from_the_asset_and_boto3_alone(extracted: Path, runtime
             "AWS_DEFAULT_REGION": "eu-central-1",
             "TRACING": "true",
             "POWERTOOLS_SERVICE_NAME": name,
-            "PROJECTIONS": '{"test-items": {"state": "TestItemsState", "rows": "TestItemsRows"}}',
         },
         capture_output=True,
         text=True,

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from typing import Any
 
 import pytest
 
+from handlers.projection.definition import Prefix, Projection
+from stack.projection import subscription_filter
 from tests.stack.synthesized import Properties, Synthesized
 
 TEST_STREAM = "eb724435-02cb-4c68-9d7a-4b6471c5a810"
@@ -111,6 +115,35 @@ def test_projection_gets_the_messages_of_its_streams_only(stack: Synthesized) ->
     )
 
 
+def test_one_policy_protects_all_dead_letter_queues(extended: Synthesized) -> None:
+    policy = extended.properties("DeadLetterQueuesPolicy")
+    queues = {name for name in extended.of_type("AWS::SQS::Queue") if name.endswith("DeadLetterQueue")}
+    assert {each["Ref"] for each in policy["Queues"]} == queues
+
+
+def test_a_queue_has_one_policy(extended: Synthesized) -> None:
+    # Of several, the last to be written would remain.
+    policies = extended.of_type("AWS::SQS::QueuePolicy").values()
+    protected = sorted(queue["Ref"] for policy in policies for queue in policy["Queues"])
+    assert protected == sorted(extended.of_type("AWS::SQS::Queue"))
+
+
+@pytest.mark.parametrize(
+    ("streams", "accepted"),
+    [
+        (None, None),
+        (["a", "b"], {"stream": [hashlib.sha256(each).hexdigest() for each in (b"a", b"b")]}),
+        ([f"order-{number}" for number in range(101)], None),
+        (Prefix("ordér-"), {"start": [{"prefix": "6f7264c3a9722d"}]}),
+    ],
+    ids=["all streams", "named streams", "more than a filter holds", "prefix"],
+)
+def test_subscription_is_filtered_by_stream(streams: Any, accepted: Any) -> None:
+    found = subscription_filter(Projection("orders", key="id", streams=streams))
+    conditions = None if found is None else {name: each.conditions for name, each in found.items()}
+    assert conditions == accepted
+
+
 def test_only_the_topic_may_send_to_a_projections_queue(stack: Synthesized) -> None:
     policies = stack.of_type("AWS::SQS::QueuePolicy").values()
     (policy,) = [each for each in policies if each["Queues"] == [{"Ref": "TestItemsQueue"}]]
@@ -121,7 +154,7 @@ def test_only_the_topic_may_send_to_a_projections_queue(stack: Synthesized) -> N
 
 def test_queues_and_topic_refuse_plain_http(stack: Synthesized) -> None:
     policies = stack.of_type("AWS::SQS::QueuePolicy") | stack.of_type("AWS::SNS::TopicPolicy")
-    assert len(policies) == 6
+    assert len(policies) == 5
     for policy in policies.values():
         denied = [each for each in policy["PolicyDocument"]["Statement"] if each["Effect"] == "Deny"]
         assert [each["Condition"]["Bool"] for each in denied] == [{"aws:SecureTransport": "false"}]
@@ -152,3 +185,4 @@ def test_reconciler_runs_every_minute(stack: Synthesized) -> None:
     assert rule["State"] == "ENABLED"
     (target,) = rule["Targets"]
     assert target["Arn"] == {"Fn::GetAtt": ["Reconciler", "Arn"]}
+    assert json.loads(target["Input"]) == {"projection": "test-items"}

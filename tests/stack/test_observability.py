@@ -29,12 +29,17 @@ def test_any_dead_letter_rings(stack: Synthesized, alarm: str, queue: str) -> No
     assert (properties["Statistic"], properties["Threshold"]) == ("Maximum", 0)
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_errors_and_throttles_of_every_function_ring(stack: Synthesized, name: str) -> None:
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS if name != "ProjectorTestItems"])
+def test_errors_and_throttles_of_functions_ring(stack: Synthesized, name: str) -> None:
     for metric in ("Errors", "Throttles"):
         properties = stack.properties(f"{name}{metric}Alarm")
         assert properties["MetricName"] == metric
         assert dimensions(properties) == {"FunctionName": {"Ref": name}}
+
+
+def test_failures_of_a_projector_ring_as_dead_letters_or_lag(stack: Synthesized) -> None:
+    about = {name for name in stack.of_type("AWS::CloudWatch::Alarm") if "TestItems" in name}
+    assert about == {"TestItemsDeadLettersAlarm", "TestItemsLagAlarm"}
 
 
 def test_events_that_wait_for_the_publisher_ring(stack: Synthesized) -> None:

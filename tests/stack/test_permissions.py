@@ -11,14 +11,14 @@ WRITES = {"dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem", "dyn
 
 TOUCHED = {
     "AddEvent": {"Events", "Idempotency"},
-    "ListTestItems": {"TestItemsState", "TestItemsRows"},
-    "TriggerReplay": {"Events", "TestItemsState", "Jobs", "ReplayQueue"},
-    "Browse": {"Events", "TestItemsState", "Jobs"},
-    "Recover": {"Events", "TestItemsState", "TestItemsQueue"},
+    "ListRows": {"States", "Rows"},
+    "TriggerReplay": {"Events", "States", "Jobs", "ReplayQueue"},
+    "Browse": {"Events", "States", "Jobs", "TestItemsQueue", "TestItemsDeadLetterQueue"},
+    "Recover": {"Events", "States", "TestItemsQueue"},
     "Publisher": {"Events", "Topic", "FailureQueue"},
-    "ProjectorTestItems": {"Events", "TestItemsState", "TestItemsRows", "TestItemsQueue"},
-    "ReplayWorker": {"Events", "TestItemsState", "TestItemsRows", "Jobs", "ReplayQueue"},
-    "Reconciler": {"Events", "TestItemsState", "TestItemsQueue", "ReplayQueue"},
+    "ProjectorTestItems": {"Events", "States", "Rows", "Jobs", "TestItemsQueue"},
+    "ReplayWorker": {"Events", "States", "Rows", "Jobs", "ReplayQueue"},
+    "Reconciler": {"Events", "States", "Jobs", "TestItemsQueue", "ReplayQueue"},
 }
 """The column "may touch" of the functions in docs/architecture.md."""
 
@@ -77,22 +77,44 @@ def test_consumers_may_take_messages_and_put_them_back(stack: Synthesized, queue
     assert not [name for name in others if "sqs:ReceiveMessage" in stack.actions_on(name, queue)]
 
 
-@pytest.mark.parametrize("name", ["ListTestItems", "Browse"])
-def test_readers_write_nothing(stack: Synthesized, name: str) -> None:
+@pytest.mark.parametrize("name", ["ListRows", "Browse"])
+def test_readers_write_and_send_nothing(stack: Synthesized, name: str) -> None:
     actions = {action for statement in stack.statements_of(name) for action in statement["Action"]}
     assert not actions & WRITES
-    assert not {action for action in actions if action.startswith(("sqs:", "sns:"))}
+    assert {action for action in actions if action.startswith(("sqs:", "sns:"))} <= {"sqs:GetQueueAttributes"}
 
 
 def test_rows_are_written_by_projector_and_replay_only(stack: Synthesized) -> None:
-    writers = {name for name in FUNCTIONS if stack.actions_on(name, "TestItemsRows") & WRITES}
+    writers = {name for name in FUNCTIONS if stack.actions_on(name, "Rows") & WRITES}
     assert writers == {"ProjectorTestItems", "ReplayWorker"}
 
 
+def test_the_control_item_is_changed_only_with_its_fences(stack: Synthesized) -> None:
+    changing = {name for name in FUNCTIONS if "dynamodb:PutItem" in stack.actions_on(name, "States")}
+    assert changing == {"TriggerReplay", "ProjectorTestItems", "ReplayWorker", "Reconciler"}
+    assert stack.actions_on("Recover", "States") & WRITES == {"dynamodb:UpdateItem"}
+
+
+def test_only_the_replay_worker_deletes_generations(stack: Synthesized) -> None:
+    sweepers = {name for name in FUNCTIONS if "dynamodb:BatchWriteItem" in stack.actions_on(name, "States")}
+    assert sweepers == {"ReplayWorker"}
+
+
+def test_a_projector_only_fails_jobs(stack: Synthesized) -> None:
+    assert stack.actions_on("ProjectorTestItems", "Jobs") == {"dynamodb:UpdateItem"}
+
+
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS if name != "ProjectorTestItems"])
+def test_functions_of_all_projections_are_limited_to_none(stack: Synthesized, name: str) -> None:
+    assert not [each for each in stack.conditions_on(name, "States") if each is not None]
+
+
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_only_who_lists_streams_may_scan_states_and_read_the_index(stack: Synthesized, name: str) -> None:
+def test_only_a_replay_scans_and_only_who_lists_streams_reads_their_index(stack: Synthesized, name: str) -> None:
     actions = {action for statement in stack.statements_of(name) for action in statement["Action"]}
     resources = str([statement["Resource"] for statement in stack.statements_of(name)])
 
-    assert ("dynamodb:Scan" in actions) == (name in {"Browse", "Recover", "Reconciler"})
-    assert ("/index/streams" in resources) == (name in {"Browse", "ReplayWorker", "Reconciler"})
+    assert ("dynamodb:Scan" in actions) == (name == "ReplayWorker")
+    assert ("/index/streams" in resources) == (name in {"Browse", "Reconciler"})
+    assert ("/index/halted" in resources) == (name in {"Browse", "Recover", "Reconciler"})
+    assert ("/index/index5" in resources) == (name == "ListRows")

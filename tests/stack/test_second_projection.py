@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
+import json
+
+import pytest
+
 from tests.stack.synthesized import Synthesized
 
 
-def test_projection_brings_queue_tables_functions_and_alarms(stack: Synthesized, extended: Synthesized) -> None:
-    added = {name for name in set(extended.resources) - set(stack.resources) if "SeatMap" in name}
-    assert added >= {
+def test_projection_brings_queues_projector_and_alarms(stack: Synthesized, extended: Synthesized) -> None:
+    added = {name: each["Type"] for name, each in extended.resources.items() if name not in stack.resources}
+    kinds = sorted(kind for kind in added.values() if kind != "AWS::ApiGateway::Deployment")
+    assert kinds == [
+        "AWS::ApiGateway::Method",
+        "AWS::ApiGateway::Resource",
+        "AWS::CloudWatch::Alarm",
+        "AWS::CloudWatch::Alarm",
+        "AWS::IAM::Role",
+        "AWS::Lambda::EventSourceMapping",
+        "AWS::Lambda::Function",
+        "AWS::Logs::LogGroup",
+        "AWS::SNS::Subscription",
+        "AWS::SQS::Queue",
+        "AWS::SQS::Queue",
+        "AWS::SQS::QueuePolicy",
+    ]
+    assert set(added) >= {
         "SeatMapQueue",
         "SeatMapDeadLetterQueue",
-        "SeatMapState",
-        "SeatMapRows",
         "ProjectorSeatMap",
-        "ListSeatMap",
         "SeatMapDeadLettersAlarm",
         "SeatMapLagAlarm",
-        "ProjectorSeatMapErrorsAlarm",
     }
-    assert extended.routes()["GET /listSeatMap"][0] == "ListSeatMap"
+    assert extended.routes()["GET /listSeatMap"][0] == "ListRows"
     assert set(extended.document["Outputs"]) - set(stack.document["Outputs"]) == {
-        "SeatMapStateTable",
-        "SeatMapRowsTable",
         "SeatMapQueueUrl",
         "SeatMapDeadLetterQueueUrl",
     }
@@ -39,18 +52,23 @@ def test_projection_of_every_stream_is_not_filtered(extended: Synthesized) -> No
     assert "FilterPolicy" not in subscription
 
 
-def test_rows_are_keyed_as_the_projection_says(extended: Synthesized) -> None:
-    schema = extended.properties("SeatMapRows")["KeySchema"]
-    assert [each["AttributeName"] for each in schema] == ["streamGeneration", "seatId"]
-
-
-def test_projector_sees_its_own_read_model_only(extended: Synthesized) -> None:
-    assert extended.actions_on("ProjectorSeatMap", "SeatMapRows")
-    assert not extended.actions_on("ProjectorSeatMap", "TestItemsRows")
+def test_projector_sees_items_of_its_own_projection_only(extended: Synthesized) -> None:
+    own = {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["seat-map", "seat-map#*"]}}
+    for table in ("States", "Rows"):
+        assert extended.conditions_on("ProjectorSeatMap", table) == [own]
     assert extended.environment_of("ProjectorSeatMap")["PROJECTION"] == "seat-map"
 
 
-def test_functions_for_all_projections_reach_it(extended: Synthesized) -> None:
-    for name in ("TriggerReplay", "Browse", "Recover", "ReplayWorker", "Reconciler"):
-        assert extended.actions_on(name, "SeatMapState")
-        assert '"seat-map":' in str(extended.environment_of(name)["PROJECTIONS"])
+@pytest.mark.parametrize("queue", ["TestItemsQueue", "SeatMapQueue"])
+def test_functions_for_all_projections_reach_their_queues(extended: Synthesized, queue: str) -> None:
+    for name in ("Recover", "Reconciler"):
+        assert extended.actions_on(name, queue) == {"sqs:SendMessage"}
+    assert extended.actions_on("Browse", queue) == {"sqs:GetQueueAttributes"}
+
+
+def test_reconciler_runs_once_for_each_projection(extended: Synthesized) -> None:
+    (rule,) = extended.of_type("AWS::Events::Rule").values()
+    assert [json.loads(each["Input"]) for each in rule["Targets"]] == [
+        {"projection": "test-items"},
+        {"projection": "seat-map"},
+    ]

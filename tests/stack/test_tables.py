@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from handlers.projection.port import INDEX_SLOTS
 from tests.stack.synthesized import Properties, Synthesized
 
 
@@ -17,9 +18,9 @@ def keys(table: Properties) -> dict[str, str]:
     [
         ("Events", {"streamId": "S", "eventId": "N"}),
         ("Idempotency", {"idempotencyKey": "S"}),
-        ("Jobs", {"replayId": "S", "part": "S"}),
-        ("TestItemsState", {"streamId": "S"}),
-        ("TestItemsRows", {"streamGeneration": "S", "itemId": "S"}),
+        ("States", {"pk": "S", "sk": "S"}),
+        ("Rows", {"pk": "S", "sk": "S"}),
+        ("Jobs", {"replayId": "S"}),
     ],
 )
 def test_table_has_the_keys_of_the_architecture(stack: Synthesized, table: str, expected: dict[str, str]) -> None:
@@ -47,7 +48,7 @@ def test_events_outlive_the_stack_and_mistakes(stack: Synthesized) -> None:
 
 
 def test_what_can_be_derived_goes_with_the_stack(stack: Synthesized) -> None:
-    for table in ("Idempotency", "Jobs", "TestItemsState", "TestItemsRows"):
+    for table in ("Idempotency", "States", "Rows", "Jobs"):
         assert stack.resources[table]["DeletionPolicy"] == "Delete"
 
 
@@ -63,6 +64,23 @@ def test_index_of_jobs_is_by_time(stack: Synthesized) -> None:
     (index,) = stack.properties("Jobs")["GlobalSecondaryIndexes"]
     assert index["IndexName"] == "recent"
     assert [each["AttributeName"] for each in index["KeySchema"]] == ["kind", "startedAt"]
+
+
+def test_index_of_halted_streams_is_sparse_and_holds_keys_only(stack: Synthesized) -> None:
+    (index,) = stack.properties("States")["GlobalSecondaryIndexes"]
+    assert index["IndexName"] == "halted"
+    # Sparse: its partition key is an attribute that only states of halted streams have.
+    assert [each["AttributeName"] for each in index["KeySchema"]] == ["haltedIn", "sk"]
+    assert index["Projection"] == {"ProjectionType": "KEYS_ONLY"}
+
+
+def test_rows_have_one_index_per_slot_from_the_start(stack: Synthesized) -> None:
+    # CloudFormation adds at most one index per update of a table.
+    indexes = stack.properties("Rows")["GlobalSecondaryIndexes"]
+    assert {each["IndexName"]: [key["AttributeName"] for key in each["KeySchema"]] for each in indexes} == {
+        f"index{slot}": [f"index{slot}", f"sort{slot}"] for slot in range(1, INDEX_SLOTS + 1)
+    }
+    assert {each["Projection"]["ProjectionType"] for each in indexes} == {"KEYS_ONLY"}
 
 
 @pytest.mark.parametrize("table", ["Idempotency", "Jobs"])

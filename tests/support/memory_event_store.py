@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
+import zlib
 from collections.abc import Sequence
+from itertools import islice
 
 from handlers.core.clock import Clock, SystemClock, rfc3339
 from handlers.core.errors import IdempotencyMismatchError, VersionConflictError
 from handlers.core.events import NO_EVENTS, Event, EventId, NewEvent, StreamId
 from handlers.store.planning import plan_append
-from handlers.store.port import Appended, EventPage, IdempotencyKey, StreamPage
+from handlers.store.port import Appended, EventPage, IdempotencyKey, ScanPage, StreamPage
 
 
 class MemoryEventStore:
@@ -20,6 +22,7 @@ class MemoryEventStore:
         self._page_events = page_events
         self._streams: dict[StreamId, list[Event]] = {}
         self._answers: dict[str, tuple[str, tuple[Event, ...]]] = {}
+        self._segments: dict[int, list[list[StreamId]]] = {}
         self._lock = threading.Lock()
 
     def append(self, events: Sequence[NewEvent], idempotency: IdempotencyKey | None = None) -> Appended:
@@ -60,3 +63,24 @@ class MemoryEventStore:
         names = sorted(stream for stream in self._streams if after is None or stream > after)
         chosen = names[:limit]
         return StreamPage(tuple(chosen), chosen[-1] if len(names) > limit else None)
+
+    def scan(self, segment: int, segments: int, *, after: str | None = None, limit: int | None = None) -> ScanPage:
+        # A position is the number of a stream in the segment, and of an event in the stream.
+        streams = self._streams_of(segment, segments)
+        number, first = map(int, after.split(":")) if after else (0, 0)
+        found: list[Event] = []
+        size = min(limit or self._page_events, self._page_events)
+        while number < len(streams):
+            events = self._streams[streams[number]]
+            found += events[first : first + size - len(found)]
+            if len(found) == size:
+                return ScanPage(tuple(found), f"{number}:{found[-1].event_id + 1}")
+            number, first = number + 1, 0
+        return ScanPage(tuple(found), None)
+
+    def _streams_of(self, segment: int, segments: int) -> list[StreamId]:
+        with self._lock:
+            found = self._segments.setdefault(segments, [[] for _ in range(segments)])
+            for name in islice(self._streams, sum(map(len, found)), None):  # those since the last call
+                found[zlib.crc32(name.encode()) % segments].append(name)
+            return found[segment]

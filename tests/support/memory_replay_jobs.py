@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
-from handlers.replay.jobs import ReplayJob, StreamTask
+from handlers.projection.state import Document, JobItem
+from tests.support.memory_read_model import MemoryReadModel
 
 
 class MemoryReplayJobs:
-    """`ReplayJobs` in memory."""
+    """`ReplayJobs` of some projections in memory."""
 
-    def __init__(self) -> None:
-        self._jobs: dict[str, ReplayJob] = {}
-        self._tasks: dict[str, dict[str, StreamTask]] = {}
+    def __init__(self, *read_models: MemoryReadModel) -> None:
+        self._read_models = read_models
 
-    def record(self, job: ReplayJob) -> None:
-        self._jobs[job.replay_id] = replace(job, tasks=())
-        for task in job.tasks:
-            self.record_task(job.replay_id, task)
+    def find(self, replay_id: str) -> Document | None:
+        for read_model in self._read_models:
+            document = read_model.read(JobItem(replay_id))
+            if document:
+                return {**document, "replayId": replay_id}
+        return None
 
-    def record_task(self, replay_id: str, task: StreamTask) -> None:
-        self._tasks.setdefault(replay_id, {})[task.stream_id] = task
-
-    def find(self, replay_id: str) -> ReplayJob | None:
-        job = self._jobs.get(replay_id)
-        return job and replace(job, tasks=tuple(self._tasks.get(replay_id, {}).values()))
-
-    def recent(self, limit: int) -> Sequence[ReplayJob]:
-        return sorted(self._jobs.values(), key=lambda job: (job.started_at, job.replay_id), reverse=True)[:limit]
+    def recent(self, limit: int) -> Sequence[Document]:
+        jobs = [
+            {**document, "replayId": item.replay_id}
+            for read_model in self._read_models
+            for item, document in list(read_model.documents.items())
+            if isinstance(item, JobItem)
+        ]
+        return sorted(jobs, key=lambda job: (job["startedAt"], job["replayId"]), reverse=True)[:limit]

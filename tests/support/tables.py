@@ -1,11 +1,11 @@
-"""The tables of the event store and of projections, made for one test with names of their own."""
+"""The tables of the event store and of read models, made for one test with names of their own."""
 
 import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from handlers.projection.definition import PARTITION_ATTRIBUTE
-from handlers.replay.jobs_dynamodb import RECENT_INDEX
+from handlers.projection.items import HALTED_IN, HALTED_INDEX, RECENT_INDEX
+from handlers.projection.port import INDEX_SLOTS
 from handlers.store.items import STREAM_INDEX
 
 
@@ -18,59 +18,52 @@ class EventTables:
 
 
 @dataclass(frozen=True, slots=True)
-class ProjectionTables:
-    """Names of a projection's tables."""
+class ReadModelTables:
+    """Names of the tables that all projections share."""
 
-    state: str
+    states: str
     rows: str
+    jobs: str
 
 
 def make_event_tables(dynamodb: Any) -> EventTables:
     suffix = uuid.uuid4().hex[:12]
     tables = EventTables(f"events-{suffix}", f"idempotency-{suffix}")
-    index = {
-        "IndexName": STREAM_INDEX,
-        "KeySchema": _keys("streamShard", "streamId"),
-        "Projection": {"ProjectionType": "KEYS_ONLY"},
-    }
-    _make(dynamodb, tables.events, {"streamId": "S", "eventId": "N"}, {"streamShard": "S"}, [index])
+    _make(dynamodb, tables.events, {"streamId": "S", "eventId": "N"}, {STREAM_INDEX: ("streamShard", "streamId")})
     _make(dynamodb, tables.idempotency, {"idempotencyKey": "S"})
     return tables
 
 
-def make_projection_tables(dynamodb: Any, key: str) -> ProjectionTables:
+def make_read_model_tables(dynamodb: Any) -> ReadModelTables:
     suffix = uuid.uuid4().hex[:12]
-    tables = ProjectionTables(f"state-{suffix}", f"rows-{suffix}")
-    _make(dynamodb, tables.state, {"streamId": "S"})
-    _make(dynamodb, tables.rows, {PARTITION_ATTRIBUTE: "S", key: "S"})
+    tables = ReadModelTables(f"states-{suffix}", f"rows-{suffix}", f"jobs-{suffix}")
+    slots = {f"index{slot}": (f"index{slot}", f"sort{slot}") for slot in range(1, INDEX_SLOTS + 1)}
+    _make(dynamodb, tables.states, {"pk": "S", "sk": "S"}, {HALTED_INDEX: (HALTED_IN, "sk")})
+    _make(dynamodb, tables.rows, {"pk": "S", "sk": "S"}, slots)
+    _make(dynamodb, tables.jobs, {"replayId": "S"}, {RECENT_INDEX: ("kind", "startedAt")}, projected="ALL")
     return tables
-
-
-def make_jobs_table(dynamodb: Any) -> str:
-    name = f"jobs-{uuid.uuid4().hex[:12]}"
-    index = {
-        "IndexName": RECENT_INDEX,
-        "KeySchema": _keys("kind", "startedAt"),
-        "Projection": {"ProjectionType": "ALL"},
-    }
-    _make(dynamodb, name, {"replayId": "S", "part": "S"}, {"kind": "S", "startedAt": "S"}, [index])
-    return name
 
 
 def _make(
     dynamodb: Any,
     name: str,
     keys: dict[str, str],
-    more_attributes: dict[str, str] | None = None,
-    indexes: list[dict[str, Any]] | None = None,
+    indexes: dict[str, tuple[str, str]] | None = None,
+    *,
+    projected: str = "KEYS_ONLY",
 ) -> None:
-    attributes = keys | (more_attributes or {})
+    """Make a table; all key attributes of its indexes, by index, are strings."""
+    attributes = {each: "S" for index in (indexes or {}).values() for each in index} | keys
+    more = [
+        {"IndexName": index, "KeySchema": _keys(*names), "Projection": {"ProjectionType": projected}}
+        for index, names in (indexes or {}).items()
+    ]
     dynamodb.create_table(
         TableName=name,
         KeySchema=_keys(*keys),
         AttributeDefinitions=[{"AttributeName": each, "AttributeType": kind} for each, kind in attributes.items()],
         BillingMode="PAY_PER_REQUEST",
-        **({"GlobalSecondaryIndexes": indexes} if indexes else {}),
+        **({"GlobalSecondaryIndexes": more} if more else {}),
     )
 
 

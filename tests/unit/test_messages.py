@@ -1,11 +1,22 @@
-"""The message from the publisher to a projection."""
+"""The messages to projections and to the workers of replays."""
+
+import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from handlers.core.events import Event, EventId, StreamId
-from handlers.core.messages import MAX_MESSAGE_BYTES, Hint, decode, deduplication_id, encode, stream_hash
+from handlers.core.messages import (
+    MAX_MESSAGE_BYTES,
+    Hint,
+    decode,
+    deduplication_id,
+    encode,
+    replay_entry,
+    stream_hash,
+    sweep_entry,
+)
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=100)
 
@@ -66,3 +77,26 @@ def test_deduplication_tells_events_streams_and_triggers_apart() -> None:
 def test_what_is_no_message_of_ours_is_told(text: str) -> None:
     with pytest.raises((ValueError, KeyError, TypeError)):
         decode(text)
+
+
+def test_each_task_of_a_replay_is_a_group_of_its_own() -> None:
+    entries = [replay_entry("orders", "r-1"), replay_entry("orders", "r-1", 0), replay_entry("orders", "r-1", 0)]
+
+    assert [json.loads(each["MessageBody"]) for each in entries] == [
+        {"projection": "orders", "replayId": "r-1"},
+        {"projection": "orders", "replayId": "r-1", "segment": 0},
+        {"projection": "orders", "replayId": "r-1", "segment": 0},
+    ]
+    assert len({each["MessageGroupId"] for each in entries}) == 3
+    assert len({each["MessageDeduplicationId"] for each in entries}) == 3
+
+
+def test_a_generation_is_swept_by_one_worker_at_a_time() -> None:
+    first, again, rest = (sweep_entry("orders", 3), sweep_entry("orders", 3), sweep_entry("orders", 3, salt="x"))
+    others = [sweep_entry("orders", 4), sweep_entry("items", 3)]
+
+    assert json.loads(first["MessageBody"]) == {"projection": "orders", "sweep": 3}
+    assert first == again
+    assert rest["MessageGroupId"] == first["MessageGroupId"]
+    assert rest["MessageDeduplicationId"] != first["MessageDeduplicationId"]
+    assert first["MessageGroupId"] not in {each["MessageGroupId"] for each in others}

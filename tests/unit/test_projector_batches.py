@@ -10,16 +10,21 @@ import pytest
 
 from handlers.core import messages
 from handlers.core.errors import PublishError
-from handlers.core.events import Event, EventId, StreamId
+from handlers.core.events import Event, EventId, NewEvent, StreamId
 from handlers.core.messages import Hint
 from handlers.functions.projector import BatchResult, project, shorten_visibility
 from handlers.functions.publisher import inserted, log_lines, publish
+from handlers.projection import Projection, transitions
+from handlers.projection.engine import Code, Projector
+from handlers.projection.port import Change, Commit
+from handlers.projection.state import Control, StreamState
 from handlers.store.items import event_item
-from tests.support.bench import OTHER, STREAM, Bench
 from tests.support.clients import client_error
 from tests.support.memory_event_store import MemoryEventStore
 from tests.support.memory_read_model import MemoryReadModel
-from tests.support.projections import added
+from tests.support.projections import FixedClock, added, ledger
+
+STREAM, OTHER = "orders-1", "orders-2"
 
 
 @dataclass
@@ -34,9 +39,37 @@ class Log:
     error = exception = info
 
 
+class Bench:
+    """A projection over a store and a read model in memory."""
+
+    def __init__(self, projection: Projection, *older: Projection) -> None:
+        self.code = Code(projection, lambda: {each.fingerprint(): each for each in older})
+        self.store, self.read_model = MemoryEventStore(), MemoryReadModel()
+
+    def append(self, *events: NewEvent) -> None:
+        for event in events:
+            self.store.append([event])
+
+    def projector(self) -> Projector:
+        """As a fresh process has one."""
+        return Projector(self.code, self.store, self.read_model, FixedClock())
+
+    def state(self, stream_id: str = STREAM) -> StreamState:
+        return self.read_model.load(self.control().active, [StreamId(stream_id)]).states[StreamId(stream_id)]
+
+    def control(self) -> Control:
+        return Control.from_document(self.read_model.read(transitions.CONTROL))
+
+    def commit(self, change: Change[Control]) -> None:
+        self.read_model.commit(Commit((change,), fences=change.after.version))
+
+    def is_at_head(self, stream_id: str = STREAM) -> bool:
+        return self.state(stream_id).checkpoint == self.store.head(StreamId(stream_id))
+
+
 @pytest.fixture
 def bench() -> Bench:
-    return Bench(MemoryEventStore(), MemoryReadModel())
+    return Bench(ledger())
 
 
 def record(event_id: int, stream_id: str = STREAM, *, count: int = 1, event: Event | None = None) -> dict[str, Any]:
@@ -48,9 +81,11 @@ def record(event_id: int, stream_id: str = STREAM, *, count: int = 1, event: Eve
     }
 
 
-def projected(bench: Bench, *records: dict[str, Any]) -> tuple[list[str], BatchResult, Log]:
+def projected(
+    bench: Bench, *records: dict[str, Any], projector: Projector | None = None
+) -> tuple[list[str], BatchResult, Log]:
     log = Log()
-    failed, tally = project(records, bench.projector(), log)
+    failed, tally = project(records, projector or bench.projector(), log)
     return failed, tally, log
 
 
@@ -87,6 +122,52 @@ def test_a_message_that_is_none_of_ours_fails_alone(bench: Bench) -> None:
 
     assert failed == ["odd"]
     assert bench.is_at_head()
+
+
+def test_messages_of_streams_that_are_not_followed_are_acknowledged_unread() -> None:
+    bench = Bench(Projection("few", key="itemId", streams=[OTHER]))
+    bench.append(added("a", stream_id=STREAM), added("a", stream_id=OTHER))
+
+    failed, tally, log = projected(bench, record(0), record(0, OTHER))
+
+    assert failed == []
+    assert (tally.ignored, tally.applied) == (1, 1)
+    assert not bench.state().exists
+    assert bench.is_at_head(OTHER)
+    assert [fields["streamId"] for _, fields in log.lines] == [OTHER]
+
+
+def test_until_the_switch_the_streams_of_the_older_code_are_followed() -> None:
+    older, newer = (Projection("few", key="itemId", streams=[name]) for name in (STREAM, OTHER))
+    bench = Bench(newer, older)
+    bench.append(added("a", stream_id=STREAM), added("a", stream_id=OTHER))
+    bench.commit(transitions.adopt(bench.control(), older.fingerprint()))
+    projector = bench.projector()
+
+    projected(bench, record(0), record(0, OTHER), projector=projector)
+    assert (bench.is_at_head(STREAM), bench.is_at_head(OTHER)) == (True, False)
+
+    bench.commit(transitions.begin_replay(bench.control(), "r", newer.fingerprint()))
+    bench.commit(transitions.switch(bench.control(), "now"))
+    projected(bench, record(0, OTHER), projector=projector)  # before it knows of the switch
+
+    assert bench.is_at_head(OTHER)
+
+
+def test_a_stream_that_cannot_be_read_takes_no_other_stream_with_it(bench: Bench) -> None:
+    bench.append(added("a", stream_id=STREAM), added("a", stream_id=OTHER))
+
+    def unreachable(stream_id: str, first: int = 0, **_: Any) -> Any:
+        raise ConnectionError(stream_id)
+
+    bench.store.read = unreachable  # type: ignore[method-assign]
+    whole = event(0)
+
+    failed, _, log = projected(bench, record(0, OTHER), record(0, event=whole))
+
+    assert failed == [f"{OTHER}/0"]
+    assert bench.is_at_head()
+    assert "redelivered" in log.lines[0][0]
 
 
 def event(number: int, *, metadata: str | None = None) -> Event:

@@ -1,4 +1,4 @@
-"""Time, waiting, and the registry of projections."""
+"""Time, waiting, and errors."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -8,8 +8,6 @@ import pytest
 
 from handlers.core.clock import Backoff, SystemClock, attempts, parse_rfc3339, rfc3339
 from handlers.core.errors import EsError, Fault, InvalidInputError, pointer
-from handlers.domain import registry
-from handlers.projection import Projection
 
 
 def test_a_time_is_written_in_utc_with_milliseconds() -> None:
@@ -138,27 +136,3 @@ def test_every_fault_of_an_input_is_in_its_message() -> None:
 def test_a_pointer_escapes_what_rfc_6901_says() -> None:
     assert pointer("a/b", "m~n", 0, "") == "/a~1b/m~0n/0/"
     assert pointer() == ""
-
-
-def test_the_registry_holds_every_projection_by_its_name() -> None:
-    assert registry()["test-items"].pascal_name == "TestItems"
-    assert list(registry()) == sorted(registry())
-
-
-@pytest.mark.parametrize("name", ["", "Upper", "under_score", "-a", "a-", "a--b", "9a", "x" * 41])
-def test_a_projection_s_name_is_in_kebab_case(name: str) -> None:
-    with pytest.raises(ValueError, match="projection name"):
-        Projection(name, key="k")
-
-
-def test_a_projection_s_key_is_not_the_table_s_own() -> None:
-    with pytest.raises(ValueError, match="the key must not be"):
-        Projection("a", key="streamGeneration")
-
-
-def test_an_event_type_has_one_handler() -> None:
-    projection = Projection("a", key="k")
-    projection.on("T")(lambda row, data: row)
-
-    with pytest.raises(ValueError, match="handles T twice"):
-        projection.on("T")(lambda row, data: row)

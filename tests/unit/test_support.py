@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.aws import client
 from tests.support.emulator import ACCESS_KEY, running_emulator
-from tests.support.tables import make_event_tables, make_projection_tables
+from tests.support.tables import make_event_tables, make_read_model_tables
 
 
 @pytest.mark.parametrize("fixture", ["emulator_client", "moto_client"])
@@ -16,10 +16,18 @@ def test_tables_of_a_test_have_names_of_their_own(fixture: str, request: pytest.
     dynamodb = request.getfixturevalue(fixture)("dynamodb")
 
     first, second = make_event_tables(dynamodb), make_event_tables(dynamodb)
-    projection = make_projection_tables(dynamodb, "itemId")
+    tables = make_read_model_tables(dynamodb)
 
-    names = {first.events, first.idempotency, second.events, second.idempotency, projection.state, projection.rows}
-    assert len(names) == 6
+    names = {
+        first.events,
+        first.idempotency,
+        second.events,
+        second.idempotency,
+        tables.states,
+        tables.rows,
+        tables.jobs,
+    }
+    assert len(names) == 7
     for name in names:
         assert dynamodb.describe_table(TableName=name)["Table"]["TableStatus"] == "ACTIVE"
 

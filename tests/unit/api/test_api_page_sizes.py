@@ -10,31 +10,29 @@ import pytest
 
 from handlers import runtime
 from handlers.api import http
-from handlers.api.projections import RowRoutes
 from handlers.api.response import MAX_LAMBDA_RESPONSE_BYTES, RESERVED_BYTES, fitting
+from handlers.api.routes import READ_ROWS
 from handlers.core.events import NewEvent, StreamId
 from handlers.projection import Projection
 from handlers.projection.rows import MAX_ROW_BYTES, check_row
-from tests.support.memory_read_model import MemoryReadModel
-from tests.unit.api.driver import Api
+from tests.unit.api.driver import Api, stored_rows
 
-LISTED = Projection("listed", key="key", streams=["s"])
+BY_STATUS = {"index": "status", "value": "new"}
 
 
-def listed(rows: Mapping[str, Any]) -> tuple[list[str], int]:
+def listed(rows: Mapping[str, Any], **chosen: str) -> tuple[list[str], int]:
     """All keys of these rows, over as many pages as it takes, and how many pages those are."""
-    model = MemoryReadModel()
-    model.rows[StreamId("s"), 0] = dict(rows)
-    handler = http.serve("ListListed", RowRoutes(LISTED, lambda _: model), telemetry=runtime)
+    projection = Projection("listed", key="key", indexes=["status"])
+    handler = http.serve(READ_ROWS.function, stored_rows(projection, rows), telemetry=runtime)
     found: list[str] = []
-    query, pages = {"limit": "1000"}, 0
+    query, pages = {"limit": "1000", **chosen}, 0
     while True:
-        event = {"httpMethod": "GET", "resource": "/listListed", "queryStringParameters": query}
-        response = handler(event, None)
+        event = {"httpMethod": "GET", "resource": READ_ROWS.path, "pathParameters": {"name": "listed"}}
+        response = handler({**event, "queryStringParameters": query}, None)
         assert len(json.dumps(response)) <= MAX_LAMBDA_RESPONSE_BYTES
         page = json.loads(response["body"])
-        assert page["items"]
-        found += [row["key"] for row in page["items"]]
+        assert page["rows"]
+        found += [row["key"] for row in page["rows"]]
         pages += 1
         if page["nextToken"] is None:
             return found, pages
@@ -50,13 +48,14 @@ def test_a_thousand_rows_with_keys_that_are_escaped_are_listed(character: str) -
     assert pages == (2 if character == "\x00" else 1)
 
 
+@pytest.mark.parametrize("chosen", [{}, {**BY_STATUS, "limit": "100"}], ids=["by key", "in an index"])
 @pytest.mark.parametrize(
-    "value", ["\x00" * (MAX_ROW_BYTES - 100), "😀" * (MAX_ROW_BYTES // 4 - 100), [10**125] * 18_000]
+    "value", ["\x00" * (MAX_ROW_BYTES - 100), "😀" * (MAX_ROW_BYTES // 4 - 100), [10**125] * 17_500]
 )
-def test_the_largest_rows_are_listed_a_few_a_page(value: Any) -> None:
-    row, keys = {"value": value}, [f"{number}" for number in range(7)]
+def test_the_largest_rows_are_listed_a_few_a_page(value: Any, chosen: dict[str, str]) -> None:
+    row, keys = {"value": value, "status": "new"}, [f"{number}" for number in range(7)]
     assert check_row(row) > MAX_ROW_BYTES * 0.95
-    found, pages = listed(dict.fromkeys(keys, row))
+    found, pages = listed(dict.fromkeys(keys, row), **chosen)
     assert found == keys
     assert 1 < pages < 7
 

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from handlers.core.events import StreamId
 from handlers.domain.items import TEST_STREAM, items
-from handlers.projection import transitions
+from handlers.projection import Projection, transitions
 from handlers.projection.port import OutdatedError
-from handlers.replay.jobs import REPLAY, ReplayJob
-from tests.support.memory_replay_jobs import MemoryReplayJobs
+from handlers.projection.state import StreamState
 from tests.support.ports import Interrupted
 from tests.unit.api.driver import Answer, Api
 
 NAME = {"name": "test-items"}
 STREAM = StreamId(TEST_STREAM)
+AT = "2026-11-23T10:15:30.123Z"
 
 
 def created(item_id: str) -> tuple[str, dict[str, Any]]:
@@ -29,8 +28,7 @@ def replay(api: Api, replay_id: str) -> Any:
 
 
 def halt(api: Api, event_id: int) -> None:
-    model = api.read_models[items.name]
-    model.commit(transitions.halt(model.load(STREAM).state, event_id, "ValueError: no", "2026-11-23T10:15:30.123Z"))
+    api.commit(transitions.halt(api.state(), event_id, "ValueError: no", AT))
 
 
 def post(api: Api, what: str, body: object = None, name: str = "test-items") -> Answer:
@@ -51,21 +49,8 @@ def test_a_replay_is_begun_done_and_reported(api: Api, body: object) -> None:
     done = replay(api, answer.json["replayId"])
     assert (done["state"], done["eventsDone"], done["head"], done["kind"]) == ("done", 2, 1, "replay")
     assert done["finishedAt"] > done["startedAt"]
-    assert api.call("GET /replays").json["replays"] == [{k: v for k, v in done.items() if k != "streams"}]
-
-
-def test_a_job_that_expires_while_the_list_is_made_is_left_out_of_it(api: Api) -> None:
-    class Expiring(MemoryReplayJobs):
-        def recent(self, limit: int) -> Sequence[ReplayJob]:
-            return [ReplayJob("gone", items.name, REPLAY, "2026-11-23T10:15:30.123Z"), *super().recent(limit)]
-
-    api.jobs = Expiring()
-    api.given(created("1"))
-    replay_id = api.call("POST /triggerReplay").json["replayId"]
-
-    answer = api.call("GET /replays")
-
-    assert [job["replayId"] for job in answer.json["replays"]] == [replay_id]
+    assert (done["segments"], done["events"], done["generation"]) == ({"done": 2, "total": 2}, 2, 1)
+    assert api.call("GET /replays").json["replays"] == [done]
 
 
 def test_a_trigger_while_one_runs_answers_with_the_running_one(api: Api) -> None:
@@ -114,12 +99,36 @@ def test_an_oversized_trigger_is_refused(api: Api) -> None:
 def test_a_rollback_needs_a_generation_to_go_back_to(api: Api) -> None:
     api.given(created("1"))
     assert post(api, "rollback").status == 409
-    api.call("POST /triggerReplay")
-    api.work()
+    api.replay()
     answer = post(api, "rollback", {"streamId": TEST_STREAM})
     assert (answer.status, answer.json["kind"]) == (202, "rollback")
     api.work()
     assert replay(api, answer.json["replayId"])["state"] == "done"
+
+
+def test_a_running_replay_is_cancelled_and_the_rows_stay(api: Api) -> None:
+    api.given(created("1"))
+    replay_id = api.call("POST /triggerReplay").json["replayId"]
+
+    answer = cancel(api, replay_id)
+
+    assert (answer.status, answer.json["state"]) == (200, "cancelled")
+    api.work()
+    assert replay(api, replay_id) == answer.json
+    assert [row["itemId"] for row in api.call("GET /listTestItems").json["items"]] == ["1"]
+    assert cancel(api, replay_id).status == 409
+    assert cancel(api, "nothing").status == 404
+
+
+def cancel(api: Api, replay_id: str) -> Answer:
+    return api.call("POST /replays/{replayId}/cancel", path={"replayId": replay_id})
+
+
+def test_a_rollback_of_one_of_several_streams_is_refused() -> None:
+    api = Api(projections={"all": Projection("all", key="k", streams=["a", "b"])})
+    answer = post(api, "rollback", {"streamId": "a"}, name="all")
+    assert (answer.status, answer.places) == (400, {"/streamId"})
+    assert post(api, "rollback", {"streamId": "c"}, name="all").status == 404
 
 
 # -- recovery ------------------------------------------------------------------------------------------------------------
@@ -133,7 +142,7 @@ def test_resume_sets_a_halted_stream_going_again(api: Api, body: object) -> None
     assert answer.status == 202
     assert answer.json == {"projection": "test-items", "streams": [{"streamId": TEST_STREAM, "eventId": 2}]}
     assert api.triggered == [("test-items", STREAM, 1)]
-    assert not api.read_models[items.name].load(STREAM).state.is_halted
+    assert not api.state().is_halted
 
 
 def test_resume_of_what_is_not_halted_changes_nothing(api: Api) -> None:
@@ -150,7 +159,7 @@ def test_skip_steps_over_the_halted_event_and_no_other(api: Api) -> None:
     assert (wrong.status, wrong.json["eventId"]) == (409, 1)
     answer = post(api, "skip", {"streamId": TEST_STREAM, "eventId": 1})
     assert answer.json == {"projection": "test-items", "streamId": TEST_STREAM, "eventId": 1, "checkpoint": 1}
-    assert list(api.read_models[items.name].load(STREAM).state.skipped) == ["1"]
+    assert list(api.state().skipped) == ["1"]
     assert post(api, "skip", {"streamId": TEST_STREAM, "eventId": 1}).status == 409
     assert len(api.triggered) == 1
 
@@ -158,6 +167,45 @@ def test_skip_steps_over_the_halted_event_and_no_other(api: Api) -> None:
 def test_skip_says_what_it_lacks(api: Api) -> None:
     assert post(api, "skip").places == {"/streamId", "/eventId"}
     assert post(api, "skip", {"streamId": 5, "eventId": -1, "x": 1}).places == {"/streamId", "/eventId", "/x"}
+
+
+def test_an_event_is_not_skipped_while_a_replay_is_ahead(api: Api) -> None:
+    # given a halted stream that a replay has joined
+    api.given(created("1"))
+    replay_id = api.call("POST /triggerReplay").json["replayId"]
+    api.commit(transitions.follow(api.state(), StreamState(STREAM, 1, checkpoint=0)))
+    halt(api, 1)
+
+    # then the replay must be ended first
+    answer = post(api, "skip", {"streamId": TEST_STREAM, "eventId": 1})
+    assert (answer.status, answer.json["replayId"]) == (409, replay_id)
+    assert replay_id in answer.json["detail"]
+    assert not api.triggered
+    cancel(api, replay_id)
+    assert post(api, "skip", {"streamId": TEST_STREAM, "eventId": 1}).status == 200
+    assert (api.state().checkpoint, api.state().ahead) == (1, None)
+
+
+def test_many_halted_streams_are_resumed_a_hundred_at_a_time() -> None:
+    api = Api(projections={"all": Projection("all", key="k")})
+    for number in range(250):
+        halted = transitions.halt(StreamState(StreamId(f"s{number:03}"), 0), 0, "ValueError: no", AT)
+        api.commit(halted, name="all")
+
+    answers = [post(api, "resume", name="all").json for _ in range(4)]
+
+    assert [len(answer["streams"]) for answer in answers] == [100, 100, 50, 0]
+    assert [answer.get("more", False) for answer in answers] == [True, True, False, False]
+    assert len({stream for _, stream, _ in api.triggered}) == 250
+
+
+def test_streams_of_the_active_generation_are_resumed(api: Api) -> None:
+    api.given(created("1"))
+    halt(api, 1)
+    api.replay()
+    assert post(api, "resume").json["streams"] == []
+    halt(api, 1)
+    assert len(post(api, "resume").json["streams"]) == 1
 
 
 @pytest.mark.parametrize("what", ["resume", "skip", "rollback"])
@@ -179,7 +227,7 @@ def test_a_change_whose_answer_was_lost_on_the_way_was_made_once_and_triggers(ap
 
     assert answer.status == status
     assert len(api.triggered) == 1
-    assert not inner.load(STREAM).state.is_halted
+    assert not api.state().is_halted
 
 
 def _repeated() -> None:

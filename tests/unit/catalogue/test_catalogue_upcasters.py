@@ -8,7 +8,6 @@ import pytest
 
 from handlers import catalogue
 from handlers.catalogue import upcaster
-from handlers.projection import Projection
 
 
 @upcaster("UPCAST_TEST", from_version=1)
@@ -44,16 +43,3 @@ def test_data_of_other_types_and_of_newer_versions_stays_as_it_is() -> None:
 def test_a_step_is_registered_once() -> None:
     with pytest.raises(ValueError, match="two upcasters"):
         upcaster("UPCAST_TEST", from_version=1)(lambda data: data)
-
-
-def test_an_upcaster_of_its_event_types_is_part_of_a_projection() -> None:
-    projections = [Projection("upcast", key="k"), Projection("other", key="k")]
-    projections[0].on("UPCAST_LATER")(lambda row, data: data)
-    before = [projection.fingerprint() for projection in projections]
-
-    @upcaster("UPCAST_LATER", from_version=1)
-    def later(data: Any) -> Any:
-        return {**data, "later": True}
-
-    after = [projection.fingerprint() for projection in projections]
-    assert [one == other for one, other in zip(before, after, strict=True)] == [False, True]

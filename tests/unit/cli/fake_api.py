@@ -35,7 +35,7 @@ class FakeApi:
     answers
         ``(status, document)`` to give to the next calls, before anything is stored.
     lag
-        How many looks at the list it takes until new events are in it.
+        How many looks at the read model it takes until new events are in it.
     fold
         False: the projection ignores every event.
     """
@@ -65,6 +65,8 @@ class FakeApi:
             return self._append(call)
         if (call.method, call.path) == ("GET", "/listTestItems"):
             return 200, self._list(call.query), {}
+        if (call.method, call.path) == ("GET", "/projections"):
+            return 200, {"projections": [self._status(call.query)]}, {}
         if (call.method, call.path) == ("POST", "/triggerReplay"):
             return 202, self._replay(), {}
         if (call.method, call.path) == ("GET", "/replays/r-1"):
@@ -74,8 +76,23 @@ class FakeApi:
     def _replay(self) -> dict[str, Any]:
         """A replay that is done as soon as it is asked for."""
         head = len(self.events.get(TEST_STREAM, [])) - 1
-        counts = {"head": head, "eventsDone": head + 1, "eventsPerSecond": 100}
+        counts = {
+            "eventsDone": head + 1,
+            "events": head + 1,
+            "eventsPerSecond": 100,
+            "segments": {"done": 2, "total": 2},
+        }
         return {"replayId": "r-1", "kind": "replay", "projection": "test-items", "state": "done", **counts}
+
+    def _status(self, query: Mapping[str, str]) -> dict[str, Any]:
+        """The projection, with the status of its stream."""
+        self._project()
+        head, checkpoint = len(self.events.get(TEST_STREAM, [])) - 1, self._projected - 1
+        state = "live" if checkpoint == head else "behind"
+        stream = {"streamId": TEST_STREAM, "state": state, "head": head, "checkpoint": checkpoint, "generation": 0}
+        streams = [{**stream, "lag": head - checkpoint}] if query.get("streamId", TEST_STREAM) == TEST_STREAM else []
+        halted = {"count": 0, "more": False}
+        return {"name": "test-items", "follows": [TEST_STREAM], "streams": streams, "more": False, "halted": halted}
 
     def _append(self, call: Call) -> tuple[int, Any, dict[str, str]]:
         key = call.headers["Idempotency-Key"]
@@ -90,12 +107,15 @@ class FakeApi:
         self._keys[key] = event
         return 201, event, {}
 
-    def _list(self, query: Mapping[str, str]) -> dict[str, Any]:
-        stream = self.events.get(TEST_STREAM, [])
+    def _project(self) -> None:
         if self.lag:
             self.lag -= 1
         else:
-            self._projected = len(stream)
+            self._projected = len(self.events.get(TEST_STREAM, []))
+
+    def _list(self, query: Mapping[str, str]) -> dict[str, Any]:
+        self._project()
+        stream = self.events.get(TEST_STREAM, [])
         rows: dict[str, Any] = {}
         for event in stream[: self._projected] if self.fold else []:
             handler = items.handlers.get(event["type"])

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from handlers import runtime
-from tests.unit.api.driver import ROUTES, Answer, Api
+from tests.unit.api.driver import Answer, Api
 from tests.unit.cli.cli_driver import Esctl
 from tests.unit.cli.http_server import BASE, AnswerLostError, Reply, deployed_at_port, serving_http
 
@@ -42,7 +42,7 @@ class ServedApi:
 
     def answer(self, method: str, target: str, body: str | None, headers: Mapping[str, str]) -> Answer:
         parts = urlsplit(target)
-        resource, path = _resource(parts.path.removeprefix(BASE))
+        resource, path = _resource(self.model, parts.path.removeprefix(BASE))
         route = f"{method} {resource}"
         self.before(route)
         self.calls.append((route, body))
@@ -57,9 +57,9 @@ class ServedApi:
         return sum(1 for each, _ in self.calls if each == route)
 
 
-def _resource(path: str) -> tuple[str, dict[str, str]]:
+def _resource(model: Api, path: str) -> tuple[str, dict[str, str]]:
     """The resource and its path parameters, as API Gateway finds them."""
-    for route in ROUTES.values():
+    for route in model.routes.values():
         pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(route.path))
         if found := re.fullmatch(pattern, path):
             return route.path, {name: unquote(value) for name, value in found.groupdict().items()}
@@ -68,7 +68,7 @@ def _resource(path: str) -> tuple[str, dict[str, str]]:
 
 @contextmanager
 def served(esctl: Esctl) -> Iterator[ServedApi]:
-    """Serve an empty API, and make esctl believe that it is the deployed local stack's."""
+    """Serve an empty API with the installed projections; esctl believes that it is the deployed local stack's."""
     api = ServedApi()
     runtime.logger()  # made here, it does not write to what the commands take for their standard output
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from cli.client.service import ReplayJob
+from cli.client.records import ReplayJob
 from cli.errors import ExitCode
 from cli.replay.run import describe
 from handlers.core.events import StreamId
 from handlers.domain.items import TEST_STREAM
+from handlers.projection.port import Commit, Row, RowChange
 from tests.unit.cli.cli_driver import Clock, Esctl
 from tests.unit.cli.served_api import ServedApi, served
 
@@ -45,23 +46,26 @@ def created(item_id: str, amount: object = 1) -> tuple[str, Mapping[str, Any]]:
     return "ITEM_CREATED", {"itemId": item_id, "amount": amount}
 
 
-def rows(api: ServedApi, generation: int = 0) -> dict[str, Any]:
-    """The rows themselves, to be changed behind the system's back."""
-    return api.model.read_models["test-items"].rows[STREAM, generation]
+def tamper(api: ServedApi, key: str, row: Row | None, name: str = "test-items", generation: int = 0) -> None:
+    """Change a row behind the system's back; None deletes it."""
+    model = api.model.read_models[name]
+    stored = model.load(generation, [], [key]).rows[key]
+    change = RowChange(key, None if stored is None else stored.version, write=True, row=row, version="tampered")
+    model.commit(Commit(rows=(change,), generation=generation))
 
 
 def damage(api: ServedApi) -> None:
     """Three items, one of which is lost, one wrong, and one that never was."""
     api.model.given(created("lost", 1), created("wrong", 2), created("right", 3))
-    del rows(api)["lost"]
-    rows(api)["wrong"] = {"amount": 99}
-    rows(api)["stray"] = {"amount": 7}
+    tamper(api, "lost", None)
+    tamper(api, "wrong", {"amount": 99})
+    tamper(api, "stray", {"amount": 7})
 
 
 REPAIRED = [
-    {"streamId": TEST_STREAM, "itemId": "lost", "before": None, "after": {"amount": 1}},
-    {"streamId": TEST_STREAM, "itemId": "stray", "before": {"amount": 7}, "after": None},
-    {"streamId": TEST_STREAM, "itemId": "wrong", "before": {"amount": 99}, "after": {"amount": 2}},
+    {"itemId": "lost", "before": None, "after": {"amount": 1}},
+    {"itemId": "stray", "before": {"amount": 7}, "after": None},
+    {"itemId": "wrong", "before": {"amount": 99}, "after": {"amount": 2}},
 ]
 
 
@@ -95,7 +99,9 @@ def test_replay_shows_the_rows_that_differ(esctl: Esctl, api: ServedApi) -> None
 def test_changes_by_live_events_are_not_attributed_to_the_replay(esctl: Esctl, api: ServedApi) -> None:
     damage(api)
     api.before = lambda route: (
-        api.model.given(created("new", 5)) if route == "POST /triggerReplay" and "new" not in rows(api) else None
+        api.model.given(created("new", 5))
+        if route == "POST /triggerReplay" and api.model.store.head(STREAM) == 2
+        else None
     )
 
     document = esctl("replay", "-o", "json").json
@@ -156,7 +162,7 @@ def test_a_failed_replay_is_an_error_with_its_event(esctl: Esctl, api: ServedApi
 
 def test_an_error_while_waiting_is_not_hidden_by_the_display(esctl: Esctl, api: ServedApi) -> None:
     api.model.given(created("1"))
-    esctl.clock = ActingClock(lambda: api.model.jobs.__init__())  # type: ignore[misc] # the job is lost
+    esctl.clock = ActingClock(lambda: api.model.read_models["test-items"].documents.clear())  # the job is lost
 
     result = esctl("replay", terminal=True)
 
@@ -194,7 +200,7 @@ def test_waiting_times_out(esctl: Esctl, api: ServedApi) -> None:
 
 def test_replay_from_an_event_repairs_in_place(esctl: Esctl, api: ServedApi) -> None:
     api.model.given(created("a", 1), created("b", 2))
-    rows(api)["b"] = {"amount": 99}
+    tamper(api, "b", {"amount": 99})
 
     result = esctl("replay", "--from-event-id", "1", "--no-wait", "-o", "json")
 

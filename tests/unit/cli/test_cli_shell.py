@@ -43,7 +43,14 @@ def test_every_command_has_a_help(esctl: Esctl, entry: object) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["lst"], ["list", "--nonsense"], ["list", "extra"], ["list", "--limit", "x"], ["list", "-o", "yaml"], ["local"]],
+    [
+        ["lst"],
+        ["list", "--nonsense"],
+        ["list", "a", "b", "extra"],
+        ["list", "--limit", "x"],
+        ["list", "-o", "yaml"],
+        ["local"],
+    ],
 )
 def test_wrong_usage_is_two_plain_lines(esctl: Esctl, arguments: list[str]) -> None:
     result = esctl(*arguments)

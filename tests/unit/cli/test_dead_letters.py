@@ -15,7 +15,7 @@ from cli.client.http import Answer
 from cli.client.service import Service
 from cli.errors import CliError, ConflictError
 from cli.operate.dead_letters import DeadLetter, DeadLetterQueue, plan
-from cli.operate.recovery import Redrive, Redriven
+from cli.operate.recovery import Redrive, Redriven, reconcile
 from cli.operate.resources import Queue, QueueKind
 from tests.unit.cli.cli_driver import Esctl
 
@@ -168,6 +168,16 @@ def test_a_dead_letter_is_kept_if_the_stream_halts_again(queues: Make, run: Run)
     assert stack.did == ["resume s"]
 
 
+def test_a_stream_that_halts_again_is_a_problem_even_if_its_dead_letter_is_yet_to_come(queues: Make, run: Run) -> None:
+    items, stack = queues(), Stack({"s": 6}, halted={"s": 7}, broken={"s"})
+    items.given(hint(5))  # from an earlier halt
+
+    result = run(items, stack)
+
+    assert (result.done, result.kept) == (1, [])
+    assert result.problems == ["items: stream s: halted again at event 7: KeyError: 'a'"]
+
+
 def test_a_stream_that_only_lags_is_triggered(queues: Make, run: Run) -> None:
     items, stack = queues(), Stack({"s": 6})
     items.given(hint(8))
@@ -246,6 +256,47 @@ def test_events_that_the_publisher_failed_to_publish_are_found_by_the_reconciler
     assert run(publisher, stack).done == 2
     assert stack.did == ["reconcile"]
     assert publisher.dead.count() == 0
+
+
+def test_a_message_to_delete_a_generation_is_sent_again(queues: Make, run: Run) -> None:
+    replays = queues("replays")
+    message = {"projection": "items", "sweep": 2}
+    replays.given(message)
+
+    assert run(replays, Stack()).done == 1
+    assert replays.sent_bodies() == [message]
+
+
+class Lambda:
+    """Records what it is invoked with; the stack has a reconciler."""
+
+    def __init__(self) -> None:
+        self.payloads: list[Any] = []
+
+    def client(self, name: str) -> Any:
+        return self
+
+    def describe_stacks(self, **_: Any) -> Any:
+        return {"Stacks": [{"StackStatus": "CREATE_COMPLETE"}]}
+
+    def get_paginator(self, _: str) -> Any:
+        return self
+
+    def paginate(self, **_: Any) -> Any:
+        function = {"ResourceType": "AWS::Lambda::Function", "LogicalResourceId": "Reconciler"}
+        return [{"StackResourceSummaries": [{**function, "PhysicalResourceId": "f"}]}]
+
+    def invoke(self, **request: Any) -> Any:
+        self.payloads.append(json.loads(request["Payload"]))
+        return {}
+
+
+def test_the_reconciler_runs_once_per_projection() -> None:
+    clients: Any = Lambda()
+
+    reconcile(clients, "esctl", ["items", "orders"])
+
+    assert clients.payloads == [{"projection": "items"}, {"projection": "orders"}]
 
 
 def test_an_empty_queue_is_left_alone(queues: Make, run: Run) -> None:
@@ -340,7 +391,8 @@ def test_dead_letters_describe_their_subject() -> None:
     batch = {"DDBStreamBatchInfo": {"batchSize": 3, "approximateArrivalOfFirstRecord": "2026-11-23T06:00:00Z"}}
 
     assert letter(hint(7)).about == "event 7 of stream s"
-    assert "replay r-1 of items, stream s" in letter({"projection": "items", "replayId": "r-1", "streamId": "s"}).about
+    assert "replay r-1 of items, segment 3" in letter({"projection": "items", "replayId": "r-1", "segment": 3}).about
+    assert "deletion of generation 2 of items" in letter({"projection": "items", "sweep": 2}).about
     assert "3 events from 2026-11-23T06:00:00Z on were not published" in letter(batch).about
     assert "unreadable" in letter("x").about
 

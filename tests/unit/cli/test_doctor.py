@@ -17,10 +17,9 @@ from cli.errors import CliError, NotFoundError
 from cli.operate.doctor import Check, Finding, Verdict, count, read_models, run
 from cli.shell.session import Session
 from cli.terminal.output import Output
-from handlers.core.events import StreamId
-from handlers.domain.items import TEST_STREAM
 from tests.unit.cli.cli_driver import Esctl
 from tests.unit.cli.served_api import served
+from tests.unit.cli.test_cli_replay import tamper
 
 
 def found(*checks: Check) -> list[tuple[str, str]]:
@@ -149,8 +148,8 @@ def test_a_differing_read_model_is_reported_with_a_command_that_rebuilds_it(esct
     environment = esctl.environment()
     with served(esctl) as api:
         api.model.given(("ITEM_CREATED", {"itemId": "lost", "amount": 1}))
-        api.model.read_models["test-items"].rows[StreamId(TEST_STREAM), 0].clear()
-        [finding] = read_models(auditor(Session(environment, Output(environment)).service), full=True)
+        tamper(api, "lost", None)
+        [finding] = read_models(auditor(Session(environment, Output(environment)).service, full=True))
         command = shlex.split(finding.hint.partition("esctl ")[2])
         again = esctl(*command, "--no-wait")
 

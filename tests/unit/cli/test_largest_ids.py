@@ -58,5 +58,5 @@ def test_all_rows_are_listed_checked_and_replayed(esctl: Esctl, api: ServedApi) 
     esctl.clock.sleep = sleep_and_work  # type: ignore[method-assign]
 
     assert [row["itemId"] for row in esctl("list", "-o", "json").json["items"]] == ROWS
-    assert [each.verdict for each in read_models(auditor(session(esctl).service), full=True)] == [Verdict.OK]
+    assert [each.verdict for each in read_models(auditor(session(esctl).service, full=True))] == [Verdict.OK]
     assert esctl("replay", "-o", "json").json["rowsAfter"] == len(ROWS)

@@ -46,10 +46,13 @@ def test_a_halted_stream_is_shown_with_what_to_do(esctl: Esctl, api: FakeApi) ->
 
 
 def test_one_projection_can_be_asked_for_by_name(esctl: Esctl, api: FakeApi) -> None:
-    api.answers = [described(), described()]
+    fault = {"in": "query", "name": "name", "detail": "must be one of items"}
+    api.answers = [described(), (400, {"title": "Invalid input", "errors": [fault]})]
 
     assert esctl("projections", "items", "-o", "json").json["streams"][0]["projection"] == "items"
-    assert esctl("projections", "nothing").exit_code == 3
+    unknown = esctl("projections", "nothing")
+    assert unknown.exit_code == 3
+    assert "must be one of items" in unknown.stderr
 
 
 def test_resuming_waits_for_the_catch_up(esctl: Esctl, api: FakeApi) -> None:

@@ -12,11 +12,21 @@ from typing import Any
 import pytest
 
 from cli.client.http import Answer
-from cli.client.service import Halt, ProjectionStatus, RunningReplay, Service, StreamStatus
+from cli.client.records import Compared, Halt, ProjectionStatus, StreamStatus
+from cli.client.service import Service
 from cli.config.targets import AwsTarget
 from cli.errors import NotFoundError
-from cli.operate.health import document, faults, headline, sections, state_text, stream_section
-from cli.operate.resources import Resources, find_resources, function_named, queues_of
+from cli.operate.health import (
+    coverage,
+    document,
+    faults,
+    headline,
+    sections,
+    state_text,
+    stream_section,
+    unchecked,
+)
+from cli.operate.resources import Queue, Resources, find_resources, function_named, queues_of
 from cli.operate.status import (
     ApiHealth,
     FunctionStatus,
@@ -24,6 +34,7 @@ from cli.operate.status import (
     Snapshot,
     age_of_event,
     function_statuses,
+    looked_at_again,
     queue_status,
     with_ages,
 )
@@ -33,7 +44,12 @@ NOW = datetime(2026, 11, 23, 6, 0, tzinfo=UTC)
 TARGET = AwsTarget("esctl", "eu-central-1", account="123456789012")
 LIVE = StreamStatus("items", "s", "live", head=9, checkpoint=9, lag=0)
 HALTED = replace(LIVE, state="halted", checkpoint=6, lag=3, lag_s=75.0, halted=Halt(7, "KeyError: 'a'", "…"))
-WELL = Snapshot("CREATE_COMPLETE", ApiHealth(True, 12.0), (LIVE,), queues=(QueueStatus("items", 0, 0, None, 0),))
+ITEMS = ProjectionStatus("items", (LIVE,), follows=("s",))
+WELL = Snapshot("CREATE_COMPLETE", ApiHealth(True, 12.0), (ITEMS,), queues=(QueueStatus("items", 0, 0, None, 0),))
+
+
+def with_streams(*streams: StreamStatus, **more: Any) -> Snapshot:
+    return replace(WELL, projections=(replace(ITEMS, streams=streams, **more),))
 
 
 def kinds(snapshot: Snapshot, max_lag: int = 100) -> list[str]:
@@ -45,13 +61,13 @@ def test_a_healthy_stack_has_no_faults() -> None:
 
 
 def test_the_resume_command_quotes_any_stream_id() -> None:
-    [fault] = faults(replace(WELL, streams=(replace(HALTED, stream_id="it's; a $stream"),)), max_lag=100)
+    [fault] = faults(with_streams(replace(HALTED, stream_id="it's; a $stream")), max_lag=100)
 
     assert shlex.split(fault.hint)[-1] == "it's; a $stream"
 
 
 def test_a_halted_stream_is_a_fault_with_its_resume_command() -> None:
-    [fault] = faults(replace(WELL, streams=(HALTED,)), max_lag=100)
+    [fault] = faults(with_streams(HALTED), max_lag=100)
 
     assert "halted at event 7: KeyError: 'a'" in fault.what
     assert fault.hint == "esctl projections resume items --stream-id s"
@@ -61,7 +77,161 @@ def test_a_halted_stream_is_a_fault_with_its_resume_command() -> None:
 def test_a_lag_is_a_fault_beyond_the_limit(max_lag: int, found: list[str]) -> None:
     behind = replace(LIVE, state="behind", checkpoint=6, lag=3)
 
-    assert kinds(replace(WELL, streams=(behind,)), max_lag) == found
+    assert kinds(with_streams(behind), max_lag) == found
+
+
+@pytest.mark.parametrize(("age_s", "found"), [(None, []), (299.0, []), (301.0, ["lag"])])
+def test_a_stream_that_stays_behind_is_a_fault_however_few_its_events(age_s: float | None, found: list[str]) -> None:
+    behind = replace(LIVE, state="behind", checkpoint=8, lag=1, lag_s=age_s)
+
+    assert kinds(with_streams(behind)) == found
+
+
+def test_a_stream_that_was_never_projected_is_reported_as_such() -> None:
+    [fault] = faults(with_streams(replace(LIVE, state="behind", checkpoint=-1, lag=10, lag_s=3600.0)), max_lag=100)
+
+    assert "10 events behind for 1 h 0 min, and was never projected" in fault.what
+
+
+@pytest.mark.parametrize(
+    ("halted", "more", "said"),
+    [(1, False, None), (7, False, "7 streams are"), (100, True, "more than 100 streams are")],
+)
+def test_halted_streams_that_are_not_listed_are_counted(halted: int, more: bool, said: str | None) -> None:
+    found = faults(with_streams(HALTED, halted=halted, more_halted=more), max_lag=100)
+
+    assert [fault.what for fault in found[1:]] == (
+        [] if said is None else [f"items: {said} halted, 1 of them listed here"]
+    )
+
+
+# -- many streams --------------------------------------------------------------------------------------------------------
+
+ROUND = Compared("2026-11-23T10:02:00.000Z", "2026-11-23T10:40:00.000Z", 12_345, 0, 0, {})
+ORDERS = ProjectionStatus("orders", (LIVE,), more=True, compared=ROUND)
+
+
+def recently(**more: Any) -> Compared:
+    finished = datetime.now(UTC) - timedelta(minutes=1)
+    started = finished - timedelta(minutes=38)
+    return replace(ROUND, started_at=timestamp(started), finished_at=timestamp(finished), **more)
+
+
+def timestamp(time: datetime) -> str:
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def test_it_says_which_streams_were_compared_and_when() -> None:
+    directly = (
+        "orders: compared 1 stream directly; the reconciler compared 12,345 streams "
+        "between 2026-11-23 10:02 and 2026-11-23 10:40 UTC"
+    )
+
+    assert coverage(ORDERS) == directly
+    assert stream_section([ORDERS]).note == directly
+    assert coverage(ITEMS) == "items: compared 1 stream"
+
+
+@pytest.mark.parametrize(
+    ("projection", "said"),
+    [
+        (ITEMS, []),
+        (replace(ORDERS, compared=recently()), []),
+        (ORDERS, ["orders: the reconciler has not compared its streams since 2026-11-23 10:40 UTC"]),
+        (
+            replace(ORDERS, compared=None),
+            ["orders: compared 1 stream; the reconciler has not compared all streams yet"],
+        ),
+        # All listed streams are all that were ever projected, not all that should be.
+        (
+            replace(ORDERS, more=False, compared=None),
+            ["orders: compared 1 stream; the reconciler has not compared all streams yet"],
+        ),
+    ],
+)
+def test_what_was_not_checked_is_said(projection: ProjectionStatus, said: list[str]) -> None:
+    snapshot = replace(WELL, projections=(projection,))
+
+    assert unchecked(snapshot) == said
+    assert document(TARGET, snapshot, [])["unchecked"] == said
+
+
+@pytest.mark.parametrize(
+    ("lagging", "lag", "found"), [(1, 500, []), (11, 100, []), (11, 101, ["lag"]), (5_000, 2_000, ["lag"])]
+)
+def test_streams_that_were_behind_and_are_not_compared_again_are_a_fault(
+    lagging: int, lag: int, found: list[str]
+) -> None:
+    worst = {f"s{number}": lag for number in range(min(10, lagging))}
+    projection = replace(ORDERS, compared=recently(lagging=lagging, lag=lag, worst=worst))
+
+    assert kinds(replace(WELL, projections=(projection,))) == found
+
+
+@pytest.mark.parametrize(
+    ("queue", "found", "said"),
+    [
+        (QueueStatus("orders", 0, 0, None, 0), [], []),
+        (QueueStatus("orders", 5, 0, 20.0, 0), [], []),
+        (QueueStatus("orders", 5, 0, 400.0, 0), ["waiting"], []),
+        (QueueStatus("orders", 5, 0, None, 0, moving=False), ["waiting"], []),
+        (QueueStatus("orders", 5, 2, None, 0, moving=True), [], []),
+        (
+            QueueStatus("orders", 5_818, 2, None, 0, moving=True),
+            [],
+            ["5,818 messages wait in the queue of orders, and are being processed"],
+        ),
+    ],
+)
+def test_waiting_messages_that_are_not_processed_are_a_fault(
+    queue: QueueStatus, found: list[str], said: list[str]
+) -> None:
+    snapshot = replace(WELL, queues=(queue,))
+
+    assert kinds(snapshot) == found
+    assert unchecked(snapshot) == said
+
+
+class Sqs:
+    """One queue, whose numbers of waiting and processed messages change from look to look."""
+
+    def __init__(self, *looks: tuple[int, int]) -> None:
+        self._looks = list(looks)
+
+    def get_queue_attributes(self, QueueUrl: str, AttributeNames: list[str]) -> Any:  # noqa: N803
+        waiting, in_flight = (0, 0) if "dead" in QueueUrl else self._looks.pop(0)
+        return {"Attributes": dict(zip(AttributeNames, (str(waiting), str(in_flight)), strict=True))}
+
+
+@pytest.mark.parametrize(
+    ("looks", "moving"),
+    [
+        ([(5, 0), (5, 0)], False),
+        ([(5, 0), (4, 0)], True),
+        ([(5, 0), (0, 0)], True),
+        ([(5, 3), (5, 3)], True),  # new ones come in
+        ([(500, 3), (501, 3)], False),
+        ([(500, 3), (400, 3)], True),
+    ],
+)
+def test_a_queue_is_looked_at_twice_if_messages_wait(looks: list[tuple[int, int]], moving: bool) -> None:
+    sqs: Any = Sqs(*looks)
+    slept: list[float] = []
+    queue = Queue("orders", "projection", "u/orders", "u/orders-dead")
+
+    [found] = looked_at_again(sqs, [queue], [queue_status(sqs, queue, None)], slept.append)
+
+    assert (found.waiting, found.moving) == (looks[1][0], moving)
+    assert len(slept) == 1
+
+
+def test_an_empty_queue_is_looked_at_once() -> None:
+    sqs: Any = Sqs((0, 0))
+    queue = Queue("orders", "projection", "u/orders", "u/orders-dead")
+
+    [found] = looked_at_again(sqs, [queue], [queue_status(sqs, queue, None)], lambda seconds: pytest.fail("slept"))
+
+    assert found.moving is None
 
 
 def test_dead_letters_are_a_fault() -> None:
@@ -90,21 +260,16 @@ def test_a_bad_stack_status_is_a_fault(status: str | None, found: list[str]) -> 
 def test_the_worst_streams_come_first_and_the_rest_is_counted() -> None:
     streams = [replace(LIVE, stream_id=f"s{number}") for number in range(20)]
 
-    section = stream_section([*streams, HALTED], shown=3)
+    section = stream_section([replace(ITEMS, streams=(*streams, HALTED))], shown=3)
 
     assert [row[1] for row in section.rows] == ["s", "s0", "s1"]
     assert section.note == "and 18 more, none worse than these"
 
 
 def test_states_are_shown_in_words() -> None:
-    replay = RunningReplay("r", "replay", 1, 4)
-    rollback = replace(replay, kind="rollback")
-
     assert state_text(LIVE) == "✓ live"
+    assert state_text(replace(LIVE, state="behind")) == "… behind"
     assert state_text(HALTED) == "✗ halted at 7"
-    assert state_text(replace(LIVE, state="replaying", replay=replay)) == "↻ replaying 50 %"
-    assert state_text(replace(LIVE, state="replaying", replay=rollback)) == "↻ replaying rollback 50 %"
-    assert state_text(replace(HALTED, replay=replay)) == "✗ halted at 7, replay 50 %"
 
 
 def test_unknown_values_are_shown_as_unknown() -> None:
@@ -125,7 +290,7 @@ def test_idle_functions_are_only_counted() -> None:
 
 
 def test_the_document_is_complete_and_uses_the_apis_names() -> None:
-    written = document(TARGET, replace(WELL, streams=(HALTED,)), faults(replace(WELL, streams=(HALTED,)), 0))
+    written = document(TARGET, with_streams(HALTED), faults(with_streams(HALTED), 0))
 
     assert written["healthy"] is False
     assert written["streams"][0]["lagSeconds"] == 75.0
@@ -136,6 +301,7 @@ def test_the_document_is_complete_and_uses_the_apis_names() -> None:
         "inFlight": 0,
         "oldestSeconds": None,
         "deadLetters": 0,
+        "moving": None,
     }
 
 
@@ -167,9 +333,9 @@ def test_the_lag_in_seconds_is_the_age_of_the_oldest_event_that_is_not_applied()
     service: Any = Service(Api(event_7=NOW - timedelta(seconds=75)))
     stream = replace(LIVE, state="behind", checkpoint=6, lag=3)
 
-    [found] = with_ages(service, [ProjectionStatus("items", (stream,))], NOW)
+    [found] = with_ages(service, [replace(ITEMS, streams=(stream,))], NOW)
 
-    assert found.lag_s == 75
+    assert found.streams[0].lag_s == 75
 
 
 def test_a_stream_without_that_event_has_no_age() -> None:

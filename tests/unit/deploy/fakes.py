@@ -15,6 +15,7 @@ from cli.config.targets import AwsTarget, LocalTarget, Target
 from cli.deploy.assembly import Assemblies, Template
 from cli.deploy.aws import Assets, CloudFormation, Tables
 from cli.deploy.follow import StackEvent
+from cli.deploy.older_code import OlderCode
 from cli.deploy.plan import TAGS, Action, Change, ChangeSet, Stack
 from cli.deploy.run import DeployContext
 from cli.errors import AccessError
@@ -260,17 +261,18 @@ class World:
             settings=Settings(api_key=api_key, **settings),
             state=state,
             output=Output(environment),
-            assemblies=Assemblies(state, self.synthesize, lambda: self.sources),
+            assemblies=Assemblies(state, self.synthesize, lambda older: self.sources),
             cloudformation=self.cloudformation,
             assets=self.assets,
             tables=self.tables,
+            older_code=lambda stack: OlderCode(),
             yes=yes,
         )
 
     def _sleep(self, seconds: float) -> None:
         self.now += seconds
 
-    def synthesize(self, settings: StackSettings, outdir: Path, validate: bool) -> None:
+    def synthesize(self, settings: StackSettings, outdir: Path, validate: bool, older: Path | None) -> None:
         self.syntheses += 1
         write_assembly(outdir, settings.stack_name, self.template)
 

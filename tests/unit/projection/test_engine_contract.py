@@ -5,19 +5,27 @@ from typing import Any
 
 import pytest
 
-from handlers.core.events import StreamId
-from handlers.core.messages import Hint
-from handlers.projection.engine import Projector
+from handlers.projection.engine import Code, Projector
 from handlers.projection.port import ReadModel
 from handlers.store import EventStore
 from tests.contracts.engine import EngineContract
-from tests.support.bench import STREAM
+from tests.support.bench import STREAM, carrying, catch_up
 from tests.support.clients import CountingClient
 from tests.support.memory_event_store import MemoryEventStore
 from tests.support.memory_read_model import MemoryReadModel
-from tests.support.projections import KEY, FixedClock, added, ledger
-from tests.support.read_models import dynamodb_read_model
+from tests.support.projections import FixedClock, added, ledger
+from tests.support.read_models import dynamodb_read_model, dynamodb_read_models
 from tests.support.stores import dynamodb_stores
+
+
+@pytest.fixture(scope="class")
+def moto_read_models(shared_moto_client: Callable[[str], Any]) -> Callable[[], ReadModel]:
+    return dynamodb_read_models(shared_moto_client("dynamodb"))
+
+
+@pytest.fixture(scope="module")
+def emulator_read_models(emulator_client: Callable[[str], Any]) -> Callable[[], ReadModel]:
+    return dynamodb_read_models(emulator_client("dynamodb"))
 
 
 class TestInMemory(EngineContract):
@@ -36,8 +44,8 @@ class TestOnMoto(EngineContract):
         return dynamodb_stores(shared_moto_client("dynamodb"))()
 
     @pytest.fixture
-    def read_model(self, shared_moto_client: Callable[[str], Any]) -> ReadModel:
-        return dynamodb_read_model(shared_moto_client("dynamodb"), KEY)
+    def read_model(self, moto_read_models: Callable[[], ReadModel]) -> ReadModel:
+        return moto_read_models()
 
 
 class TestOnTheEmulator(EngineContract):
@@ -46,23 +54,21 @@ class TestOnTheEmulator(EngineContract):
         return dynamodb_stores(emulator_client("dynamodb"))()
 
     @pytest.fixture
-    def read_model(self, emulator_client: Callable[[str], Any]) -> ReadModel:
-        return dynamodb_read_model(emulator_client("dynamodb"), KEY)
+    def read_model(self, emulator_read_models: Callable[[], ReadModel]) -> ReadModel:
+        return emulator_read_models()
 
 
-def test_on_dynamodb_a_batch_is_one_read_and_one_transaction_and_warm_the_transaction_only(
-    emulator_client: Callable[[str], Any],
-) -> None:
+def test_on_dynamodb_an_event_is_one_transaction(emulator_client: Callable[[str], Any]) -> None:
     store = dynamodb_stores(emulator_client("dynamodb"))()
     counting = CountingClient(emulator_client("dynamodb"))
-    read_model = dynamodb_read_model(emulator_client("dynamodb"), KEY, counting)
-    projector = Projector(ledger(), store, read_model, FixedClock())
+    projector = Projector(
+        Code(ledger()), store, dynamodb_read_model(emulator_client("dynamodb"), through=counting), FixedClock()
+    )
 
-    for expected in ({"transact_get_items": 1, "transact_write_items": 1}, {"transact_write_items": 1}):
+    for expected in ({"get_item": 1, "transact_write_items": 1}, {"transact_write_items": 1}):
         events = [store.append([added(key, stream_id=STREAM)]).events[0] for key in "aba"]
         counting.reset()
 
-        projector.catch_up(StreamId(STREAM), [Hint(event.stream_id, event.event_id, event) for event in events])
+        catch_up(projector, carrying(*events))
 
         assert counting.calls == expected
-        assert counting.write_units == 2 * 3  # a transaction bills twice: two rows and the state

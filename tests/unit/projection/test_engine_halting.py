@@ -36,7 +36,7 @@ def test_a_halt_whose_answer_was_lost_still_fails_its_message() -> None:
 def test_an_error_that_quotes_the_event_fits_in_the_state_item() -> None:
     # given a handler whose error holds all of the event's data
     quoting = Projection("quoting", key="itemId")
-    quoting.on("LOUD")(lambda row, data: {}[data["text"]])
+    quoting.on("LOUD")(lambda row, event: {}[event["text"]])
     bench = Bench(MemoryEventStore(), MemoryReadModel())
     (event,) = bench.append(added("a", stream_id=STREAM, type="LOUD"))
     event = replace(event, data=f'{{"itemId":"a","text":"{"x" * 390_000}"}}')

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from tests.contracts.read_model import KEY, ParallelReadModelContract, ReadModelContract, ReadModelFactory
+from tests.contracts.read_model import ParallelReadModelContract, ReadModelContract, ReadModelFactory
 from tests.support.memory_read_model import MemoryReadModel
-from tests.support.read_models import dynamodb_read_model
+from tests.support.read_models import dynamodb_read_models
 
 
 class TestInMemory(ParallelReadModelContract):
@@ -19,10 +19,10 @@ class TestInMemory(ParallelReadModelContract):
 class TestOnMoto(ReadModelContract):
     @pytest.fixture
     def make_read_model(self, shared_moto_client: Callable[[str], Any]) -> ReadModelFactory:
-        return lambda: dynamodb_read_model(shared_moto_client("dynamodb"), KEY)
+        return dynamodb_read_models(shared_moto_client("dynamodb"))
 
 
 class TestOnTheEmulator(ParallelReadModelContract):
     @pytest.fixture
     def make_read_model(self, emulator_client: Callable[[str], Any]) -> ReadModelFactory:
-        return lambda: dynamodb_read_model(emulator_client("dynamodb"), KEY)
+        return dynamodb_read_models(emulator_client("dynamodb"))

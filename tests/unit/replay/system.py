@@ -1,40 +1,67 @@
-"""A projection whose every lost, doubled or misplaced event shows, its history, and what does replays of it: in memory."""
+"""A projection in which every lost, doubled or misplaced event shows, its streams, and the functions that replay it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
-from handlers.core.events import NewEvent, StreamId
+from handlers.core.events import Event, EventId, NewEvent, StreamId
 from handlers.core.lossless_json import dumps
 from handlers.core.messages import Hint
-from handlers.projection import Projection
-from handlers.projection.engine import Projector
+from handlers.projection import Projection, transitions
+from handlers.projection.definition import Prefix, stream_id
+from handlers.projection.engine import Code, Projector
 from handlers.projection.port import ReadModel
-from handlers.projection.reconcile import unfinished_replay
-from handlers.projection.state import StreamState
-from handlers.replay.jobs import ReplayJobs
+from handlers.projection.state import Control, StreamState
+from handlers.replay.jobs import Progress
 from handlers.replay.requests import Replays
 from handlers.replay.worker import ReplayWorker
 from handlers.store import EventStore
 from tests.support.memory_event_store import MemoryEventStore
 from tests.support.memory_read_model import MemoryReadModel
-from tests.support.memory_replay_jobs import MemoryReplayJobs
+from tests.support.read_models import all_rows
+from tests.support.stores import whole_stream
 
 STREAM = StreamId("counted")
+MODULUS = 1_000_003
 
 
-def tally(*, idempotent: bool = False, streams: list[str] | None = None) -> Projection:
-    """A fold that is not idempotent; it raises for an event with ``poison``."""
-    projection = Projection("tally", key="k", streams=streams, idempotent=idempotent)
+class Factored(Projection):
+    """A projection whose fingerprint is the factor of its fold."""
+
+    factor = 3
+
+    def fingerprint(self) -> str:
+        return f"factor-{self.factor}"
+
+
+def tally(*, factor: int = 3, streams: Prefix | Sequence[str] | None = None) -> Projection:
+    """A fold that is not idempotent, into rows that several streams write; it raises for an event with ``poison``."""
+    projection = Factored("tally", key="k", streams=streams)
+    projection.factor = factor
 
     @projection.on("COUNTED")
-    def counted(row: Any, data: Any) -> Any:
-        if "poison" in data:
+    def counted(row: Any, event: Any) -> Any:
+        if "poison" in event:
             raise ValueError("poison")
-        return {"n": ((row["n"] if row else 0) * 3 + data["v"]) % 1_000_003}
+        n = (row or {}).get(event.stream_id, 0)
+        return {**(row or {}), event.stream_id: (n * factor + event["v"]) % MODULUS}
+
+    return projection
+
+
+def latest(*, idempotent: bool = True) -> Projection:
+    """A fold that may be applied again from the middle, into rows of one stream each."""
+    projection = Factored("latest", key={"streamId": stream_id, "k": "k"}, idempotent=idempotent)
+
+    @projection.on("COUNTED")
+    def counted(row: Any, event: Any) -> Any:
+        if "poison" in event:
+            raise ValueError("poison")
+        return {"n": event["v"]}
 
     return projection
 
@@ -49,23 +76,21 @@ class HandClock:
         self.time += timedelta(milliseconds=1)
         return self.time
 
-    def later(self, **delta: float) -> None:
-        self.time += timedelta(**delta)
-
 
 @dataclass
 class System:
-    """An event store, a read model, jobs and messages; functions come and go."""
+    """An event store, a read model and messages; functions come and go."""
 
     projection: Projection = field(default_factory=tally)
     page_events: int = 1000
+    states_per_page: int = 1000
+    older: dict[str, Projection] = field(default_factory=dict)
     clock: HandClock = field(default_factory=HandClock)
-    read_model: MemoryReadModel = field(default_factory=MemoryReadModel)
-    jobs: MemoryReplayJobs = field(default_factory=MemoryReplayJobs)
-    messages: list[tuple[StreamId | None, str]] = field(default_factory=list)
+    messages: list[Any] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.store = MemoryEventStore(self.clock, page_events=self.page_events)
+        self.store: EventStore = MemoryEventStore(self.clock, page_events=self.page_events)
+        self.read_model: ReadModel = MemoryReadModel(states_per_page=self.states_per_page)
         self._ids = count(1)
 
     # -- given -------------------------------------------------------------------------------------------------------
@@ -75,84 +100,116 @@ class System:
             batch = data[start : start + 100]
             self.store.append([NewEvent(StreamId(stream_id), "COUNTED", dumps(each)) for each in batch])
 
-    def history(self, events: int, keys: int) -> None:
-        """Append events on so many keys and project them."""
-        self.append(*({"k": f"{number * 7 % keys:04}", "v": number} for number in range(events)))
-        self.project()
+    def history(self, events: int, keys: int, *, streams: int = 1, project: bool = True) -> None:
+        """Append events on so many keys to so many streams, and project them."""
+        for number in range(streams):
+            name = STREAM if number == 0 else f"stream-{number:03}"
+            self.append(*({"k": f"{n * 7 % keys:04}", "v": n + number} for n in range(events)), stream_id=name)
+        if project:
+            self.project()
 
-    def project(self) -> None:
-        projector = Projector(self.projection, self.store, self.read_model, self.clock)
-        projector.catch_up(STREAM, [Hint(STREAM, self.store.head(STREAM))])
+    def deploy(self, projection: Projection) -> None:
+        """Deploy other code, beside that of the generations there are."""
+        self.older[self.projection.fingerprint()] = self.projection
+        self.projection = projection
 
     # -- functions ---------------------------------------------------------------------------------------------------
 
-    def replays(
-        self, *, store: EventStore | None = None, read_model: ReadModel | None = None, jobs: ReplayJobs | None = None
-    ) -> Replays:
+    def projector(self, *, store: EventStore | None = None, read_model: ReadModel | None = None) -> Projector:
+        code = Code(self.projection, lambda: self.older)
+        return Projector(code, store or self.store, read_model or self.read_model, self.clock)
+
+    def project(self, *streams: str) -> None:
+        """Catch up streams, or all."""
+        projector = self.projector()
+        for name in map(StreamId, streams or self.streams()):
+            if self.projection.follows(name):
+                projector.catch_up(name, [Hint(name, EventId(self.store.head(name)))])
+
+    def replays(self, *, store: EventStore | None = None, read_model: ReadModel | None = None) -> Replays:
         return Replays(
             self.projection,
             store or self.store,
             read_model or self.read_model,
-            jobs or self.jobs,
             self.clock,
-            send=lambda stream_id, replay_id: self.messages.append((stream_id, replay_id)),
+            send=lambda replay_id: self.messages.append((replay_id, None)),
             new_id=lambda: f"replay-{next(self._ids)}",
         )
 
-    def worker(
-        self,
-        *,
-        store: EventStore | None = None,
-        read_model: ReadModel | None = None,
-        jobs: ReplayJobs | None = None,
-        read_ahead: bool = False,
-    ) -> ReplayWorker:
-        """A fresh container: nothing is warm."""
+    def worker(self, *, store: EventStore | None = None, read_model: ReadModel | None = None) -> ReplayWorker:
+        """A worker in a new process: nothing is warm."""
         return ReplayWorker(
-            self.projection,
+            self.projector(store=store, read_model=read_model),
             store or self.store,
             read_model or self.read_model,
-            jobs or self.jobs,
             self.clock,
-            send_next=lambda stream_id, replay_id: self.messages.append((stream_id, replay_id)),
-            read_ahead=read_ahead,
+            send=lambda *message: self.messages.append(message),
         )
 
-    def work(self, *, one_step: bool = False) -> None:
+    def work(self, *, one_step: bool = False, limit: int = 10_000) -> None:
         """Deliver every message; with ``one_step`` a worker's time is up after each step."""
-        while self.messages:
-            stream_id, replay_id = self.messages.pop(0)
-            if stream_id is None:
-                after: str | None = None
-                while (after := self.replays().enumerate(replay_id, after)) is not None:
-                    pass
-            else:
-                self.worker().work(stream_id, replay_id, lambda: not one_step)
+        for _ in range(limit):
+            if not self.messages:
+                return
+            self.deliver(self.worker(), self.messages.pop(0), lambda: not one_step)
+        raise AssertionError("the messages never end")
 
-    def trigger(self) -> None:
-        """What the reconciler does, two minutes later."""
-        self.clock.later(minutes=2)
-        replay_id = unfinished_replay(self.state, self.clock.now())
-        if replay_id:
-            self.messages.append((STREAM, replay_id))
+    def deliver(self, worker: ReplayWorker, message: Any, has_time: Callable[[], bool] = lambda: True) -> None:
+        """Deliver one message: a task of a job, or a generation to sweep."""
+        if isinstance(message, int):
+            if not worker.sweep(message, has_time):
+                self.messages.append(message)
+        else:
+            replay_id, segment = message
+            worker.work(replay_id, segment, has_time)
+
+    def reconcile(self) -> None:
+        """Send the messages that the reconciler sends for a stalled job, and for generations to sweep."""
+        if self.control.building is not None:
+            self.messages.append((self.control.building.replay_id, None))
+        self.messages += self.control.sweep
+
+    def replay(self) -> Progress:
+        """Replay the projection from beginning to end."""
+        replay_id = self.replays().trigger().job.replay_id
+        self.work()
+        return self.progress(replay_id)
+
+    def progress(self, replay_id: str) -> Progress:
+        return self.replays().progress(replay_id)
 
     # -- then --------------------------------------------------------------------------------------------------------
 
     @property
-    def state(self) -> StreamState:
-        return self.read_model.load(STREAM).state
+    def control(self) -> Control:
+        return Control.from_document(self.read_model.read(transitions.CONTROL))
+
+    def streams(self) -> Sequence[StreamId]:
+        return self.store.streams(limit=10_000).stream_ids
+
+    def state(self, name: str = STREAM, generation: int | None = None) -> StreamState:
+        chosen = self.control.active if generation is None else generation
+        return self.read_model.load(chosen, [StreamId(name)]).states[StreamId(name)]
 
     def rows(self, generation: int | None = None) -> dict[str, Any]:
-        chosen = self.state.active_generation if generation is None else generation
-        return dict(self.read_model.rows.get((STREAM, chosen), {}))
+        return all_rows(self.read_model, self.control.active if generation is None else generation)
 
-    def expected(self) -> dict[str, Any]:
-        """The fold of the whole history, by code of the test's own."""
+    def expected(self, *, factor: int = 3) -> dict[str, Any]:
+        """The rows that the whole history leads to in `tally`, worked out without the code under test."""
         rows: dict[str, Any] = {}
-        position = 0
-        while events := self.store.read(STREAM, position).events:
-            for event in events:
+        for name in self.streams():
+            if not self.projection.follows(name):
+                continue
+            for event in self.events(name):
                 data = event.payload()
-                rows[data["k"]] = {"n": (rows.get(data["k"], {"n": 0})["n"] * 3 + data["v"]) % 1_000_003}
-            position = events[-1].event_id + 1
+                row = rows.setdefault(data["k"], {})
+                row[name] = (row.get(name, 0) * factor + data["v"]) % MODULUS
         return rows
+
+    def events(self, name: str = STREAM) -> list[Event]:
+        return whole_stream(self.store, name)
+
+    def is_complete(self, *, factor: int = 3) -> bool:
+        """Tell whether the rows are those of the whole history, and no replay runs."""
+        heads = all(self.state(each).checkpoint == self.store.head(each) for each in self.streams())
+        return heads and self.control.building is None and self.rows() == self.expected(factor=factor)

@@ -1,4 +1,4 @@
-"""Replays over the DynamoDB adapters, on the emulator: a worker that dies is resumed, a failing handler fails the job."""
+"""Replays over the DynamoDB adapters: a worker that crashes is resumed, a failing handler fails the job."""
 
 from __future__ import annotations
 
@@ -8,78 +8,87 @@ from typing import Any
 
 import pytest
 
-from handlers.projection.dynamodb import DynamoDbReadModel
-from handlers.projection.port import ReadModel
+from handlers.replay import jobs
 from handlers.replay.jobs import DONE, FAILED
-from handlers.store import EventStore
-from handlers.store.dynamodb import DynamoDbEventStore
-from tests.support.tables import make_event_tables, make_projection_tables
+from tests.support.read_models import dynamodb_read_model
+from tests.support.stores import dynamodb_stores
 from tests.unit.replay.faults import Brittle, Crash, Fuse
-from tests.unit.replay.system import STREAM, System
-
-EVENTS, KEYS = 260, 130
+from tests.unit.replay.system import STREAM, System, tally
 
 
-class OnDynamoDb(System):
-    """The same system, its store and its read model in tables."""
-
-    def __init__(self, client: Any) -> None:
-        super().__init__()
-        events = make_event_tables(client)
-        tables = make_projection_tables(client, self.projection.key)
-        store: EventStore = DynamoDbEventStore(client, events_table=events.events)
-        model: ReadModel = DynamoDbReadModel(
-            client, state_table=tables.state, rows_table=tables.rows, key=self.projection.key
-        )
-        self.store = store  # type: ignore[assignment]
-        self.read_model = model  # type: ignore[assignment]
-
-    def rows(self, generation: int | None = None) -> dict[str, Any]:
-        chosen = self.state.active_generation if generation is None else generation
-        return {key: dict(row) for key, row in self.read_model.page(STREAM, chosen).rows}
+@pytest.fixture(autouse=True)
+def _two_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "SEGMENTS", 2)
 
 
 @pytest.fixture
-def system(emulator_client: Callable[[str], Any]) -> OnDynamoDb:
-    system = OnDynamoDb(emulator_client("dynamodb"))
-    system.history(EVENTS, KEYS)
+def system(shared_moto_client: Callable[[str], Any]) -> System:
+    system = System()
+    client = shared_moto_client("dynamodb")
+    system.store = dynamodb_stores(client)()
+    system.read_model = dynamodb_read_model(client, name="tally")
+    system.history(8, 5, streams=6)
     return system
 
 
-@pytest.mark.parametrize("at", [0, 2, 3, 4, 6])
-def test_a_worker_that_dies_is_resumed(system: OnDynamoDb, at: int) -> None:
-    replay_id = system.replays().trigger(STREAM).replay_id
-    fuse = Fuse(at, after=True)
+class TestOnMoto:
+    @pytest.mark.parametrize("at", [1, 3, 5, 8, 13, 21])
+    def test_a_worker_that_crashes_is_resumed(self, system: System, at: int) -> None:
+        replay_id = system.replays().trigger().job.replay_id
+        fuse = Fuse(at, after=True)
+        worker = system.worker(store=Brittle(system.store, fuse), read_model=Brittle(system.read_model, fuse))
 
-    with contextlib.suppress(Crash):
-        system.worker(
-            store=Brittle(system.store, fuse), read_model=Brittle(system.read_model, fuse), read_ahead=True
-        ).work(STREAM, replay_id, lambda: True)
-    system.work()
+        with contextlib.suppress(Crash):
+            while system.messages:
+                system.deliver(worker, system.messages.pop(0))
+        assert fuse.blown
+        system.append({"k": "0001", "v": 5}, stream_id="late")
+        system.project()
+        system.reconcile()
+        system.work()
 
-    assert fuse.blown
-    assert system.rows() == system.expected()
-    assert (system.state.active_generation, system.state.replay) == (1, None)
-    assert system.replays().progress(replay_id).state == DONE
+        assert system.progress(replay_id).job.state == DONE
+        assert system.is_complete()
 
+    def test_a_failing_handler_fails_the_job_and_leaves_live_rows(self, system: System) -> None:
+        before = system.rows()
+        system.replay()
+        failing = tally(factor=5)
+        counted = failing._handlers["COUNTED"]
 
-def test_a_failing_handler_fails_the_job_and_the_old_generation_goes_on(system: OnDynamoDb) -> None:
-    before = system.rows()
-    healthy = system.projection.handlers["COUNTED"]
+        def raising(row: Any, event: Any) -> Any:
+            if event.event_id == 6:
+                raise ValueError("not this one")
+            return counted(row, event)
 
-    def raising(row: Any, data: Any) -> Any:
-        if data["v"] == 200:
-            raise ValueError("no 200")
-        return healthy(row, data)
+        failing._handlers["COUNTED"] = raising
+        system.deploy(failing)
 
-    system.projection._handlers["COUNTED"] = raising
-    replay_id = system.replays().trigger(STREAM).replay_id
-    system.work()
+        progress = system.replay()
 
-    progress = system.replays().progress(replay_id)
-    assert (progress.state, progress.error_event_id, progress.error) == (FAILED, 200, "ValueError: no 200")
-    assert system.rows() == before
-    assert system.rows(1) == {}, "what was built is swept"
-    system.append({"k": "new", "v": 1})
-    system.project()
-    assert system.rows() == before | {"new": {"n": 1}}
+        assert progress.job.state == FAILED
+        assert progress.job.error is not None
+        assert progress.job.error["eventId"] == 6
+        assert system.rows() == before
+        system.append({"k": "0001", "v": 1})
+        system.project(STREAM)
+        assert system.rows() == system.expected()
+        system.reconcile()
+        system.work()
+        assert (system.rows(0), system.rows(2), system.control.sweep) == ({}, {}, ())
+
+    def test_a_rollback_and_a_sweep(self, system: System) -> None:
+        system.replay()
+        system.append({"k": "0001", "v": 5}, stream_id="late")
+        system.project()
+
+        replay_id = system.replays().rollback().job.replay_id
+        system.work()
+
+        assert system.progress(replay_id).job.state == DONE
+        assert (system.control.active, system.is_complete()) == (0, True)
+        system.replay()
+        system.reconcile()
+        system.work()
+        assert (system.rows(1), system.control.sweep) == ({}, ())
+        assert system.is_complete()
