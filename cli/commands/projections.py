@@ -105,11 +105,13 @@ def _warn(session: Session, projection: ProjectionStatus) -> None:
     halted = [each for each in projection.streams if each.state == HALTED and each.halted is not None]
     for each in halted:
         output.warning(halted_text(each))
-        output.hint(f"After the cause is fixed:  {resume_command(each)}")
+        output.hint(f"Retry the event:  {resume_command(each)}")
         output.hint(f"Or continue without the event:  {skip_command(each)}")
     if projection.halted > len(halted) or projection.more_halted:
         output.warning(f"{projection.name}: {projection.halted_text} streams are halted; {len(halted)} are shown")
-        output.hint(f"After the cause is fixed:  esctl projections resume {projection.name}")
+        output.hint(f"Retry the events:  esctl projections resume {projection.name}")
+    if halted:
+        output.hint(f"With a corrected handler:  esctl deploy  and  esctl replay --projection {projection.name}")
     if projection.is_outdated:
         output.warning(f"{projection.name}: its rows were built by other code than the deployed")
         output.hint(f"Rebuild them without downtime:  esctl replay --projection {projection.name}")
