@@ -9,7 +9,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from handlers.core.dynamodb import TRANSACTION_ITEMS
 from handlers.core.errors import ContendedError
 from handlers.core.events import StreamId
-from handlers.projection.state import Document, Item, StateItem, StreamState, shard_of
+from handlers.projection.state import Control, ControlItem, Document, Item, StateItem, StreamState, shard_of
 
 Row = Mapping[str, Any]
 
@@ -246,3 +246,8 @@ class ReadModel(Protocol):
     def sweep(self, generation: int) -> bool:
         """Delete some of a generation: first all states, then rows (G8). True if nothing is left."""
         ...
+
+
+def read_control(read_model: ReadModel) -> Control:
+    """Read the control item of a projection."""
+    return Control.from_document(read_model.read(ControlItem()))

@@ -99,7 +99,7 @@ def stack(moto_client: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture(autouse=True)
 def _as_new() -> Iterator[None]:
-    """Make everything anew: a container keeps what it has made."""
+    """Clear the caches before each test: a container keeps them."""
 
     def forget() -> None:
         for each in (runtime.session, runtime.client, runtime.event_store, runtime.read_model, runtime.code):

@@ -125,7 +125,7 @@ class Api:
         self.start()
 
     def start(self) -> None:
-        """Start the functions anew: nothing is warm."""
+        """Restart the functions: nothing is warm."""
         self.functions = {
             route.function: http.serve(route.function, *self._resources(), telemetry=runtime)
             for route in self.routes.values()
