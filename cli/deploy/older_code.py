@@ -21,6 +21,7 @@ from cli.config.state import State
 from cli.deploy.plan import Stack
 from handlers import older_code
 from handlers.projection.definition import Projection
+from handlers.projection.port import read_control
 from handlers.projection.state import Control
 from stack.asset import OLDER
 
@@ -143,7 +144,6 @@ class DeployedStack:
         table = self._stack.outputs.get("StatesTable")
         if table is None:  # deployed by an earlier version
             return {}
-        from handlers.projection import transitions
         from handlers.projection.dynamodb import DynamoDbReadModel
 
         found = {}
@@ -151,7 +151,7 @@ class DeployedStack:
             model = DynamoDbReadModel(
                 self._clients.client("dynamodb"), name=name, states_table=table, rows_table="", jobs_table=""
             )
-            control = Control.from_document(model.read(transitions.CONTROL))
+            control = read_control(model)
             if control.exists:
                 found[name] = control
         return found

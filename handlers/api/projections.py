@@ -21,8 +21,8 @@ from handlers.api.routes import LIST_PROJECTIONS, READ_ROWS, list_rows
 from handlers.core import lossless_json
 from handlers.core.events import StreamId
 from handlers.projection import Projection
-from handlers.projection.port import ReadModel
-from handlers.projection.state import SHARDS, Building, Control, ControlItem, ReconcilerItem, StreamState
+from handlers.projection.port import ReadModel, read_control
+from handlers.projection.state import SHARDS, Building, Control, ReconcilerItem, StreamState
 from handlers.store import EventStore
 
 MAX_HALTED = 100
@@ -55,7 +55,7 @@ class ProjectionRoutes:
 
     def _describe(self, projection: Projection, only: StreamId | None, limit: int, room_bytes: int) -> str:
         read_model = self.read_model(projection.name)
-        control = Control.from_document(read_model.read(ControlItem()))
+        control = read_control(read_model)
         compared = read_model.read(ReconcilerItem()).get("last")
         halted = read_model.halted(control.active, limit=MAX_HALTED + 1)
         document: dict[str, Any] = {

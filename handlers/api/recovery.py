@@ -15,8 +15,8 @@ from handlers.core.clock import Clock, rfc3339
 from handlers.core.errors import ConflictError, ContendedError, NotFoundError
 from handlers.core.events import StreamId
 from handlers.projection import Projection, transitions
-from handlers.projection.port import Change, Commit, OutdatedError, ReadModel
-from handlers.projection.state import Control, StreamState
+from handlers.projection.port import Change, Commit, OutdatedError, ReadModel, read_control
+from handlers.projection.state import StreamState
 from handlers.store import EventStore
 
 # A halted stream's state rarely changes: ten lost races mean that something else is wrong.
@@ -81,7 +81,7 @@ class RecoveryRoutes:
         if state.ahead is None:
             return None
         # Read after the state: a generation that leads has been in the control item before.
-        building = _control(self.read_model(projection.name)).building
+        building = read_control(self.read_model(projection.name)).building
         if building is not None and building.generation == state.ahead:
             detail = f"the replay {building.replay_id} is running: wait until it has finished, or cancel it"
             raise ConflictError(detail, replayId=building.replay_id)
@@ -94,7 +94,7 @@ class RecoveryRoutes:
         read_model = self.read_model(projection.name)
         halted_at = -1
         for _ in range(MAX_ATTEMPTS):
-            state = read_model.load(_control(read_model).active, [stream_id]).states[stream_id]
+            state = read_model.load(read_control(read_model).active, [stream_id]).states[stream_id]
             if state.halted is None or not state.is_halted:
                 # boto3 retries a call whose response was lost: the change that won may be this call's own.
                 ours = halted_at >= 0 and (event_id is None or str(event_id) in state.skipped)
@@ -118,13 +118,9 @@ class RecoveryRoutes:
         return halted_at
 
 
-def _control(read_model: ReadModel) -> Control:
-    return Control.from_document(read_model.read(transitions.CONTROL))
-
-
 def _halted(read_model: ReadModel) -> Iterator[StreamId]:
     """Yield the streams that are halted in the active generation; the list itself may be a second old."""
-    generation = _control(read_model).active
+    generation = read_control(read_model).active
     after: StreamId | None = None
     while page := read_model.halted(generation, limit=MAX_RESUMED, after=after):
         states = read_model.load(generation, page).states

@@ -18,7 +18,7 @@ from handlers.projection import transitions
 from handlers.projection.cache import Cache
 from handlers.projection.definition import Projection
 from handlers.projection.fold import Folded, Prepared, fold, keys_of
-from handlers.projection.port import Commit, OutdatedError, ReadModel, RowChange, StoredRow
+from handlers.projection.port import Commit, OutdatedError, ReadModel, RowChange, StoredRow, read_control
 from handlers.projection.state import FAILED, REPLAY, Control, Document, StreamState
 from handlers.store import EventStore
 
@@ -161,7 +161,7 @@ class Projector:
         now = self._monotonic()
         if fresh or self._control is None or now - self._control_read_at > CONTROL_AGE_S:
             self._control_read_at = now
-            self._control = Control.from_document(self._read_model.read(transitions.CONTROL))
+            self._control = read_control(self._read_model)
         return self._control
 
     def catch_up(

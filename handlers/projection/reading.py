@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 from handlers.core.clock import Backoff, attempts
 from handlers.core.errors import ConflictError, ContendedError, EsError, GoneError
 from handlers.core.events import NO_EVENTS, StreamId
-from handlers.projection.port import ReadModel, Row, RowPage, RowQuery
-from handlers.projection.state import Control, ControlItem, StreamState
+from handlers.projection.port import ReadModel, Row, RowPage, RowQuery, read_control
+from handlers.projection.state import Control, StreamState
 
 # A commit takes milliseconds; only a stream with continuous writes needs more than two tries.
 MAX_TRIES = 5
@@ -179,7 +179,7 @@ class RowReader:
 
     def control(self) -> Control:
         """Read the control item."""
-        self._known = Control.from_document(self._read_model.read(ControlItem()))
+        self._known = read_control(self._read_model)
         return self._known
 
     def _settled(self, generation: int, query: RowQuery, stream_id: StreamId) -> tuple[RowPage, StreamState, bool]:

@@ -18,7 +18,7 @@ from handlers.core.clock import Clock, rfc3339
 from handlers.core.events import NO_EVENTS, StreamId
 from handlers.projection import transitions
 from handlers.projection.engine import Code
-from handlers.projection.port import Change, Commit, OutdatedError, ReadModel
+from handlers.projection.port import Change, Commit, OutdatedError, ReadModel, read_control
 from handlers.projection.state import REPLAY, Control, Document, JobItem, ReconcilerItem, StreamState
 from handlers.store import EventStore
 from handlers.store.port import StreamPage
@@ -267,7 +267,7 @@ class Reconciler:
     def run(self, has_time: Callable[[], bool] = lambda: True) -> Report:
         """Do one run; ``has_time`` is asked before each batch of streams."""
         record = Record.from_document(self._read_model.read(RECONCILER))
-        control = self._adopted(Control.from_document(self._read_model.read(transitions.CONTROL)))
+        control = self._adopted(read_control(self._read_model))
         self._projection = self._code.of(control.fingerprint)  # it decides which streams are followed (G10)
         jobs, resent = self._continue_jobs(control, record)
         kept = _kept(control, record)
@@ -329,7 +329,7 @@ class Reconciler:
         try:
             self._read_model.commit(Commit((change,)))
         except OutdatedError:  # a replay came first
-            return Control.from_document(self._read_model.read(transitions.CONTROL))
+            return read_control(self._read_model)
         return change.after
 
     def _retired(self, control: Control, kept: tuple[int, int] | None, runs: int) -> tuple[Control, bool]:

@@ -10,7 +10,7 @@ from handlers.core.errors import ConflictError, ContendedError, Fault, InvalidIn
 from handlers.core.events import NO_EVENTS, StreamId
 from handlers.projection import transitions
 from handlers.projection.definition import Projection
-from handlers.projection.port import Change, Commit, OutdatedError, ReadModel
+from handlers.projection.port import Change, Commit, OutdatedError, ReadModel, read_control
 from handlers.projection.state import Control, JobItem, StreamState
 from handlers.replay import jobs
 from handlers.replay.jobs import Progress, ReplayJob, Segment, describe
@@ -112,7 +112,7 @@ class Replays:
         """
         for _ in range(MAX_LOST_RACES):
             job = self._find(replay_id)
-            control = self._control()
+            control = read_control(self._read_model)
             if job.in_place:
                 raise ConflictError(f"a {job.kind} changes the rows in place, and cannot be cancelled")
             if job.ended or control.building is None or control.building.replay_id != replay_id:
@@ -141,7 +141,7 @@ class Replays:
         stream_id = job.stream_id or self._projection.only_stream
         if job.ended or stream_id is None or job.kind == jobs.STREAM:
             return describe(job, self._clock.now())
-        generation = self._control().active if job.generation is None else job.generation
+        generation = read_control(self._read_model).active if job.generation is None else job.generation
         state = self._read_model.load(generation, [stream_id]).states[stream_id]
         last = state.checkpoint if job.head is None else min(state.checkpoint, max(job.head, 0))
         return describe(job, self._clock.now(), events_done=max(0, last + 1 - job.from_event_id))
@@ -155,7 +155,7 @@ class Replays:
         """
         replay_id = self._new_id()
         for _ in range(MAX_LOST_RACES):
-            control = self._control()
+            control = read_control(self._read_model)
             if control.building is not None:
                 running = self._read_model.read(JobItem(control.building.replay_id))
                 if "startedAt" in running:
@@ -199,7 +199,7 @@ class Replays:
         if from_event_id > head:
             raise InvalidInputError([Fault("/fromEventId", f"is beyond the head {head} of stream {stream_id!r}")])
         for _ in range(MAX_LOST_RACES):
-            control = self._control()
+            control = read_control(self._read_model)
             if control.building is not None:
                 return self.progress(control.building.replay_id)
             self._same_code(control)
@@ -217,7 +217,7 @@ class Replays:
 
     def _stop_following(self, state: StreamState) -> None:
         """Stop following a generation that was abandoned (G7); a replay that has joined the stream is reported."""
-        if state.ahead is not None and not self._control().may_lead(state.ahead):
+        if state.ahead is not None and not read_control(self._read_model).may_lead(state.ahead):
             self._read_model.commit(Commit((transitions.drop_leader(state),)))
 
     def _replay_stream(self, stream_id: StreamId, head: int | None) -> Progress:
@@ -232,7 +232,7 @@ class Replays:
                     )
                 ]
             )
-        self._same_code(self._control())
+        self._same_code(read_control(self._read_model))
         return self._record_in_place(jobs.STREAM, stream_id, head, 0)
 
     def _same_code(self, control: Control) -> None:
@@ -267,9 +267,6 @@ class Replays:
         if document.get("projection") != self._projection.name:
             raise NotFoundError(f"there is no replay {replay_id!r}")
         return ReplayJob.from_document(document)
-
-    def _control(self) -> Control:
-        return Control.from_document(self._read_model.read(transitions.CONTROL))
 
     def _now(self) -> str:
         return rfc3339(self._clock.now())

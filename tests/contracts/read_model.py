@@ -23,6 +23,7 @@ from handlers.projection.port import (
     ReadModel,
     RowChange,
     RowQuery,
+    read_control,
 )
 from handlers.projection.state import (
     Control,
@@ -34,7 +35,7 @@ from handlers.projection.state import (
 )
 from tests.support.changes import AT, Walk, exactly, outcome
 from tests.support.memory_read_model import MemoryReadModel
-from tests.support.read_models import all_rows, control, pages, put_document, put_rows, version, write
+from tests.support.read_models import all_rows, pages, put_document, put_rows, version, write
 
 ReadModelFactory = Callable[[], ReadModel]
 """Each call returns the storage of another projection, empty."""
@@ -106,7 +107,7 @@ def halt(read_model: ReadModel, stream_id: StreamId, generation: int = 0) -> Str
 
 def replay(read_model: ReadModel, fences: bool = True) -> Control:
     """Begin a replay."""
-    change = transitions.begin_replay(control(read_model), "r", "f")
+    change = transitions.begin_replay(read_control(read_model), "r", "f")
     read_model.commit(Commit((change,), fences=change.after.version if fences else None))
     return change.after
 
@@ -139,7 +140,7 @@ class ReadModelContract:
         assert all_rows(read_model) == {}
         assert all_states(read_model) == []
         assert list(read_model.halted(0)) == []
-        assert control(read_model) == Control()
+        assert read_control(read_model) == Control()
         assert read_model.load(0, ()).states == {}
 
     def test_states_and_rows_are_loaded_together(self, read_model: ReadModel) -> None:
@@ -174,7 +175,7 @@ class ReadModelContract:
         for number, (read_model, generation) in enumerate([(one, 0), (one, 1), (one, 11), (other, 1)]):
             assert all_rows(read_model, generation) == {"a": {"n": number}}
             assert [state.checkpoint for state in all_states(read_model, generation)] == [number]
-        assert control(other) == Control()
+        assert read_control(other) == Control()
 
     @pytest.mark.parametrize("value", [*NUMBERS, *VALUES], ids=lambda value: repr(value)[:40])
     def test_values_keep_every_digit_and_their_type(self, read_model: ReadModel, value: Any) -> None:
@@ -378,7 +379,7 @@ class ReadModelContract:
             read_model.commit(Commit((birth, abandon), born_at=0, fences=2))
         read_model.commit(Commit((birth, abandon), born_at=1, fences=2))
 
-        assert control(read_model) == abandon.after
+        assert read_control(read_model) == abandon.after
         assert state_of(read_model).exists
 
     # -- the protocol ------------------------------------------------------------------------------------------------

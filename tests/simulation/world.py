@@ -25,6 +25,7 @@ from handlers.projection.port import (
     Snapshot,
     StatePage,
     StoredRow,
+    read_control,
 )
 from handlers.projection.state import FAILED, ROLLBACK, Control, Document, Item, JobItem, StateItem, StreamState
 from handlers.store import Appended, EventPage, EventStore
@@ -94,7 +95,7 @@ class Model:
 
     @property
     def control(self) -> Control:
-        return Control.from_document(self.read_model.read(transitions.CONTROL))
+        return read_control(self.read_model)
 
     def state(self, stream_id: StreamId, generation: int | None = None) -> StreamState:
         chosen = self.control.active if generation is None else generation

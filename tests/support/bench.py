@@ -5,9 +5,9 @@ from typing import Any
 
 from handlers.core.events import Event, EventId, StreamId
 from handlers.core.messages import Hint
-from handlers.projection import Projection, transitions
+from handlers.projection import Projection
 from handlers.projection.engine import CatchUp, Code, Projector
-from handlers.projection.port import Commit, ReadModel
+from handlers.projection.port import Commit, ReadModel, read_control
 from handlers.projection.state import Control, StreamState
 from handlers.store import EventStore
 from tests.support.ports import Interrupted
@@ -44,7 +44,7 @@ class Bench:
     # -- what is stored ------------------------------------------------------------------------------------------------
 
     def control(self) -> Control:
-        return Control.from_document(self.raw_read_model.read(transitions.CONTROL))
+        return read_control(self.raw_read_model)
 
     def state(self, stream_id: str = STREAM, generation: int | None = None) -> StreamState:
         chosen = self.control().active if generation is None else generation

@@ -7,7 +7,7 @@ from typing import Any
 
 from handlers.core.events import StreamId
 from handlers.projection import transitions
-from handlers.projection.port import Change, Commit, IndexEntry, OutdatedError, ReadModel, RowChange
+from handlers.projection.port import Change, Commit, IndexEntry, OutdatedError, ReadModel, RowChange, read_control
 from handlers.projection.state import Control, Item, StreamState
 
 AT = "2026-01-01T00:00:00.000Z"
@@ -92,7 +92,7 @@ class Walk:
     def _now(self) -> tuple[StreamState, Control, dict[str, str | None]]:
         found = self._read_model.load(0, [self.stream_id], ["a", "b"])
         versions = {key: None if row is None else row.version for key, row in found.rows.items()}
-        return found.states[self.stream_id], Control.from_document(self._read_model.read(transitions.CONTROL)), versions
+        return found.states[self.stream_id], read_control(self._read_model), versions
 
     def _some(self) -> tuple[StreamState, Control, dict[str, str | None]]:
         """Return what is stored, or sometimes what was."""

@@ -7,7 +7,7 @@ from typing import Any
 from handlers.core.clock import Backoff, attempts
 from handlers.projection.dynamodb import DynamoDbReadModel
 from handlers.projection.port import Change, Commit, IndexEntry, ReadModel, Row, RowChange, RowQuery, StoredRow
-from handlers.projection.state import Control, ControlItem, Document, Item
+from handlers.projection.state import Document, Item
 from handlers.replay.jobs_dynamodb import DynamoDbReplayJobs
 from tests.support.tables import ReadModelTables, make_read_model_tables
 
@@ -67,10 +67,6 @@ def put_rows(read_model: ReadModel, rows: dict[str, Row | None], generation: int
 def put_document(read_model: ReadModel, item: Item, document: Document) -> None:
     """Set attributes of an item, without any condition."""
     read_model.commit(Commit((Change(item, {}, document, (), None),)))
-
-
-def control(read_model: ReadModel) -> Control:
-    return Control.from_document(read_model.read(ControlItem()))
 
 
 def version(read_model: ReadModel, key: str, generation: int = 0) -> str:

@@ -16,7 +16,7 @@ from handlers.functions.projector import BatchResult, project, shorten_visibilit
 from handlers.functions.publisher import inserted, log_lines, publish
 from handlers.projection import Projection, transitions
 from handlers.projection.engine import Code, Projector
-from handlers.projection.port import Change, Commit
+from handlers.projection.port import Change, Commit, read_control
 from handlers.projection.state import Control, StreamState
 from handlers.store.items import event_item
 from tests.support.clients import client_error
@@ -58,7 +58,7 @@ class Bench:
         return self.read_model.load(self.control().active, [StreamId(stream_id)]).states[StreamId(stream_id)]
 
     def control(self) -> Control:
-        return Control.from_document(self.read_model.read(transitions.CONTROL))
+        return read_control(self.read_model)
 
     def commit(self, change: Change[Control]) -> None:
         self.read_model.commit(Commit((change,), fences=change.after.version))

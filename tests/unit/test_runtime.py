@@ -15,8 +15,8 @@ from handlers.core.errors import NotFoundError
 from handlers.core.events import NewEvent
 from handlers.domain import registry
 from handlers.functions import projector, reconciler, replay_worker
-from handlers.projection.port import RowQuery
-from handlers.projection.state import Control, ControlItem
+from handlers.projection.port import RowQuery, read_control
+from handlers.projection.state import Control
 from tests.support.tables import make_event_tables, make_read_model_tables
 
 [NAME] = registry()
@@ -86,7 +86,7 @@ class Stack:
                 return bodies
 
     def control(self) -> Control:
-        return Control.from_document(runtime.read_model(NAME).read(ControlItem()))
+        return read_control(runtime.read_model(NAME))
 
     def rows(self) -> int:
         return len(runtime.read_model(NAME).rows(self.control().active, RowQuery(limit=1000)).rows)

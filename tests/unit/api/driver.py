@@ -33,7 +33,7 @@ from handlers.domain.items import TEST_STREAM, items
 from handlers.projection import Projection
 from handlers.projection.engine import Code, Projector
 from handlers.projection.keys import index_entries
-from handlers.projection.port import Change, Commit, Row, RowChange
+from handlers.projection.port import Change, Commit, Row, RowChange, read_control
 from handlers.projection.state import Control, ControlItem, Document, JobItem, StreamState
 from handlers.replay.requests import Replays
 from handlers.replay.worker import ReplayWorker
@@ -211,7 +211,7 @@ class Api:
     def state(self, stream_id: str = TEST_STREAM, name: str = items.name) -> StreamState:
         """The state of a stream in the active generation."""
         model = self.read_models[name]
-        active = Control.from_document(model.read(ControlItem())).active
+        active = read_control(model).active
         return model.load(active, [StreamId(stream_id)]).states[StreamId(stream_id)]
 
     def commit(self, *changes: Change[Any], name: str = items.name) -> None:

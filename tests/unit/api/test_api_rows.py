@@ -13,9 +13,9 @@ from handlers.core.dynamodb import Usage
 from handlers.core.events import NewEvent, StreamId
 from handlers.projection import Projection, transitions
 from handlers.projection.definition import Prefix, stream_id
-from handlers.projection.port import Commit
+from handlers.projection.port import Commit, read_control
 from handlers.projection.reading import POLLING
-from handlers.projection.state import Control, ControlItem
+from handlers.projection.state import ControlItem
 from tests.support.ports import Interrupted
 from tests.support.read_models import dynamodb_read_model
 from tests.unit.api.driver import Answer, Api
@@ -467,7 +467,7 @@ def test_a_generation_that_changes_all_the_time_is_said_to_be_contended(api: Api
     inner = api.read_models["orders"]
 
     def switch() -> None:
-        control = Control.from_document(inner.read(ControlItem()))
+        control = read_control(inner)
         for change in (transitions.begin_replay, lambda control, *_: transitions.switch(control, AT)):
             made = change(control, "r", "f")
             inner.commit(Commit((made,), fences=made.after.version))

@@ -9,11 +9,11 @@ import pytest
 from handlers.core.errors import ContendedError
 from handlers.core.events import StreamId
 from handlers.projection import transitions
-from handlers.projection.port import Commit, IndexEntry, OutdatedError, RowQuery
+from handlers.projection.port import Commit, IndexEntry, OutdatedError, RowQuery, read_control
 from handlers.projection.state import StreamState
 from tests.contracts.read_model import STREAM, all_states, born, halt, replay, state_of, sweep
 from tests.support.clients import Call, ClientWrapper, CountingClient, FaultyClient, answer_lost, client_error
-from tests.support.read_models import all_rows, control, dynamodb_read_model, put_rows, version, write
+from tests.support.read_models import all_rows, dynamodb_read_model, put_rows, version, write
 from tests.support.tables import make_read_model_tables
 
 TRANSIENT_REASONS = [
@@ -330,4 +330,4 @@ def test_a_commit_that_was_done_and_then_reported_as_in_progress_is_done_once(dy
     client = FaultyClient(dynamodb, "transact_write_items", done_and_in_progress)
     read_model = dynamodb_read_model(dynamodb, through=client, retries=no_waits)
 
-    assert replay(read_model) == control(read_model)
+    assert replay(read_model) == read_control(read_model)

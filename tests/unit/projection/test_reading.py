@@ -8,9 +8,9 @@ from handlers.core.clock import attempts
 from handlers.core.errors import ContendedError, GoneError, InvalidInputError
 from handlers.core.events import StreamId
 from handlers.projection import transitions
-from handlers.projection.port import Change, Commit, RowChange, RowQuery
+from handlers.projection.port import Change, Commit, RowChange, RowQuery, read_control
 from handlers.projection.reading import MAX_TRIES, POLLING, ListPage, NotAppliedError, RowReader, polling
-from handlers.projection.state import Control, ControlItem, StreamState
+from handlers.projection.state import Control, StreamState
 from tests.support.memory_read_model import MemoryReadModel
 from tests.support.ports import Interrupted
 
@@ -28,7 +28,7 @@ class Model:
 
     @property
     def control(self) -> Control:
-        return Control.from_document(self.storage.read(ControlItem()))
+        return read_control(self.storage)
 
     def state(self, generation: int | None = None) -> StreamState:
         chosen = self.control.active if generation is None else generation

@@ -12,7 +12,7 @@ from handlers.core.events import StreamId
 from handlers.projection import Projection, transitions
 from handlers.projection.definition import Prefix
 from handlers.projection.engine import Code
-from handlers.projection.port import Change, Commit
+from handlers.projection.port import Change, Commit, read_control
 from handlers.projection.reconcile import (
     KEEP_PREVIOUS_RUNS,
     MAX_HEADS,
@@ -101,7 +101,7 @@ class World:
         self.memory.commit(Commit(changes))
 
     def control(self) -> Control:
-        return Control.from_document(self.memory.read(transitions.CONTROL))
+        return read_control(self.memory)
 
     def record(self) -> Record:
         return Record.from_document(self.memory.read(RECONCILER))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from handlers.core.events import StreamId
 from handlers.projection import transitions
-from handlers.projection.port import Change, Commit, OutdatedError
+from handlers.projection.port import Change, Commit, OutdatedError, read_control
 from handlers.projection.state import (
     DONE,
     FAILED,
@@ -293,7 +293,7 @@ def storage_with(control: Control) -> MemoryReadModel:
 
 
 def stored_control(read_model: MemoryReadModel) -> Control:
-    return Control.from_document(read_model.read(transitions.CONTROL))
+    return read_control(read_model)
 
 
 @pytest.mark.parametrize("name", CONTROL_CHANGES)

@@ -11,10 +11,10 @@ from typing import Any
 from handlers.core.events import Event, EventId, NewEvent, StreamId
 from handlers.core.lossless_json import dumps
 from handlers.core.messages import Hint
-from handlers.projection import Projection, transitions
+from handlers.projection import Projection
 from handlers.projection.definition import Prefix, stream_id
 from handlers.projection.engine import Code, Projector
-from handlers.projection.port import ReadModel
+from handlers.projection.port import ReadModel, read_control
 from handlers.projection.state import Control, StreamState
 from handlers.replay.jobs import Progress
 from handlers.replay.requests import Replays
@@ -182,7 +182,7 @@ class System:
 
     @property
     def control(self) -> Control:
-        return Control.from_document(self.read_model.read(transitions.CONTROL))
+        return read_control(self.read_model)
 
     def streams(self) -> Sequence[StreamId]:
         return self.store.streams(limit=10_000).stream_ids
