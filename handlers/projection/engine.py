@@ -18,12 +18,18 @@ from handlers.projection import transitions
 from handlers.projection.cache import Cache
 from handlers.projection.definition import Projection
 from handlers.projection.fold import Folded, Prepared, fold, keys_of
-from handlers.projection.port import Commit, OutdatedError, ReadModel, RowChange, StoredRow, read_control
+from handlers.projection.port import (
+    MAX_LOST_RACES,
+    Commit,
+    OutdatedError,
+    ReadModel,
+    RowChange,
+    StoredRow,
+    read_control,
+)
 from handlers.projection.state import FAILED, REPLAY, Control, Document, StreamState
 from handlers.store import EventStore
 
-# The loser of a race re-reads. Losing more often in one call means that something else is wrong; the message is retried.
-MAX_LOST_RACES = 20
 # How long a control item is used before it is read again (G7). Births do not rely on its age: the fences show it (G3).
 CONTROL_AGE_S = 5.0
 # A generation may follow one that follows another: more than two at a time means that something else is wrong.
@@ -416,10 +422,9 @@ class Projector:
         if control.building is not None and control.building.generation == state.generation:
             error = {"streamId": state.stream_id, "eventId": failure.event_id, "error": failure.error}
             end = transitions.end_job(control.building.replay_id, FAILED, at, error)
-            abandoned = transitions.abandon(control)
-            changes = (abandoned, end, transitions.unchanged(state))
+            changes = (transitions.abandon(control), end, transitions.unchanged(state))
             checks = checks[:MAX_CHECKED_ROWS]
-            self._read_model.commit(Commit(changes, checks, state.generation, fences=abandoned.after.version))
+            self._read_model.commit(Commit.of_control(*changes, rows=checks, generation=state.generation))
             self.control(fresh=True)
             raise AbandonedError
         if control.active != state.generation:

@@ -20,6 +20,9 @@ MAX_COMMIT_BYTES = 3_500_000
 INDEX_SLOTS = 5
 """Number of indexes that a projection may declare: each takes one of the rows table's index slots."""
 
+MAX_LOST_RACES = 20
+"""The loser of a race reads again. Losing more often in one call means that something else is wrong."""
+
 T = TypeVar("T")
 
 
@@ -131,6 +134,13 @@ class Commit:
     generation: int = 0
     born_at: int | None = None
     fences: int | None = None
+
+    @classmethod
+    def of_control(
+        cls, control: Change[Control], *others: Change[Any], rows: tuple[RowChange, ...] = (), generation: int = 0
+    ) -> Commit:
+        """Return the commit of a new version of the control item, which all fences get too (G3)."""
+        return cls((control, *others), rows, generation, fences=control.after.version)
 
     @property
     def births(self) -> frozenset[int]:

@@ -338,7 +338,7 @@ class Reconciler:
             return control, False
         change = transitions.retire_previous(control)
         try:
-            self._read_model.commit(Commit((change,), fences=change.after.version))
+            self._read_model.commit(Commit.of_control(change))
         except OutdatedError:  # a replay or a rollback came first
             return control, False
         return change.after, True

@@ -211,6 +211,19 @@ class Control:
     version: int = 0
     sweep: tuple[int, ...] = ()
 
+    @property
+    def underway(self) -> Building:
+        """The generation being built.
+
+        Raises
+        ------
+        ValueError
+            There is none.
+        """
+        if self.building is None:
+            raise ValueError("no replay is running")
+        return self.building
+
     def is_alive(self, generation: int) -> bool:
         """Tell whether rows may be written in a generation: the active one, the previous one, and the one being built."""
         others = (each.generation for each in (self.building, self.previous) if each is not None)

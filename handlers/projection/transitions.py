@@ -195,7 +195,7 @@ def begin_rollback(control: Control, replay_id: str) -> Change[Control]:
 
 def restart(control: Control, fingerprint: str) -> Change[Control]:
     """Abandon what is built so far and start another generation, because the projection's code changed (R6)."""
-    building = _running(control)
+    building = control.underway
     return _control(
         control,
         building=Building(control.next_generation, building.replay_id, REPLAY, fingerprint),
@@ -206,7 +206,7 @@ def restart(control: Control, fingerprint: str) -> Change[Control]:
 
 def switch(control: Control, at: str) -> Change[Control]:
     """Make the built generation the active one; the old one is kept for a rollback (G6)."""
-    building = _running(control)
+    building = control.underway
     return _control(
         control,
         active=building.generation,
@@ -221,7 +221,7 @@ def abandon(control: Control) -> Change[Control]:
 
     After a rollback too: its generation must not become `building` again, as states may still follow it.
     """
-    return _control(control, building=None, sweep=(*control.sweep, _running(control).generation))
+    return _control(control, building=None, sweep=(*control.sweep, control.underway.generation))
 
 
 def retire_previous(control: Control) -> Change[Control]:
@@ -238,12 +238,6 @@ def swept(control: Control, generation: int) -> Change[Control]:
 def _idle(control: Control) -> None:
     if control.building is not None:
         raise ValueError("a replay is running")
-
-
-def _running(control: Control) -> Building:
-    if control.building is None:
-        raise ValueError("no replay is running")
-    return control.building
 
 
 def _with_previous(control: Control) -> tuple[int, ...]:

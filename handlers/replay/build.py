@@ -18,6 +18,7 @@ from handlers.projection.fold import Folded, fold, keys_of, prepare
 from handlers.projection.port import (
     MAX_COMMIT_BYTES,
     MAX_COMMIT_ROWS,
+    MAX_LOST_RACES,
     Change,
     Commit,
     OutdatedError,
@@ -28,8 +29,6 @@ from handlers.projection.port import (
 )
 from handlers.projection.state import Control, Page, StateItem, StreamState
 from handlers.store import EventStore
-
-MAX_LOST_RACES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +86,7 @@ class Builder:
         AbandonedError
             The generation was given up, perhaps because a handler raised.
         """
-        generation, cache = _building(control), self._projector.cache
+        generation, cache = control.underway.generation, self._projector.cache
         head = self._store.head(stream_id)
         state = cache.state(generation, stream_id) or self._read_model.load(generation, [stream_id]).states[stream_id]
         while state.checkpoint < head or state.page is not None:
@@ -115,14 +114,14 @@ class Builder:
         return [event for event in events if event.event_id <= state.page.to]
 
     def _page_keys(self, control: Control, events: Sequence[Event]) -> list[str]:
-        projection = self._projector.code.of(control.fingerprint_of(_building(control)))
+        projection = self._projector.code.of(control.underway.fingerprint)
         return keys_of(prepare(projection, events), limit=len(events) * MAX_COMMIT_ROWS)
 
     def _write_page(
         self, control: Control, state: StreamState, events: Sequence[Event], same_segment: Change[Any]
     ) -> StreamState:
         generation = state.generation
-        projection = self._projector.code.of(control.fingerprint_of(generation))
+        projection = self._projector.code.of(control.underway.fingerprint)
         prepared = prepare(projection, events)
         keys = keys_of(prepared, limit=len(prepared) * MAX_COMMIT_ROWS)
         fits = state.page is None and len(keys) <= MAX_COMMIT_ROWS
@@ -167,8 +166,8 @@ class Builder:
         AbandonedError
             The generation was given up, perhaps because a handler raised.
         """
-        generation = _building(control)
-        projection = self._projector.code.of(control.fingerprint_of(generation))
+        generation = control.underway.generation
+        projection = self._projector.code.of(control.underway.fingerprint)
         pack = _Pack(self._projector, projection, generation)
         used = 0
         for stream_id, group in groupby(events, key=lambda event: event.stream_id):
@@ -314,12 +313,6 @@ class _Pack:
 
 def _row(stored: StoredRow | None) -> Row | None:
     return None if stored is None else stored.row
-
-
-def _building(control: Control) -> int:
-    if control.building is None:
-        raise ValueError("nothing is being built")
-    return control.building.generation
 
 
 def _contiguous(events: Sequence[Event]) -> Sequence[Event]:

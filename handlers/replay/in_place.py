@@ -7,10 +7,16 @@ from handlers.core.events import EventId, StreamId
 from handlers.projection import transitions
 from handlers.projection.engine import Projector, plain, row_changes
 from handlers.projection.fold import Folded, fold, keys_of, prepare
-from handlers.projection.port import MAX_COMMIT_BYTES, MAX_COMMIT_ROWS, Commit, OutdatedError, ReadModel, Row
+from handlers.projection.port import (
+    MAX_COMMIT_BYTES,
+    MAX_COMMIT_ROWS,
+    MAX_LOST_RACES,
+    Commit,
+    OutdatedError,
+    ReadModel,
+    Row,
+)
 from handlers.store import EventStore
-
-MAX_LOST_RACES = 20
 
 
 class CannotReplayStreamError(Exception):

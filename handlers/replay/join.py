@@ -10,12 +10,11 @@ from handlers.core.events import StreamId
 from handlers.projection import transitions
 from handlers.projection.definition import Projection
 from handlers.projection.engine import Projector
-from handlers.projection.port import Commit, OutdatedError, ReadModel
+from handlers.projection.port import MAX_LOST_RACES, Commit, OutdatedError, ReadModel
 from handlers.projection.state import SHARDS, Control, StreamState
 
 # Two items per stream; at a birth in the new generation the fence is another.
 STREAMS_PER_COMMIT = TRANSACTION_ITEMS // 3
-MAX_LOST_RACES = 20
 
 
 class OutOfTimeError(Exception):
@@ -106,10 +105,7 @@ class Joiner:
         self._read_model.commit(Commit(tuple(changes), born_at=control.version))
 
     def _target(self, control: Control) -> tuple[Projection, int]:
-        building = control.building
-        if building is None:
-            raise ValueError("nothing is being built")
-        return self._projector.code.of(building.fingerprint), building.generation
+        return self._projector.code.of(control.underway.fingerprint), control.underway.generation
 
 
 def shards_of(segment: int, segments: int) -> range:

@@ -10,14 +10,11 @@ from handlers.core.errors import ConflictError, ContendedError, Fault, InvalidIn
 from handlers.core.events import NO_EVENTS, StreamId
 from handlers.projection import transitions
 from handlers.projection.definition import Projection
-from handlers.projection.port import Change, Commit, OutdatedError, ReadModel, read_control
+from handlers.projection.port import MAX_LOST_RACES, Change, Commit, OutdatedError, ReadModel, read_control
 from handlers.projection.state import Control, JobItem, StreamState
 from handlers.replay import jobs
 from handlers.replay.jobs import Progress, ReplayJob, Segment, describe
 from handlers.store import EventStore
-
-# Losing more races for the control item in a row means that something else is wrong.
-MAX_LOST_RACES = 20
 
 
 class Replays:
@@ -120,7 +117,7 @@ class Replays:
             changed = transitions.abandon(control)
             end = transitions.end_job(replay_id, jobs.CANCELLED, self._now())
             try:
-                self._read_model.commit(Commit((changed, end), fences=changed.after.version))
+                self._read_model.commit(Commit.of_control(changed, end))
             except OutdatedError:
                 continue
             return self.progress(replay_id)
@@ -164,7 +161,7 @@ class Replays:
             change, requested = begin(control, replay_id)
             job = _built(requested, change.after)
             try:
-                self._read_model.commit(Commit((change, jobs.record(job)), fences=change.after.version))
+                self._read_model.commit(Commit.of_control(change, jobs.record(job)))
             except OutdatedError:
                 # boto3 retries a call whose response was lost: the replay may be our own.
                 continue
@@ -274,7 +271,4 @@ class Replays:
 
 def _built(job: ReplayJob, control: Control) -> ReplayJob:
     """Return the job with the generation that the control item gives it."""
-    building = control.building
-    if building is None:
-        raise ValueError("the replay has not begun")
-    return replace(job, generation=building.generation, fingerprint=building.fingerprint)
+    return replace(job, generation=control.underway.generation, fingerprint=control.underway.fingerprint)

@@ -120,7 +120,7 @@ class ReplayWorker:
                 return True
             change = transitions.swept(control, generation)
             try:
-                self._read_model.commit(Commit((change,), fences=change.after.version))
+                self._read_model.commit(Commit.of_control(change))
             except OutdatedError:
                 continue
             return True
@@ -138,15 +138,14 @@ class ReplayWorker:
         """Abandon what a job builds whose record has expired: it could neither go on nor be cancelled."""
         control = self._projector.control(fresh=True)
         if control.building is not None and control.building.replay_id == replay_id:
-            abandoned = transitions.abandon(control)
             with suppress(OutdatedError):  # the reconciler sends the message again
-                self._read_model.commit(Commit((abandoned,), fences=abandoned.after.version))
+                self._read_model.commit(Commit.of_control(transitions.abandon(control)))
 
     def _restart(self, control: Control, job: ReplayJob) -> None:
         """Begin again in another generation: the code has changed since (R6)."""
         changed = transitions.restart(control, self._projector.code.fingerprint)
         begun = jobs.restart(job, control.next_generation, self._projector.code.fingerprint)
-        self._read_model.commit(Commit((changed, begun), fences=changed.after.version))
+        self._read_model.commit(Commit.of_control(changed, begun))
 
     def _work(self, control: Control, job: ReplayJob, index: int, has_time: HasTime) -> bool:
         """Work on a segment; True if it is complete, and recorded as such."""
@@ -226,7 +225,7 @@ class ReplayWorker:
             return True
         at = rfc3339(self._clock.now())
         switched, end = transitions.switch(control, at), transitions.end_job(replay_id, jobs.DONE, at)
-        self._read_model.commit(Commit((switched, end), fences=switched.after.version))
+        self._read_model.commit(Commit.of_control(switched, end))
         return False
 
     def _record(self, change: Change[ReplayJob]) -> ReplayJob:
