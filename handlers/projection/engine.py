@@ -391,15 +391,18 @@ class Projector:
 
     def _rows(self, task: _Task, state: StreamState, keys: Sequence[str]) -> dict[str, StoredRow | None]:
         """Return rows from the cache or the read model; a stream's first event is taken for the first of its rows."""
-        generation = state.generation
-        task.used.update((generation, key) for key in keys)
-        missing = self.cache.missing(generation, keys)
-        known = {key: self.cache.row(generation, key) for key in keys}
-        if missing and (state.exists or not task.guesses):
+        task.used.update((state.generation, key) for key in keys)
+        return self.stored_rows(state.generation, keys, load=state.exists or not task.guesses)
+
+    def stored_rows(self, generation: int, keys: Sequence[str], *, load: bool = True) -> dict[str, StoredRow | None]:
+        """Return rows from the cache; others from the read model or, without ``load``, taken not to exist."""
+        rows = {key: self.cache.row(generation, key) for key in keys}
+        missing = self.cache.missing(generation, keys) if load else ()
+        if missing:
             loaded = self._read_model.load(generation, (), missing).rows
             self.cache.put(generation, (), loaded)
-            known.update(loaded)
-        return known
+            rows.update(loaded)
+        return rows
 
     def _skipped_before(self, state: StreamState, failure: HandlerFailedError) -> Mapping[str, Document]:
         """Return the skips of the active generation if they include an event that fails in the one being built (P5)."""

@@ -130,7 +130,9 @@ class Builder:
         done = 0 if state.page is None else state.page.rows
         written_before = set(keys[:done])
         left = [each for each in prepared if not written_before.intersection(each.keys)]
-        before = self._rows_before(projection, state, keys[done:])
+        # There are no rows yet if only this stream writes them.
+        load = state.exists or not projection.rows_per_stream
+        before = self._projector.stored_rows(generation, keys[done:], load=load)
         folded = fold(projection, left, plain(before), state.checkpoint, max_bytes=sys.maxsize)
         if folded.failure is not None and not done:  # the events before it, one commit after the other
             return self._alone(generation, events)
@@ -145,15 +147,6 @@ class Builder:
             state = change.after
             self._projector.cache.put(generation, [state], written(batch), folded.sizes)
         return state
-
-    def _rows_before(
-        self, projection: Projection, state: StreamState, keys: Sequence[str]
-    ) -> dict[str, StoredRow | None]:
-        """Return rows from the cache or the read model; there are none yet if only this stream writes them."""
-        cache, generation = self._projector.cache, state.generation
-        missing = cache.missing(generation, keys) if state.exists or not projection.rows_per_stream else []
-        rows = {key: cache.row(generation, key) for key in keys}
-        return {**rows, **self._read_model.load(generation, (), missing).rows} if missing else rows
 
     def build_page(self, control: Control, events: Iterable[Event]) -> int:
         """Write a page of a scan, the events of one stream together and in order; returns the number of events used.
@@ -214,8 +207,6 @@ class Builder:
                 for run in pack.runs:
                     if run.stream_id in begun:
                         self._alone(generation, run.events)
-                if not begun and not error.keys:  # the fences: the control item has changed, for example after a sweep
-                    self._control(generation, fresh=True)
                 self._projector.cache.forget_rows((generation, key) for key in error.keys or pack.keys)
                 self._pause(lost)
                 pack = self._again(projection, generation, [run for run in pack.runs if run.stream_id not in begun])
@@ -225,9 +216,9 @@ class Builder:
         for run in pack.runs:
             self._alone(generation, run.events)
 
-    def _control(self, generation: int, *, fresh: bool = False) -> Control:
+    def _control(self, generation: int) -> Control:
         """Return the control item if the generation is still being built."""
-        control = self._projector.control(fresh=fresh)
+        control = self._projector.control()
         if control.building is None or control.building.generation != generation:
             raise AbandonedError
         return control
@@ -236,11 +227,7 @@ class Builder:
         """Fold runs once more over the rows as they are stored now."""
         pack = _Pack(self._projector, projection, generation)
         keys = dict.fromkeys(key for run in runs for key in keys_of(prepare(projection, run.events)))
-        missing = self._projector.cache.missing(generation, keys)
-        if missing:
-            loaded = self._read_model.load(generation, (), missing).rows
-            self._projector.cache.put(generation, (), loaded)
-            pack.loaded.update(loaded)
+        pack.loaded = self._projector.stored_rows(generation, list(keys))
         for run in runs:
             if not pack.add(run):
                 self._alone(generation, run.events)
