@@ -14,7 +14,7 @@ from cli.replay.audit import Rows, key_order, new_fold
 from cli.replay.history import Bound, Histories, OnProgress, history, until
 from handlers.core.lossless_json import NotJsonError, loads
 from handlers.projection.definition import Projection
-from handlers.projection.keys import leading_parts, sort_value, upper_bound
+from handlers.projection.keys import leading_parts, sort_bound, sort_value, upper_bound
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +153,9 @@ def _bound(text: str | None, parts: int, by_key: bool) -> list[str] | None:
     """Return the leading parts that a bound of the key names, or the one encoded bound of an index's sort attribute."""
     if text is None:
         return None
+    if not by_key:
+        return [sort_value(sort_bound(text)) or ""]
     value = _json(text)
-    if not by_key:  # numbers and quoted strings have a type, other text does not
-        return [sort_value(value) or f"s{text}"]
     if parts > 1 and isinstance(value, list) and all(isinstance(each, str) for each in value):
         return value
     return [text]

@@ -23,6 +23,7 @@ from handlers.projection.keys import (
     UnstorableError,
     encode_key,
     leading_parts,
+    sort_bound,
     sort_value,
     upper_bound,
 )
@@ -286,19 +287,20 @@ def _bound(projection: Projection, sort: str | None, text: str, *, is_upper: boo
 
 
 def _sort_bound(text: str) -> str:
-    """Return the encoded value of a sort attribute, given as JSON (a number, or a quoted string) or as plain text."""
-    try:
-        value = lossless_json.loads(text)
-    except lossless_json.NotJsonError:
-        value = text
-    bound = sort_value(value)
-    if bound is None or isinstance(value, str):
-        return sort_value(value if isinstance(value, str) else text) or ""
-    try:
-        check_number(value)
-    except UnstorableError as error:
-        raise UnstorableError(f"is not a possible value: {error}") from error
-    return bound
+    """Return the encoded value of a sort attribute, given as JSON (a number, or a quoted string) or as plain text.
+
+    Raises
+    ------
+    UnstorableError
+        No row can have this number.
+    """
+    value = sort_bound(text)
+    if not isinstance(value, str):
+        try:
+            check_number(value)
+        except UnstorableError as error:
+            raise UnstorableError(f"is not a possible value: {error}") from error
+    return sort_value(value) or ""
 
 
 def _key_parts(projection: Projection, text: str) -> Sequence[str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
+from handlers.core import lossless_json
 from handlers.core.dynamodb import SORT_KEY_BYTES
 from handlers.projection.port import IndexEntry, Row
 
@@ -167,6 +168,15 @@ def sort_value(value: Any) -> str | None:
     if isinstance(value, (int, Decimal)):
         return "n" + _ordered(Decimal(value))
     return "s" + value if isinstance(value, str) else None
+
+
+def sort_bound(text: str) -> int | Decimal | str:
+    """Return the value that a bound of a sort attribute names: JSON if it is a number or a quoted string, otherwise text."""
+    try:
+        value = lossless_json.loads(text)
+    except lossless_json.NotJsonError:
+        return text
+    return text if sort_value(value) is None else value
 
 
 def _plain(number: Decimal) -> str:
