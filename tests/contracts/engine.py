@@ -5,6 +5,7 @@ A subclass gives the fixtures `store` and `read_model`; pytest collects the rest
 
 import itertools
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from handlers.core.errors import ContendedError, HandlerFailedError
-from handlers.core.events import StreamId
+from handlers.core.events import Event, StreamId
 from handlers.projection import transitions
 from handlers.projection.definition import Projection
 from handlers.projection.engine import CONTROL_AGE_S, AbandonedError
@@ -59,6 +60,13 @@ def join(bench: Bench, stream_id: str = STREAM) -> None:
     assert control.building is not None
     live, leader = bench.state(stream_id), bench.state(stream_id, control.building.generation)
     bench.change(transitions.follow(live, leader), transitions.lead(leader), born_at=control.version)
+
+
+def replay_up_to_join(bench: Bench, events: Sequence[Event], *, generation: int) -> None:
+    """Begin a replay, build the stream's events, and join the stream."""
+    begin_replay(bench)
+    bench.projector().bring(StreamId(STREAM), generation, events[-1].event_id, events)
+    join(bench)
 
 
 class EngineContract:
@@ -412,9 +420,7 @@ class EngineContract:
         events = bench.append(*(added("a", number, stream_id=STREAM) for number in range(5)))
         projector = bench.projector()
         catch_up(projector, carrying(*events[:2]))
-        begin_replay(bench)
-        bench.projector().bring(StreamId(STREAM), 1, 1, events[:2])
-        join(bench)
+        replay_up_to_join(bench, events[:2], generation=1)
 
         commits = bench.commits(lambda: catch_up(projector, carrying(*events[2:])))
 
@@ -437,9 +443,7 @@ class EngineContract:
         events = bench.append(*(added("a", number, stream_id=STREAM) for number in range(3)))
         late = bench.projector()
         catch_up(late, carrying(*events[:2]))
-        begin_replay(bench)
-        bench.projector().bring(StreamId(STREAM), 1, 1, events[:2])
-        join(bench)
+        replay_up_to_join(bench, events[:2], generation=1)
         bench.change_control(transitions.switch(bench.control(), AT))
 
         catch_up(late, carrying(events[2]))
@@ -453,9 +457,7 @@ class EngineContract:
         events = bench.append(*(added("a", number, stream_id=STREAM) for number in range(3)))
         late = bench.projector()
         catch_up(late, carrying(*events[:2]))
-        begin_replay(bench)
-        bench.projector().bring(StreamId(STREAM), 1, 1, events[:2])
-        join(bench)
+        replay_up_to_join(bench, events[:2], generation=1)
         bench.change_control(transitions.switch(bench.control(), AT))
         bench.change_control(transitions.retire_previous(bench.control()))
         while not bench.raw_read_model.sweep(0):
@@ -473,9 +475,7 @@ class EngineContract:
         late = bench.projector()
         catch_up(late, carrying(*events[:2]))
         for generation in (1, 2):
-            begin_replay(bench)
-            bench.projector().bring(StreamId(STREAM), generation, 1, events[:2])
-            join(bench)
+            replay_up_to_join(bench, events[:2], generation=generation)
             bench.change_control(transitions.switch(bench.control(), AT))
 
         catch_up(late, carrying(events[2]))

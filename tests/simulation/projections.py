@@ -54,6 +54,13 @@ def tally(version: int, streams: Sequence[str] | None) -> Projection:
     def cleared(row: Any, event: ProjectedEvent) -> Any:
         return {each: part for each, part in (row or {}).items() if each != event.stream_id} or None
 
+    _keep_and_break(projection, version, counted)
+    return projection
+
+
+def _keep_and_break(projection: Projection, version: int, counted: Callable[..., Any]) -> None:
+    """Add the handlers of KEPT, which changes nothing, and BROKEN, which raises until version 2 counts it."""
+
     @projection.on("KEPT")
     def kept(row: Any, event: ProjectedEvent) -> Any:
         return row
@@ -63,8 +70,6 @@ def tally(version: int, streams: Sequence[str] | None) -> Projection:
         if version == 1:
             raise RuntimeError("fixed in version 2")
         return counted(row, event)
-
-    return projection
 
 
 def _with_part(row: Any, event: ProjectedEvent, n: int) -> Any:
@@ -89,16 +94,7 @@ def latest(version: int, streams: Sequence[str] | None) -> Projection:
     def cleared(row: Any, event: ProjectedEvent) -> None:
         return None
 
-    @projection.on("KEPT")
-    def kept(row: Any, event: ProjectedEvent) -> Any:
-        return row
-
-    @projection.on("BROKEN")
-    def broken(row: Any, event: ProjectedEvent) -> Any:
-        if version == 1:
-            raise RuntimeError("fixed in version 2")
-        return counted(row, event)
-
+    _keep_and_break(projection, version, counted)
     return projection
 
 

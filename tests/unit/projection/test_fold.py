@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
@@ -12,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handlers.catalogue import upcaster
 from handlers.core.errors import HandlerFailedError
 from handlers.core.events import Event, EventId, NewEvent, StreamId
 from handlers.projection import Projection
@@ -32,16 +30,11 @@ from tests.support.projections import (
     stock,
     totals,
 )
+from tests.support.upcasts import counted_upcasts
 
 STREAM, AT = StreamId("s"), "2026-01-01T00:00:00.000Z"
 
-upcasts: Counter[int] = Counter()
-
-
-@upcaster("FOLD_COUNTED", from_version=1)
-def fold_counted(data: Any) -> Any:
-    upcasts[data["v"]] += 1
-    return data
+upcasts = counted_upcasts("FOLD_COUNTED")
 
 
 @pytest.fixture(autouse=True)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from handlers.catalogue import upcaster
 from handlers.core.events import Event, NewEvent, StreamId
 from handlers.core.messages import Hint
 from handlers.projection import Projection
@@ -18,16 +16,11 @@ from tests.support.memory_event_store import MemoryEventStore
 from tests.support.memory_read_model import MemoryReadModel
 from tests.support.ports import Interrupted
 from tests.support.projections import FixedClock
+from tests.support.upcasts import counted_upcasts
 
 STREAM = StreamId("s")
 
-upcasts: Counter[int] = Counter()
-
-
-@upcaster("COUNTED_PARSE", from_version=1)
-def counted_parse(data: Any) -> Any:
-    upcasts[data["v"]] += 1
-    return data
+upcasts = counted_upcasts("COUNTED_PARSE")
 
 
 @pytest.fixture(autouse=True)
