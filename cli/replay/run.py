@@ -18,7 +18,7 @@ from cli.client.records import (
 )
 from cli.client.service import Service
 from cli.errors import CliError, ConflictError, ExitCode, NotFoundError, TimedOutError
-from cli.replay.audit import Effect, changed, check_follows, described, key_fields, new_fold, not_deployed
+from cli.replay.audit import Effect, changed, check_follows, described, key_fields, new_fold
 from cli.replay.history import Bound, Histories, HistoryTooLongError
 from cli.terminal.environment import Environment
 from cli.terminal.output import Output
@@ -332,8 +332,8 @@ def _stale(service: Service, projections: Iterable[Projection]) -> list[Projecti
     found = []
     for projection in projections:
         status, own = deployed.get(projection.name), projection.fingerprint()
-        if status is None:
-            raise not_deployed(projection)
+        if status is None:  # the deployment adds it
+            continue
         being_rebuilt = status.building is not None and status.building.fingerprint == own
         if not being_rebuilt and status.generation_fingerprint not in (None, own):
             found.append(projection)

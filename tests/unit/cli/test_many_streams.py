@@ -17,6 +17,7 @@ from cli.shell.session import Session
 from cli.terminal.output import Output
 from handlers.core.events import NewEvent, StreamId
 from handlers.core.lossless_json import dumps
+from handlers.projection import Projection
 from tests.unit.cli.cli_driver import Clock, Esctl
 from tests.unit.cli.many_streams import installed
 from tests.unit.cli.served_api import ServedApi, served
@@ -654,3 +655,19 @@ def test_a_history_that_is_too_long_is_not_folded_before_the_deployment(
     monkeypatch.setattr("cli.replay.run.TRIED", history.Bound(events=0, streams=0))
 
     assert "too long" in tried(esctl, api)
+
+
+def test_a_projection_that_the_deployment_adds_does_not_keep_others_from_being_tried(
+    esctl: Esctl, api: ServedApi
+) -> None:
+    placed(api, 1)
+    esctl("replay", "--projection", "orders")
+    api.model.projections["orders"].indexes = {"status": None}
+    environment = esctl.environment()
+    session = Session(environment, Output(environment))
+    added = Projection("added", key="customerId")
+
+    run.try_new_code(session.service, environment, session.output, [added, *api.model.projections.values()])
+
+    assert isinstance(environment.stderr, io.StringIO)
+    assert "folded 1 event of orders with the new code" in environment.stderr.getvalue()
