@@ -351,7 +351,7 @@ def _of_kind(job: ReplayJob, *kinds: str) -> ReplayJob:
 
 def _title(job: ReplayJob, stalled_s: float = 0) -> str:
     if stalled_s >= _STALLED_S:
-        return f"{job.word} of {job.projection}: no progress; it is triggered again every minute"
+        return f"{job.word} of {job.projection}: no progress; it is triggered again every two minutes"
     if job.state == SWITCHING:
         return f"{job.word} of {job.projection}: switching"
     return f"{job.word} of {job.projection}"
