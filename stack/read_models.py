@@ -11,11 +11,10 @@ from aws_cdk import RemovalPolicy
 from aws_cdk import aws_dynamodb as dynamodb
 from constructs import Construct
 
+from handlers.projection.items import HALTED_IN, HALTED_INDEX, RECENT_INDEX
 from handlers.projection.port import INDEX_SLOTS
 from stack.function import EsFunction, accept, pin_logical_id
 
-HALTED_INDEX = "halted"
-RECENT_INDEX = "recent"
 INDEXES = tuple(f"index{slot}" for slot in range(1, INDEX_SLOTS + 1))
 
 # A commit is a transaction: each of its items needs the permission of its single action ("Using IAM with DynamoDB
@@ -30,7 +29,7 @@ class ReadModels(Construct):
     def __init__(self, scope: Construct) -> None:
         super().__init__(scope, "ReadModels")
         self.states = self._table("States", "pk", "sk")
-        self._add_index(self.states, HALTED_INDEX, "haltedIn", "sk")
+        self._add_index(self.states, HALTED_INDEX, HALTED_IN, "sk")
         self.rows = self._table("Rows", "pk", "sk")
         for slot, index in enumerate(INDEXES, start=1):
             self._add_index(self.rows, index, index, f"sort{slot}")

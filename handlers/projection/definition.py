@@ -18,8 +18,6 @@ from handlers.projection.keys import UnstorableError, choices, decode_key, encod
 from handlers.projection.port import INDEX_SLOTS, MAX_COMMIT_ROWS, IndexEntry, Row
 
 MAX_NAME_CHARACTERS = 40
-# SNS compares prefixes of a message attribute: the hex digits of the id's first bytes.
-MAX_PREFIX_BYTES = MAX_START_BYTES
 
 
 class ProjectedEvent(dict[str, Any]):
@@ -306,8 +304,9 @@ def _indexes(name: str, indexes: Mapping[str, str | None] | Sequence[str]) -> Ma
 def _subscription(name: str, streams: Prefix | Sequence[str] | None) -> tuple[str | None, tuple[StreamId, ...] | None]:
     """Return the prefix and the streams that a projection follows, at most one of them."""
     if isinstance(streams, Prefix):
-        if not 1 <= len(streams.encode()) <= MAX_PREFIX_BYTES:
-            raise ValueError(f"projection {name!r}: a prefix has 1 to {MAX_PREFIX_BYTES} bytes")
+        # SNS compares prefixes of a message attribute: the hex digits of the id's first bytes.
+        if not 1 <= len(streams.encode()) <= MAX_START_BYTES:
+            raise ValueError(f"projection {name!r}: a prefix has 1 to {MAX_START_BYTES} bytes")
         return str(streams), None
     if isinstance(streams, str) or (streams is not None and not (streams and all(map(_is_name, streams)))):
         raise ValueError(f"projection {name!r}: streams is a list of one or more ids, or a Prefix")
