@@ -190,16 +190,6 @@ class Stopped:
         )
 
 
-class _Rows(dict[str, Row]):
-    """Rows by encoded key: all of them, so a fold may take a missing one for one that does not exist."""
-
-    def __contains__(self, key: object) -> bool:
-        return True
-
-    def __missing__(self, key: str) -> None:
-        return None
-
-
 @dataclass(slots=True)
 class Fold:
     """The rows that events of any number of streams lead to.
@@ -216,7 +206,7 @@ class Fold:
 
     projection: Projection
     status_of: Callable[[str], StreamStatus]
-    rows: dict[str, Row] = field(default_factory=_Rows)
+    rows: dict[str, Row] = field(default_factory=dict)
     sources: dict[str, set[str]] = field(default_factory=dict)
     stopped: dict[str, Stopped] = field(default_factory=dict)
     _skipped: dict[str, frozenset[str]] = field(default_factory=dict)
@@ -241,7 +231,9 @@ class Fold:
         stream_id = event.stream_id
         skipped = self._skipped.get(stream_id, frozenset())
         before = event.event_id - 1
-        folded = fold(self.projection, [Prepared(self.projection, event)], self.rows, before, skipped=skipped)
+        prepared = Prepared(self.projection, event)
+        rows = {key: self.rows.get(key) for key in prepared.keys}
+        folded = fold(self.projection, [prepared], rows, before, skipped=skipped)
         if folded.failure is not None:
             status = self.status_of(stream_id)
             if stream_id not in self._skipped:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from types import MappingProxyType
@@ -146,50 +146,6 @@ def fold(
                 folded.skipped.append(str(event.event_id))
         folded.checkpoint = event.event_id
     return folded
-
-
-def fold_all(
-    projection: Projection, events: Iterable[Event], rows: MutableMapping[str, Row], *, skipped: Collection[str] = ()
-) -> int:
-    """Apply all events to rows in memory, for time travel and dry runs; returns the last eventId (-1 if none).
-
-    Raises
-    ------
-    HandlerFailedError
-        A handler raised; ``rows`` reflect the events before.
-    """
-    checkpoint = -1
-    everything = _Everything(rows)
-    for event in events:
-        folded = fold(projection, [Prepared(projection, event)], everything, checkpoint, skipped=skipped)
-        if folded.failure is not None:
-            raise folded.failure
-        for key, row in folded.changed.items():
-            if row is None:
-                rows.pop(key, None)
-            else:
-                rows[key] = row
-        checkpoint = event.event_id
-    return checkpoint
-
-
-class _Everything(Mapping[str, Any]):
-    """All rows: a missing one does not exist."""
-
-    def __init__(self, rows: Mapping[str, Row]) -> None:
-        self._rows = rows
-
-    def __getitem__(self, key: str) -> Row | None:
-        return self._rows.get(key)
-
-    def __contains__(self, key: object) -> bool:
-        return True
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._rows)
-
-    def __len__(self) -> int:
-        return len(self._rows)
 
 
 def _apply(

@@ -14,7 +14,6 @@ from handlers.core.events import NewEvent
 
 # At most 4 bytes of UTF-8 per code point, and 1,024 bytes per sort key, which the id is in the index of streams.
 MAX_STREAM_ID_CHARACTERS = 256
-MAX_STREAM_ID_BYTES = 4 * MAX_STREAM_ID_CHARACTERS
 # Types appear in code, commands, log queries and filters: visible ASCII compares the same everywhere, without look-alikes,
 # spaces to trim or locale-dependent case. URIs fit.
 MAX_TYPE_CHARACTERS = 128

@@ -1,11 +1,12 @@
 """Projections for tests, each with what events lead to, worked out without the code under test."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from handlers.core.events import Event, NewEvent, StreamId
 from handlers.projection import Projection
+from handlers.projection.fold import Prepared, fold
 
 KEY = "itemId"
 
@@ -124,3 +125,24 @@ def expected_stock(events: Iterable[Event]) -> dict[str, dict[str, int]]:
             row = rows.setdefault(line["sku"], {"taken": 0})
             row["taken"] += line["pieces"]
     return rows
+
+
+# -- folds in memory -----------------------------------------------------------------------------------------------------
+
+
+def fold_all(
+    projection: Projection, events: Iterable[Event], rows: dict[str, Any], *, skipped: Collection[str] = ()
+) -> int:
+    """Fold events one by one into rows; returns the last eventId (-1 if none), or raises what a handler's failure is."""
+    checkpoint = -1
+    for event in events:
+        prepared = Prepared(projection, event)
+        before = {key: rows.get(key) for key in prepared.keys}
+        folded = fold(projection, [prepared], before, checkpoint, skipped=skipped)
+        if folded.failure is not None:
+            raise folded.failure
+        rows |= {key: row for key, row in folded.changed.items() if row is not None}
+        for key in (key for key, row in folded.changed.items() if row is None):
+            rows.pop(key, None)
+        checkpoint = event.event_id
+    return checkpoint

@@ -10,7 +10,7 @@ from handlers.domain import registry
 from handlers.domain.items import TEST_STREAM
 from handlers.projection import Projection
 from handlers.projection.engine import Code
-from handlers.projection.fold import fold_all
+from tests.support.projections import fold_all
 
 CREATED = Event(
     StreamId(TEST_STREAM), EventId(0), "ITEM_CREATED", '{"itemId":"1","amount":5}', "2026-01-01T00:00:00.000Z"
@@ -28,7 +28,7 @@ def copy_of_the_domain(folder: Path, **replaced: str) -> Path:
 
 def rows_of(projection: Projection) -> dict[str, object]:
     rows: dict[str, object] = {}
-    fold_all(projection, [CREATED], rows)  # type: ignore[arg-type]
+    fold_all(projection, [CREATED], rows)
     return rows
 
 

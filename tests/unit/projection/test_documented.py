@@ -11,7 +11,7 @@ import pytest
 
 from handlers.core.events import Event, EventId, StreamId
 from handlers.projection import Projection
-from handlers.projection.fold import fold_all
+from tests.support.projections import fold_all
 
 PAGE = Path(__file__).parents[3] / "docs" / "projections.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)

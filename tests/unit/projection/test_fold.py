@@ -15,7 +15,7 @@ from handlers.core.errors import HandlerFailedError
 from handlers.core.events import Event, EventId, NewEvent, StreamId
 from handlers.projection import Projection
 from handlers.projection.definition import ProjectedEvent, stream_id
-from handlers.projection.fold import Folded, fold, fold_all, keys_of, prepare
+from handlers.projection.fold import Folded, fold, keys_of, prepare
 from handlers.projection.keys import MAX_INDEX_VALUE_BYTES
 from handlers.projection.port import MAX_COMMIT_BYTES, MAX_COMMIT_ROWS
 from handlers.projection.rows import MAX_ROW_BYTES
@@ -24,6 +24,7 @@ from tests.support.projections import (
     expected_rows,
     expected_stock,
     expected_totals,
+    fold_all,
     ledger,
     ordered,
     placed,
