@@ -16,7 +16,7 @@ from cli.errors import UsageError
 from cli.shell.command import command
 from cli.shell.session import Session
 from cli.terminal.tables import Column
-from cli.terminal.text import visible
+from cli.terminal.text import plural, visible
 from handlers.core.lossless_json import dumps
 
 
@@ -146,11 +146,9 @@ class Listed:
 
     def as_of(self, text: str, *, full: bool) -> Listing:
         """Compute the rows as of a moment."""
+        # They load the projection engine, which a plain list can do without.
         from cli.client.projections import named_projection
-        from cli.replay.as_of import (
-            moment,
-            rows_as_of,
-        )  # loads the projection engine, which a plain list can do without
+        from cli.replay.as_of import moment, rows_as_of
         from cli.replay.history import Bound
 
         output = self.session.output
@@ -188,10 +186,8 @@ class Listed:
 
     def summary(self, listing: Listing) -> str:
         """Return the number of rows, and their checkpoint if they have one."""
-        number = len(listing.items)
-        noun = "row" if listing.checkpoint is None else "item"
         more = "" if listing.complete else ", there are more"
-        counted = f"{number:,} {noun}{'' if number == 1 else 's'}{more}"
+        counted = plural(len(listing.items), "row" if listing.checkpoint is None else "item") + more
         if listing.checkpoint is None:
             return counted
         at = "no event yet" if listing.checkpoint < 0 else f"checkpoint {listing.checkpoint}"

@@ -16,7 +16,7 @@ from cli.replay.run import cancel, failure, how_to_follow, replay_command, run, 
 from cli.replay.screen import job_pairs, job_table, show_differences, show_result
 from cli.shell.command import command
 from cli.shell.session import Session
-from cli.terminal.text import shell_word, visible
+from cli.terminal.text import plural, shell_word, visible
 from handlers.projection.definition import Projection
 
 
@@ -172,8 +172,8 @@ def _audit(session: Session, projection: Projection, full: bool) -> None:
     else:
         show_differences(output, projection, effect.differences, "is", "should be")
         streams = "" if projection.only_stream else f" of {effect.streams:,} streams"
-        events = f"{effect.events:,} event{'' if effect.events == 1 else 's'}{streams}"
-        rows = f"{effect.before:,} row{'' if effect.before == 1 else 's'}"
+        events = f"{plural(effect.events, 'event')}{streams}"
+        rows = plural(effect.before, "row")
         output.text(f"{projection.name}: {events}, {rows}, {len(effect.differences):,} differ")
     _conclude(session, projection, effect)
 

@@ -11,7 +11,7 @@ from cli.client.records import BEHIND, HALTED, LIVE, Compared, ProjectionStatus,
 from cli.config.targets import Target
 from cli.operate.status import BACKLOG, QueueStatus, Snapshot
 from cli.terminal.tables import Column
-from cli.terminal.text import duration, shell_word, visible
+from cli.terminal.text import duration, plural, shell_word, visible
 from handlers.core.clock import parse_rfc3339
 
 STREAMS_SHOWN = 15
@@ -110,7 +110,7 @@ def _of_stream(stream: StreamStatus, max_lag: int) -> list[Fault]:
         return [Fault("halted", halted_text(stream, _ERROR_CHARACTERS), resume_command(stream))]
     too_old = stream.lag > 0 and stream.lag_s is not None and stream.lag_s > MAX_AGE_S
     if stream.lag > max_lag or too_old:
-        events = f"{stream.lag:,} event{'' if stream.lag == 1 else 's'} behind"
+        events = f"{plural(stream.lag, 'event')} behind"
         since = "" if stream.lag_s is None else f" for {duration(stream.lag_s)}"
         never = ", and was never projected" if stream.checkpoint < 0 else ""
         what = f"{stream.projection}: stream {visible(stream.stream_id)} is {events}{since}{never}"
@@ -136,7 +136,7 @@ def _of_messages(queue: QueueStatus) -> list[Fault]:
 def coverage(projection: ProjectionStatus) -> str:
     """Return which streams were compared with their history, in one sentence."""
     number = len(projection.streams)
-    streams = f"{number:,} stream{'' if number == 1 else 's'}"
+    streams = plural(number, "stream")
     if projection.is_complete:
         return f"{projection.name}: compared {'all ' if number > 1 else ''}{streams}"
     compared = projection.compared
@@ -292,8 +292,7 @@ def _functions(snapshot: Snapshot) -> Section:
     rows = [(each.name, each.invocations, each.errors, _or_unknown(each.throttles)) for each in busy]
     note = _why(snapshot, "functions")
     if not note and len(busy) < len(every):
-        idle = len(every) - len(busy)
-        note = f"{idle} function{'' if idle == 1 else 's'} had no invocations"
+        note = f"{plural(len(every) - len(busy), 'function')} had no invocations"
     return Section("Functions", columns, rows, note)
 
 
