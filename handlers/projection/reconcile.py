@@ -288,7 +288,7 @@ class Reconciler:
         current = (record.round or Round(self._now())).with_lags(found)
         if complete:
             current = replace(current, finished_at=self._now())
-        if not refused:  # else the next run does the same again
+        if not refused:  # otherwise the next run does the same again
             self._save(
                 record,
                 Record(
